@@ -1,0 +1,3 @@
+"""
+A thread-safe pool of workers behind one priority queue, for Twisted.
+"""

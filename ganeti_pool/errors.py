@@ -1,0 +1,342 @@
+"""
+What can go wrong, as one tree below L{PoolError}.
+
+Every refusal says what was refused, where and why, and carries the same facts
+as attributes. A refused call has changed nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from twisted.internet.defer import CancelledError
+
+__all__ = [
+    "AlreadyCompleted",
+    "DeferTask",
+    "DuplicateTaskID",
+    "InvalidArgument",
+    "InvalidJob",
+    "JobError",
+    "JobFinished",
+    "JobNotQueued",
+    "NoSuchJob",
+    "NoSuchTask",
+    "OwnershipLost",
+    "PoolError",
+    "PoolTerminated",
+    "ProgrammerError",
+    "QueueStopping",
+    "StaleAttempt",
+    "StoreError",
+    "StoreFull",
+    "TaskAbandoned",
+    "TaskCancelled",
+    "TaskNotStarted",
+    "UnusableResult",
+    "WorkersNotStarted",
+    "WouldWaitForItself",
+    "WrongThread",
+]
+
+
+class DeferTask(Exception):  # noqa: N818 - the name is Ganeti's
+    """
+    Raised in C{RunTask} to put the running task back in the queue.
+
+    It is a message to the pool and no error, so it is outside the tree.
+
+    @ivar priority: the priority to queue the task with; L{None} keeps the one
+        that it has, and 0 is a priority like any other.
+    """
+
+    def __init__(self, priority: float | None = None) -> None:
+        super().__init__(priority)
+        self.priority = priority
+
+
+class PoolError(Exception):
+    """
+    Anything that this package refuses or reports.
+    """
+
+
+class ProgrammerError(PoolError):
+    """
+    A call that is wrong whatever the state of the pool: a mistake to mend in
+    the program.
+    """
+
+
+class InvalidArgument(ProgrammerError, AssertionError):
+    """
+    An argument that cannot be used: arguments or tasks that are no sequence, a
+    priority that is no number, an ID that is not hashable.
+
+    It is an L{AssertionError} too, since programs written for Ganeti expect
+    one there.
+    """
+
+
+class WouldWaitForItself(ProgrammerError):
+    """
+    A worker asked its own pool to wait for the end of that very worker.
+
+    @ivar call: the method that was called.
+    """
+
+    def __init__(self, call: str, pool: str, worker: str) -> None:
+        super().__init__(
+            f"{call} on pool {pool!r} was called from its own worker {worker!r}, "
+            "whose end it would wait for: call it from another thread"
+        )
+        self.call = call
+
+
+class WrongThread(ProgrammerError):
+    """
+    A method of the reactor's side was called from another thread.
+
+    @ivar call: the method that was called.
+    """
+
+    def __init__(self, call: str, pool: str, thread: str) -> None:
+        super().__init__(
+            f"{call} on pool {pool!r} belongs to the reactor thread and was called from "
+            f"thread {thread!r}: use callInThread there, or go through "
+            "reactor.callFromThread. (A task that waits for the answer with "
+            "blockingCallFromThread waits for ever if no worker is free to run it.)"
+        )
+        self.call = call
+
+
+class AlreadyCompleted(ProgrammerError):
+    """
+    A completion was told a second outcome.
+    """
+
+
+class NoSuchTask(PoolError):
+    """
+    No queued task carries the given ID.
+
+    @ivar task_id: the ID that was asked for.
+    """
+
+    def __init__(self, task_id: Hashable, pool: str, queued: int) -> None:
+        super().__init__(
+            f"task {task_id!r} is not waiting in pool {pool!r} ({queued} queued): "
+            "it has started, has ended, or was never added"
+        )
+        self.task_id = task_id
+
+
+class DuplicateTaskID(PoolError, AssertionError):
+    """
+    A task with the given ID is in the pool already.
+
+    It is an L{AssertionError} too, as in Ganeti.
+
+    @ivar task_id: the ID that is taken.
+    """
+
+    def __init__(self, task_id: Hashable, pool: str, where: str) -> None:
+        super().__init__(
+            f"task ID {task_id!r} is taken in pool {pool!r}: {where}; no task was added"
+        )
+        self.task_id = task_id
+
+
+class PoolTerminated(PoolError):
+    """
+    The pool was told to terminate, and does not do what was asked.
+    """
+
+    def __init__(self, pool: str, what: str) -> None:
+        super().__init__(f"pool {pool!r} has been terminated: {what}")
+
+
+class TaskNotStarted(PoolError):
+    """
+    The pool was terminated while the task was waiting: it never ran, or was
+    deferred and did not run again.
+    """
+
+    def __init__(self, pool: str, task_id: Hashable) -> None:
+        super().__init__(
+            f"pool {pool!r} was terminated before task {task_id!r} could start"
+        )
+        self.task_id = task_id
+
+
+class TaskAbandoned(PoolError):
+    """
+    The deadline of a termination passed while the task was running. Its thread
+    goes on, and nobody waits for what it does.
+    """
+
+    def __init__(self, pool: str, deadline: float) -> None:
+        super().__init__(
+            f"pool {pool!r} was terminated, and the task was still running after the "
+            f"deadline of {deadline:g} seconds"
+        )
+        self.deadline = deadline
+
+
+class TaskCancelled(PoolError, CancelledError):
+    """
+    The task was cancelled while it was queued or held, or deferred itself after
+    it had been cancelled. It is Twisted's L{CancelledError} too.
+    """
+
+    def __init__(self, pool: str, task_id: Hashable) -> None:
+        super().__init__(f"task {task_id!r} of pool {pool!r} was cancelled")
+        self.task_id = task_id
+
+
+class WorkersNotStarted(PoolError):
+    """
+    Not all of the workers that were asked for could be made and started. Those
+    that were started stay; the cause is in C{__cause__}.
+
+    @ivar started: how many were started.
+    @ivar wanted: how many were to be.
+    """
+
+    def __init__(self, pool: str, started: int, wanted: int, cause: BaseException) -> None:
+        super().__init__(
+            f"pool {pool!r} started {started} of {wanted} new workers: "
+            f"{type(cause).__name__}: {cause}"
+        )
+        self.started = started
+        self.wanted = wanted
+
+
+class UnusableResult(PoolError):
+    """
+    C{RunTask} returned something that only a reactor could finish.
+    """
+
+    def __init__(self, value: object) -> None:
+        super().__init__(
+            f"RunTask returned a {type(value).__name__}, which nothing waits for on a "
+            "worker's thread: return a plain value, or do the waiting on the reactor's side"
+        )
+
+
+class JobError(PoolError):
+    """
+    A request about durable jobs that is refused.
+
+    @cvar code: the word for it in the HTTP interface.
+    """
+
+    code = "refused"
+
+
+class InvalidJob(JobError):
+    """
+    A job as submitted that cannot be accepted.
+
+    @ivar problems: what is wrong, as (JSON pointer, code, sentence).
+    """
+
+    code = "invalid_field"
+
+    def __init__(self, problems: list[tuple[str, str, str]]) -> None:
+        super().__init__("; ".join(f"{where or '/'}: {what}" for where, _, what in problems))
+        self.problems = problems
+
+
+class NoSuchJob(JobError):
+    """
+    No job has the given ID.
+    """
+
+    code = "no_such_job"
+
+    def __init__(self, jobID: int) -> None:
+        super().__init__(f"there is no job {jobID}")
+        self.jobID = jobID
+
+
+class JobNotQueued(JobError):
+    """
+    The job has left the queue, so what holds for a queued one cannot be done.
+    """
+
+    code = "not_queued"
+
+    def __init__(self, jobID: int, state: str) -> None:
+        super().__init__(f"job {jobID} is {state}, and no longer queued")
+        self.jobID = jobID
+        self.state = state
+
+
+class JobFinished(JobError):
+    """
+    The job has an outcome already.
+    """
+
+    code = "finished"
+
+    def __init__(self, jobID: int, state: str) -> None:
+        super().__init__(f"job {jobID} has {state} already")
+        self.jobID = jobID
+        self.state = state
+
+
+class QueueStopping(JobError):
+    """
+    The daemon is stopping and takes no more work.
+    """
+
+    code = "stopping"
+
+    def __init__(self) -> None:
+        super().__init__("the daemon is stopping: submit again when it is back")
+
+
+class StoreError(JobError):
+    """
+    The store did not do what it was asked.
+    """
+
+    code = "store_failed"
+
+
+class StoreFull(StoreError):
+    """
+    There is no room to write.
+    """
+
+    code = "store_full"
+
+
+class OwnershipLost(StoreError):
+    """
+    A write carried an epoch that is over: another owner has the store.
+    """
+
+    code = "ownership_lost"
+
+    def __init__(self, epoch: int, current: int) -> None:
+        super().__init__(
+            f"the store is owned by epoch {current}: a write of epoch {epoch} was refused"
+        )
+        self.epoch = epoch
+        self.current = current
+
+
+class StaleAttempt(StoreError):
+    """
+    An outcome or a start was reported for an attempt that is not the running
+    (or next) one: another outcome was committed first.
+    """
+
+    code = "stale_attempt"
+
+    def __init__(self, jobID: int, attempt: int, state: str) -> None:
+        super().__init__(f"attempt {attempt} of job {jobID} is over: the job is {state}")
+        self.jobID = jobID
+        self.attempt = attempt

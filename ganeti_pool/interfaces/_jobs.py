@@ -1,0 +1,282 @@
+"""
+The contracts of durable jobs: the store, and the queue above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+from ..jobs import Attempt, Job, JobFilter, NewJob, Outcome, QueuedJob
+
+__all__ = ["IJobQueue", "IJobStore"]
+
+
+class IJobStore(Interface):
+    """
+    The journal of the queue.
+
+    Every write carries the epoch that L{acquire} gave, is one transaction or
+    part of one, and has been committed durably when its Deferred fires. Writes
+    are committed in the order in which they were asked for. One that is refused
+    changes nothing and does not disturb the others of its group. Whatever is
+    asked for while there is no room fails with L{StoreFull
+    <ganeti_pool.errors.StoreFull>}; a write of an epoch that is over fails with
+    L{OwnershipLost <ganeti_pool.errors.OwnershipLost>}.
+
+    Threads: called on the reactor thread, which never waits for the disk.
+    """
+
+    def acquire(owner: str) -> Deferred[int]:
+        """
+        Open the store, make or check its schema, and become its owner.
+
+        @param owner: for people, such as C{host:pid}.
+        @return: a Deferred with the epoch, larger than any before. It fails with
+            L{StoreError <ganeti_pool.errors.StoreError>} if the schema is one of
+            a newer version, or no store at all.
+        """
+
+    def close() -> Deferred[None]:
+        """
+        Commit what was asked for, and let go of the store. What is asked for
+        later fails with L{StoreError <ganeti_pool.errors.StoreError>}.
+        """
+
+    def addJobs(epoch: int, jobs: Sequence[NewJob], firstPosition: int) -> Deferred[list[Job]]:
+        """
+        Add queued jobs, all or none, at C{firstPosition} and the positions after
+        it, with ids that grow in the order given and are never used again.
+        """
+
+    def startAttempt(epoch: int, jobID: int, attempt: int) -> Deferred[Job]:
+        """
+        C{queued} to C{running}: record that this attempt starts now.
+
+        @param attempt: one more than the job's latest.
+        @return: a Deferred with the whole job. It fails with L{StaleAttempt
+            <ganeti_pool.errors.StaleAttempt>} if the job is not queued or the
+            number is another.
+        """
+
+    def recordHandle(epoch: int, jobID: int, attempt: int, handle: str) -> Deferred[None]:
+        """
+        Keep what finds the processes of a running attempt again.
+
+        @return: a Deferred that fails with L{StaleAttempt
+            <ganeti_pool.errors.StaleAttempt>} if that attempt does not run.
+        """
+
+    def finishAttempt(epoch: int, jobID: int, attempt: int, outcome: Outcome) -> Deferred[Job]:
+        """
+        C{running} to a finished state. The first outcome to commit wins.
+
+        @return: a Deferred that fails with L{StaleAttempt
+            <ganeti_pool.errors.StaleAttempt>} if that attempt does not run.
+        """
+
+    def requeueAttempt(
+        epoch: int,
+        jobID: int,
+        attempt: int,
+        priority: int,
+        position: int,
+        deferred: bool,
+    ) -> Deferred[Job]:
+        """
+        C{running} to C{queued}, at another place.
+
+        @param deferred: true for a deferral, which counts as one and not as an
+            attempt (the job's C{attempt} goes back by one, so that the same
+            number starts again); false for a job that is tried again after a
+            crash.
+        @return: a Deferred that fails with L{StaleAttempt
+            <ganeti_pool.errors.StaleAttempt>} if that attempt does not run.
+        """
+
+    def changePriority(epoch: int, jobID: int, priority: int) -> Deferred[Job]:
+        """
+        Record another priority of a queued job.
+
+        @return: a Deferred that fails with L{NoSuchJob
+            <ganeti_pool.errors.NoSuchJob>} or L{JobNotQueued
+            <ganeti_pool.errors.JobNotQueued>}.
+        """
+
+    def cancelQueued(epoch: int, jobID: int) -> Deferred[Job]:
+        """
+        C{queued} to C{cancelled}.
+
+        @return: a Deferred that fails with L{NoSuchJob
+            <ganeti_pool.errors.NoSuchJob>} or L{JobNotQueued
+            <ganeti_pool.errors.JobNotQueued>}.
+        """
+
+    def requestCancel(epoch: int, jobID: int) -> Deferred[Job]:
+        """
+        Record that a running job is to be cancelled; it stays C{running}, and a
+        second request leaves the time of the first.
+
+        @return: a Deferred that fails with L{NoSuchJob
+            <ganeti_pool.errors.NoSuchJob>}, or with L{StaleAttempt
+            <ganeti_pool.errors.StaleAttempt>} if the job does not run.
+        """
+
+    def setSettings(epoch: int, settings: Mapping[str, Any]) -> Deferred[None]:
+        """
+        Keep some values, JSON, under their names. Those not named stay.
+        """
+
+    def settings() -> Deferred[dict[str, Any]]:
+        """
+        All values kept by L{setSettings}.
+        """
+
+    def queuedJobs() -> Deferred[list[QueuedJob]]:
+        """
+        Every queued job by (priority, position).
+        """
+
+    def runningJobs() -> Deferred[list[tuple[Job, Attempt]]]:
+        """
+        Every running job with its running attempt, by id: after
+        L{acquire}, what an earlier owner left.
+        """
+
+    def lastPosition() -> Deferred[int]:
+        """
+        The highest position ever recorded, -1 for none.
+        """
+
+    def job(jobID: int) -> Deferred[Job]:
+        """
+        @return: a Deferred that fails with L{NoSuchJob
+            <ganeti_pool.errors.NoSuchJob>}.
+        """
+
+    def attempts(jobID: int) -> Deferred[list[Attempt]]:
+        """
+        The attempts of a job, oldest first; a deferred start is listed with the
+        same number as the one after it.
+
+        @return: a Deferred that fails with L{NoSuchJob
+            <ganeti_pool.errors.NoSuchJob>}.
+        """
+
+    def listJobs(
+        which: JobFilter, newestFirst: bool, limit: int, after: int | None
+    ) -> Deferred[list[Job]]:
+        """
+        Jobs by id.
+
+        @param after: start behind this id (in the direction of the order).
+        """
+
+    def changedJobs(after: int, limit: int) -> Deferred[list[Job]]:
+        """
+        Jobs whose revision is greater than C{after}, by revision.
+        """
+
+    def summary() -> Deferred[dict[str, Any]]:
+        """
+        For C{status}, in time that does not grow with the finished jobs of
+        more than a day ago: C{states} (counts of queued and running),
+        C{oldestQueuedAt}, C{longestRunningAt} (times or L{None}), C{lastDay}
+        (counts of the outcomes of the last 24 hours by state), C{bytes} (the
+        store's size on disk), C{freeBytes}.
+        """
+
+
+class IJobQueue(Interface):
+    """
+    Durable jobs: what the HTTP interface and the service speak to.
+
+    An acknowledged job is never lost and gets exactly one recorded outcome.
+
+    Threads: called on the reactor thread. Every Deferred fires there.
+    """
+
+    workerName = Attribute("The dotted name of the worker class of the jobs that it takes.")
+
+    def submit(jobs: Sequence[NewJob]) -> Deferred[list[Job]]:
+        """
+        Take jobs, all or none.
+
+        @return: a Deferred with the jobs, fired after they were committed. It
+            fails with L{InvalidJob <ganeti_pool.errors.InvalidJob>} (another
+            worker class), L{QueueStopping <ganeti_pool.errors.QueueStopping>} or
+            L{StoreFull <ganeti_pool.errors.StoreFull>}.
+        """
+
+    def job(jobID: int) -> Deferred[Job]:
+        """
+        @return: a Deferred that fails with L{NoSuchJob
+            <ganeti_pool.errors.NoSuchJob>}.
+        """
+
+    def attempts(jobID: int) -> Deferred[list[Attempt]]:
+        """
+        @return: a Deferred that fails with L{NoSuchJob
+            <ganeti_pool.errors.NoSuchJob>}.
+        """
+
+    def listJobs(
+        which: JobFilter, newestFirst: bool, limit: int, after: int | None
+    ) -> Deferred[list[Job]]:
+        """
+        Jobs by id, from behind C{after}.
+        """
+
+    def changedJobs(after: int, limit: int, wait: float) -> Deferred[list[Job]]:
+        """
+        Jobs whose revision is greater than C{after}, by revision. With none of
+        them, the answer waits for the first change, C{wait} seconds at most,
+        and is then empty. Cancelling the Deferred ends the wait; a queue that
+        stops answers all that wait.
+        """
+
+    def changePriority(jobID: int, priority: int) -> Deferred[Job]:
+        """
+        Move a queued job.
+
+        @return: a Deferred that fails with L{NoSuchJob
+            <ganeti_pool.errors.NoSuchJob>} or L{JobNotQueued
+            <ganeti_pool.errors.JobNotQueued>}.
+        """
+
+    def cancel(jobID: int) -> Deferred[Job]:
+        """
+        Cancel a job: at once while it is queued; a running one is told, and the
+        Deferred fires once the request is recorded. Asking again, also when it
+        has been cancelled, gives the job.
+
+        @return: a Deferred that fails with L{NoSuchJob
+            <ganeti_pool.errors.NoSuchJob>}, or with L{JobFinished
+            <ganeti_pool.errors.JobFinished>} if it succeeded or failed.
+        """
+
+    def outputPath(jobID: int, attempt: int, stream: str) -> str:
+        """
+        The file in which an attempt's C{"stdout"} or C{"stderr"} is kept, which
+        may not exist.
+        """
+
+    def setActive(active: bool) -> Deferred[None]:
+        """
+        Pause or resume. It survives a restart.
+        """
+
+    def resize(workers: int) -> Deferred[None]:
+        """
+        Change the number of workers, for this run of the daemon. Fires when
+        surplus workers have ended their jobs.
+        """
+
+    def poolStatus() -> Deferred[dict[str, Any]]:
+        """
+        The pool's statistics, the store's L{IJobStore.summary} and its health,
+        as the JSON object of C{GET /v1/pool}.
+        """

@@ -1,0 +1,241 @@
+"""
+A job, its states and the table of transitions.
+
+Pure: no store, no pool, no clock. A L{Job} is a value; a change makes another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+__all__ = [
+    "FINISHED",
+    "TRANSITIONS",
+    "Attempt",
+    "AttemptContext",
+    "Job",
+    "JobFailure",
+    "JobFilter",
+    "JobState",
+    "NewJob",
+    "OnCrash",
+    "Outcome",
+    "OutputSize",
+    "QueuedJob",
+    "currentAttempt",
+]
+
+
+class JobState(str, Enum):
+    """
+    Where a job is in its life.
+    """
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
+    # back to queued: by DeferTask, or by a crash with on_crash "retry"
+    JobState.RUNNING: frozenset(
+        {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}
+    ),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+FINISHED = frozenset(state for state, successors in TRANSITIONS.items() if not successors)
+
+
+class OnCrash(str, Enum):
+    """
+    What becomes of a job that was running when its daemon died.
+    """
+
+    FAIL = "fail"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True)
+class JobFailure:
+    """
+    Why a job failed.
+
+    @ivar code: the contract, such as C{exit_nonzero}, C{interrupted},
+        C{not_started}, C{exception}.
+    @ivar message: one sentence for a person.
+    @ivar exitCode: of a process that exited by itself.
+    @ivar signal: the name of the signal that ended a process, as C{SIGKILL}.
+    """
+
+    code: str
+    message: str
+    exitCode: int | None = None
+    signal: str | None = None
+
+
+@dataclass(frozen=True)
+class OutputSize:
+    """
+    How much of one output stream was kept.
+
+    @ivar bytes: the length of the file.
+    @ivar truncated: whether more was written and dropped.
+    """
+
+    bytes: int
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """
+    What a client submits, checked.
+
+    @ivar worker: the dotted name of the worker class.
+    @ivar args: what C{RunTask} gets, JSON values.
+    @ivar name: for people; the default is made by whoever checks.
+    @ivar priority: lower first.
+    @ivar onCrash: what a crash of the daemon does to it while it runs.
+    @ivar maxAttempts: how many times it is started at most.
+    """
+
+    worker: str
+    args: tuple[Any, ...]
+    name: str
+    priority: int = 0
+    onCrash: OnCrash = OnCrash.FAIL
+    maxAttempts: int = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """
+    A job as the store holds it. Times are aware, in UTC.
+
+    @ivar position: the pool's order number, which a deferral renews; with the
+        priority it is the place in the queue.
+    @ivar attempt: the number of the latest start; 0 before the first.
+    @ivar revision: grows with every change of any job, over the whole store.
+    """
+
+    id: int
+    worker: str
+    args: tuple[Any, ...]
+    name: str
+    priority: int
+    onCrash: OnCrash
+    maxAttempts: int
+    state: JobState
+    position: int
+    attempt: int
+    deferrals: int
+    submittedAt: datetime
+    startedAt: datetime | None
+    finishedAt: datetime | None
+    cancelRequestedAt: datetime | None
+    result: Any
+    error: JobFailure | None
+    output: Mapping[str, OutputSize] | None
+    revision: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """
+    One start of a job.
+
+    @ivar handle: what finds its processes again, opaque to the store; L{None}
+        until they are known.
+    @ivar outcome: the state that the attempt ended with (C{queued} for one that
+        was deferred or is tried again); L{None} while it runs.
+    """
+
+    number: int
+    startedAt: datetime
+    finishedAt: datetime | None
+    handle: str | None
+    outcome: JobState | None
+    error: JobFailure | None
+    output: Mapping[str, OutputSize] | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    How an attempt ended, for good.
+
+    @ivar state: one of L{FINISHED}.
+    @ivar result: what C{RunTask} returned, if JSON can say it.
+    """
+
+    state: JobState
+    result: Any = None
+    error: JobFailure | None = None
+    output: Mapping[str, OutputSize] | None = None
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """
+    What the heap needs to know of a waiting job.
+    """
+
+    id: int
+    priority: int
+    position: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """
+    Which jobs to list. Empty means all.
+
+    @ivar states: any of these.
+    @ivar name: exactly this name.
+    """
+
+    states: frozenset[JobState] = frozenset()
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class AttemptContext:
+    """
+    What a worker may know of the attempt that it runs.
+
+    Threads: made for one attempt and used on its worker's thread.
+
+    @ivar outputDirectory: an existing directory in which the attempt may keep
+        files, or L{None} where nothing is kept.
+    @ivar stateDirectory: the daemon's state directory, which marks its
+        processes in their environment.
+    @ivar recordHandle: stores what finds the attempt's processes after a crash;
+        blocks until it is committed.
+    @ivar recordOutput: tells how much of each stream was kept; it is stored
+        with the outcome.
+    """
+
+    jobID: int
+    attempt: int
+    outputDirectory: str | None
+    stateDirectory: str
+    recordHandle: Callable[[str], None]
+    recordOutput: Callable[[Mapping[str, OutputSize]], None]
+
+
+currentAttempt: ContextVar[AttemptContext | None] = ContextVar("currentAttempt", default=None)
+"""
+The attempt that runs in this context, or L{None} outside a job.
+"""
