@@ -5,12 +5,14 @@ The contracts of durable jobs: the store, and the queue above it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
-from ..jobs import Attempt, Job, JobFilter, NewJob, Outcome, QueuedJob
+if TYPE_CHECKING:
+    # values of a higher floor, named in annotations only
+    from ..jobs import Attempt, Job, JobFilter, NewJob, Outcome, QueuedJob
 
 __all__ = ["IJobQueue", "IJobStore"]
 

@@ -1,0 +1,66 @@
+"""
+Where the API reference links to what is not ours.
+
+The usual way is to fetch each project's inventory, which a build without a
+network cannot. A name's page follows from the name; that the name exists is
+seen by importing it, so a wrong link is still a warning.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+
+from pydoctor.model import System as BaseSystem
+from pydoctor.sphinx import SphinxInventory
+from twisted.python.reflect import namedAny
+
+__all__ = ["Inventory", "System"]
+
+PYTHON = "https://docs.python.org/3/library"
+TWISTED = "https://docs.twisted.org/en/stable/api"
+ZOPE_INTERFACE = "https://zopeinterface.readthedocs.io/en/latest/api/index.html"
+
+
+class Inventory(SphinxInventory):
+    """
+    Links to the references of Python, Twisted and zope.interface.
+    """
+
+    def getLink(self, name: str) -> str | None:
+        """
+        The address of a name's page, or L{None} for a name that is not there.
+        """
+        top = name.split(".")[0]
+        if hasattr(builtins, name):
+            return f"{PYTHON}/{builtinPage(getattr(builtins, name))}.html#{name}"
+        if top not in {"twisted", "zope", *sys.stdlib_module_names}:
+            return None
+        try:
+            namedAny(name)
+        except (AttributeError, ImportError, ValueError):
+            return None
+        if top == "twisted":
+            return f"{TWISTED}/{name}.html"
+        if top == "zope":
+            return ZOPE_INTERFACE
+        return f"{PYTHON}/{name.rpartition('.')[0] or name}.html#{name}"
+
+
+def builtinPage(value: object) -> str:
+    """
+    The page of Python's reference on which a builtin stands.
+    """
+    if isinstance(value, type) and issubclass(value, BaseException):
+        return "exceptions"
+    return "functions" if callable(value) else "constants"
+
+
+class System(BaseSystem):
+    """
+    What pydoctor documents, with L{Inventory} for the rest.
+    """
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.intersphinx = Inventory(logger=self.msg)

@@ -1,0 +1,50 @@
+"""
+The C{ganeti-pool} command.
+
+It speaks to the daemon through L{ganeti_pool.client} only. Standard output
+carries data and nothing else; what went wrong is one sentence on standard
+error, and the exit code says which kind it was.
+
+Parsing and running are apart: click makes a coroutine of the arguments
+(C{_verbs}), and C{_run} runs it in a reactor.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from twisted.internet.task import react
+from twisted.logger import globalLogBeginner
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """
+    Run the command: parse, ask the daemon, print.
+
+    @param argv: the arguments without the program's name; those of the process
+        by default.
+
+    @raise SystemExit: always, with the exit code.
+    """
+    # What goes wrong is said in one sentence, so what Twisted logs of it besides
+    # would be a traceback that nobody asked for.
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
+    try:
+        # Here and not above: a base install has none of what this imports, and
+        # must be told so in one sentence.
+        from ._run import run
+
+        react(run, (sys.argv[1:] if argv is None else argv,))
+    except ImportError as missing:
+        sys.exit(
+            f"ganeti-pool: the command needs {missing.name}, which is not installed: "
+            "pip install 'ganeti-pool[daemon]'"
+        )
+    except KeyboardInterrupt:
+        # The reactor does not run yet, so nothing has been asked of the daemon.
+        sys.stderr.write("ganeti-pool: interrupted before anything was done\n")
+        sys.exit(130)

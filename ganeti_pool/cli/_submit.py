@@ -1,0 +1,158 @@
+"""
+Make jobs of what was typed or of a file, and hand them in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from ..wire import MAX_BODY, MAX_JOBS, encode
+from ._session import Ending, Session, judge
+
+if TYPE_CHECKING:
+    from ..client import JobClient
+
+__all__ = ["commandOptions", "makeJobs", "readCommands", "submitAll"]
+
+# The body is a list: a bracket or comma before each job, and a bracket at the end.
+_ROOM = MAX_BODY - 1
+
+
+def _sizeOf(job: Mapping[str, Any]) -> int:
+    return len(encode(job)) + 1
+
+
+def readCommands(file: BinaryIO, label: str) -> list[tuple[str, list[str]]]:
+    """
+    Commands from a file with one JSON array of strings a line, such as
+    C{["sha256sum", "README.md"]}. Blank lines are skipped.
+
+    @return: (where it stands, argv) of each.
+
+    @raise click.UsageError: if a line is anything else; it names the line.
+    """
+    commands = []
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        where = f"{label}, line {number}"
+        try:
+            argv = json.loads(line.decode("utf-8"))
+        # The errors of JSON and of UTF-8, and nesting without end.
+        except (ValueError, RecursionError) as error:
+            raise click.UsageError(f"{where}: no JSON ({error}).") from error
+        if not isinstance(argv, list) or not argv or not all(isinstance(x, str) for x in argv):
+            raise click.UsageError(
+                f'{where}: not an array of strings such as ["sha256sum", "README.md"].'
+            )
+        commands.append((where, argv))
+    return commands
+
+
+def commandOptions(cwd: str | None, env: Sequence[str]) -> dict[str, Any]:
+    """
+    What C{CommandWorker} is to set up: the working directory, umask and PATH of
+    this process, and what was asked for beside them.
+
+    @param cwd: another directory; relative to this process's one.
+    @param env: C{NAME=VALUE}, or C{NAME} for the value that it has here.
+
+    @raise click.UsageError: if a name has no value here, or the working
+        directory is gone.
+    """
+    # The umask can be read only by setting it.
+    umask = os.umask(0o077)
+    os.umask(umask)
+    environment = {name: os.environ[name] for name in ("PATH",) if name in os.environ}
+    for setting in env:
+        name, given, value = setting.partition("=")
+        if not name or not (given or name in os.environ):
+            raise click.UsageError(
+                f"--env {setting}: say NAME=VALUE, or the NAME of a variable that is set here."
+            )
+        environment[name] = value if given else os.environ[name]
+    try:
+        directory = os.path.abspath(cwd or os.curdir)
+    except FileNotFoundError as error:
+        raise click.UsageError(
+            "The working directory has been removed: name another with --cwd."
+        ) from error
+    return {"cwd": directory, "umask": f"{umask:04o}", "env": environment}
+
+
+def makeJobs(
+    commands: Iterable[tuple[str, list[str]]],
+    options: Mapping[str, Any],
+    fields: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """
+    The jobs to submit, checked as far as it can be done here.
+
+    @param commands: as of L{readCommands}.
+    @param options: as of L{commandOptions}.
+    @param fields: what else every job says, such as its priority.
+
+    @raise click.UsageError: if one cannot be said in UTF-8, or is larger than a
+        request may be.
+    """
+    jobs = []
+    for where, argv in commands:
+        job = {"args": [argv, dict(options)], **fields}
+        try:
+            json.dumps(job, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise click.UsageError(
+                f"{where}: {error.object[error.start]!a} is not UTF-8, which is all that "
+                "a job can hold."
+            ) from error
+        if _sizeOf(job) > _ROOM:
+            raise click.UsageError(
+                f"{where}: a job of {_sizeOf(job)} bytes, and a request has {MAX_BODY} at most."
+            )
+        jobs.append(job)
+    return jobs
+
+
+def _batches(jobs: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    room = _ROOM
+    for job in jobs:
+        size = _sizeOf(job)
+        if size > room or len(batch) == MAX_JOBS:
+            yield batch
+            batch, room = [], _ROOM
+        batch.append(job)
+        room -= size
+    yield batch
+
+
+async def submitAll(
+    session: Session, client: JobClient, jobs: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """
+    Submit jobs, and print the ids (or the jobs) of each batch that is accepted.
+
+    @return: the jobs as the daemon has them.
+
+    @raise Ending: if a batch is refused or the daemon is not there; the batches
+        before it are submitted, and the sentence says so.
+    """
+    submitted: list[dict[str, Any]] = []
+    for batch in _batches(jobs):
+        progress = f"{len(submitted)} of {len(jobs)} jobs are known to be submitted"
+        session.interruption = f"interrupted: {progress}"
+        try:
+            accepted = await client.submit(batch)
+        except Exception as error:
+            code, sentence = judge(error)
+            aside = f" ({progress})" if len(jobs) > 1 else ""
+            raise Ending(code, sentence + aside) from error
+        submitted += accepted
+        for job in accepted:
+            session.emit(job, str(job["id"]))
+    return submitted

@@ -1,0 +1,223 @@
+"""
+What the daemon does, as methods; and the ways to it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.web.client import URI, Agent
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
+
+from ..errors import InvalidArgument
+from ..paths import LONGEST_SOCKET_PATH
+from ._exchange import Exchange
+
+__all__ = ["JobClient", "connectHTTP", "connectUnix"]
+
+
+class JobClient:
+    """
+    What the daemon does, as methods.
+
+    Threads: used on the reactor thread only.
+    """
+
+    def __init__(
+        self,
+        http: HTTPClient,
+        baseURL: str,
+        token: str | None = None,
+        where: str | None = None,
+    ) -> None:
+        """
+        @param http: what sends the requests.
+        @param baseURL: what stands before C{/v1}.
+        @param token: the bearer token.
+        @param where: how to name the daemon to a person; without it, C{baseURL}.
+        """
+        self._exchange = Exchange(http, baseURL.rstrip("/"), token, where or baseURL)
+
+    def submit(self, jobs: Sequence[Mapping[str, Any]]) -> Deferred[list[dict[str, Any]]]:
+        """
+        Submit jobs, all or none, L{wire.MAX_JOBS <ganeti_pool.wire.MAX_JOBS>}
+        and L{wire.MAX_BODY <ganeti_pool.wire.MAX_BODY>} bytes at most.
+
+        @param jobs: each with C{args}, and any of C{name}, C{worker},
+            C{priority}, C{on_crash}, C{max_attempts}.
+        @return: a Deferred with the jobs, in the order given.
+        """
+        return self._exchange.ask("POST", "/v1/jobs", body=list(jobs))
+
+    def job(self, jobID: int) -> Deferred[dict[str, Any]]:
+        """
+        One job and its C{attempts}.
+        """
+        return self._exchange.ask("GET", f"/v1/jobs/{jobID}")
+
+    def listJobs(
+        self,
+        state: Iterable[str] = (),
+        name: str | None = None,
+        order: str = "asc",
+        limit: int | None = None,
+        after: int | None = None,
+    ) -> Deferred[dict[str, Any]]:
+        """
+        A page of jobs, by id.
+
+        @param state: any of these; empty means all.
+        @param name: exactly this name.
+        @param order: C{asc} or C{desc}.
+        @param limit: how many, from 1 to 1000; the daemon takes 100 if it is not
+            said.
+        @param after: C{next} of the page before.
+        @return: a Deferred with C{jobs} and C{next}, which is L{None} on the
+            last page.
+        """
+        return self._exchange.ask(
+            "GET",
+            "/v1/jobs",
+            [
+                *(("state", one) for one in state),
+                ("name", name),
+                ("order", order),
+                ("limit", limit),
+                ("after", after),
+            ],
+        )
+
+    def changedJobs(
+        self, after: int, wait: float = 0.0, limit: int | None = None
+    ) -> Deferred[dict[str, Any]]:
+        """
+        Jobs that have changed since a revision, by revision.
+
+        @param wait: how many seconds to wait for the first, 60 at most.
+        @return: a Deferred with C{jobs}, which may be empty, and C{revision} to
+            ask with next time.
+        """
+        return self._exchange.ask(
+            "GET",
+            "/v1/jobs",
+            [("changed_after", after), ("wait", f"{wait:.3f}"), ("limit", limit)],
+        )
+
+    def changePriority(self, jobID: int, priority: int) -> Deferred[dict[str, Any]]:
+        """
+        Move a queued job.
+        """
+        return self._exchange.ask("PATCH", f"/v1/jobs/{jobID}", body={"priority": priority})
+
+    def cancel(self, jobID: int) -> Deferred[dict[str, Any]]:
+        """
+        Cancel a job: at once while it is queued; one that runs is told.
+        """
+        return self._exchange.ask("POST", f"/v1/jobs/{jobID}/cancel")
+
+    def output(
+        self,
+        jobID: int,
+        stream: str,
+        attempt: int | None = None,
+        offset: int = 0,
+        wait: float = 0.0,
+        *,
+        collector: Callable[[bytes], object],
+    ) -> Deferred[None]:
+        """
+        The bytes of an output stream, as they come.
+
+        @param stream: C{stdout} or C{stderr}.
+        @param attempt: its number; without one, the latest.
+        @param offset: how many bytes to leave out.
+        @param wait: for how many seconds to follow an attempt that runs.
+        @param collector: gets them. What it raises ends the request.
+        @return: a Deferred that fires behind the last of them.
+        """
+        return self._exchange.fetch(
+            f"/v1/jobs/{jobID}/output",
+            [
+                ("stream", stream),
+                ("attempt", attempt),
+                ("offset", offset),
+                ("wait", f"{wait:.3f}"),
+            ],
+            collector,
+        )
+
+    def pool(self) -> Deferred[dict[str, Any]]:
+        """
+        The pool, the store, the daemon.
+        """
+        return self._exchange.ask("GET", "/v1/pool")
+
+    def changePool(
+        self, active: bool | None = None, workers: int | None = None
+    ) -> Deferred[dict[str, Any]]:
+        """
+        Pause, resume, resize.
+
+        @param active: whether jobs are started; L{None} leaves it.
+        @param workers: how many there are to be; L{None} leaves it. With fewer
+            than before, the answer waits for the surplus ones to end their jobs.
+        @return: a Deferred with what L{pool} gives.
+        """
+        changes = {"active": active, "workers": workers}
+        return self._exchange.ask(
+            "PATCH",
+            "/v1/pool",
+            body={key: value for key, value in changes.items() if value is not None},
+        )
+
+
+@implementer(IAgentEndpointFactory)
+class _UnixEndpoints:
+    """
+    The one socket, whatever the URL says.
+    """
+
+    def __init__(self, reactor: Any, path: str) -> None:
+        self._endpoint = UNIXClientEndpoint(reactor, path)
+
+    def endpointForURI(self, uri: URI) -> UNIXClientEndpoint:
+        """
+        The socket.
+        """
+        return self._endpoint
+
+
+def connectUnix(reactor: Any, socketPath: str) -> JobClient:
+    """
+    A client of the daemon at a socket. Nothing is sent yet.
+
+    @raise InvalidArgument: if the path is too long for a socket.
+    """
+    # Twisted notices, logs a TypeError, and gives up after half a minute.
+    length = len(os.fsencode(socketPath))
+    if length > LONGEST_SOCKET_PATH:
+        raise InvalidArgument(
+            f"the socket path {socketPath} has {length} bytes, and the system takes "
+            f"{LONGEST_SOCKET_PATH} at most"
+        )
+    agent = Agent.usingEndpointFactory(reactor, _UnixEndpoints(reactor, socketPath))
+    return JobClient(HTTPClient(agent), "http://localhost", where=socketPath)
+
+
+def connectHTTP(reactor: Any, url: str, token: str | None = None) -> JobClient:
+    """
+    A client of the daemon at a URL. Nothing is sent yet.
+
+    @param token: its bearer token.
+
+    @raise InvalidArgument: if it is no URL of HTTP.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise InvalidArgument(f"{url!r} does not begin with http:// or https://")
+    return JobClient(HTTPClient(Agent(reactor)), url, token)

@@ -1,0 +1,47 @@
+"""
+How a request fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..errors import PoolError
+
+__all__ = ["DaemonUnreachable", "RequestRefused"]
+
+
+class RequestRefused(PoolError):
+    """
+    The daemon says no, and has changed nothing.
+
+    @ivar status: of HTTP.
+    @ivar code: the contract, see L{wire.STATUS <ganeti_pool.wire.STATUS>}.
+    @ivar detail: one sentence for a person.
+    @ivar errors: what is wrong in what was sent, each with C{pointer}, C{code}
+        and C{detail}.
+    """
+
+    def __init__(
+        self, status: int, code: str, detail: str, errors: Sequence[Mapping[str, str]] = ()
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = list(errors)
+
+
+class DaemonUnreachable(PoolError):
+    """
+    There was no answer, or none that a daemon would give. If the request was to
+    change something, it may have done so.
+
+    @ivar where: the path of the socket, or the URL.
+    @ivar why: what happened.
+    """
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"there is no answer from a daemon at {where}: {why}")
+        self.where = where
+        self.why = why

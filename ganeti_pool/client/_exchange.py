@@ -1,0 +1,227 @@
+"""
+One request and its answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
+from twisted.internet.error import ConnectError, ConnectingCancelledError
+from twisted.internet.interfaces import IConsumer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import RequestTransmissionFailed, ResponseDone, ResponseFailed
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer, IResponse
+from zope.interface import implementer
+
+from .. import wire
+from ..errors import PoolError
+from ._errors import DaemonUnreachable, RequestRefused
+
+__all__ = ["Exchange"]
+
+Parameters = Iterable[tuple[str, "str | int | None"]]
+
+
+@implementer(IBodyProducer)
+class _Text:
+    """
+    A request's body, in one piece: Twisted's own producer needs a reactor to
+    take turns with.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.length = len(body)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """
+        Write all of it.
+        """
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """
+        Nothing is left to hold back.
+        """
+
+    def resumeProducing(self) -> None:
+        """
+        Nothing is left to go on with.
+        """
+
+    def stopProducing(self) -> None:
+        """
+        Nothing is left to stop.
+        """
+
+
+class _Body(Protocol):
+    """
+    Hands on the body of an answer as it comes. treq's C{collect} does that too,
+    but goes on reading when it is cancelled.
+
+    @ivar finished: fires when all of it has come. It fails with
+        L{DaemonUnreachable}, or with what the collector raised.
+    """
+
+    def __init__(self, where: str, collector: Callable[[bytes], object]) -> None:
+        self._where = where
+        self._collector = collector
+        self.finished: Deferred[None] = Deferred(lambda _: self._close())
+
+    def _close(self) -> None:
+        assert self.transport is not None
+        self.transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Some of it has come.
+        """
+        if self.finished.called:
+            return
+        try:
+            self._collector(data)
+        except Exception:
+            self._close()
+            self.finished.errback()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        All of it has come, or no more will.
+        """
+        if self.finished.called:
+            return
+        if reason.check(ResponseDone):
+            self.finished.callback(None)
+        else:
+            self.finished.errback(DaemonUnreachable(self._where, _explain(reason.value)))
+
+
+def _explain(error: BaseException | None) -> str:
+    """
+    What happened on the way, in words.
+    """
+    if isinstance(error, (ResponseFailed, RequestTransmissionFailed)):
+        return "; ".join(_explain(reason.value) for reason in error.reasons)
+    return str(error) or type(error).__name__
+
+
+def _wasCancelled(error: BaseException) -> bool:
+    return isinstance(error, ConnectingCancelledError) or (
+        isinstance(error, ResponseFailed)
+        and any(reason.check(CancelledError) for reason in error.reasons)
+    )
+
+
+class Exchange:
+    """
+    Sends requests to one daemon, and turns what comes of them into values and
+    the two failures.
+    """
+
+    def __init__(self, http: HTTPClient, base: str, token: str | None, where: str) -> None:
+        self._http = http
+        self._base = base
+        self._token = token
+        self._where = where
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        parameters: Parameters = (),
+        body: object = None,
+    ) -> Deferred[Any]:
+        """
+        A request whose answer is JSON.
+
+        @param parameters: the query; those that are L{None} are left out.
+        @param body: what to send as JSON; L{None} for nothing.
+        @return: a Deferred with the value of the answer.
+        """
+
+        async def ask() -> Any:
+            answer = await self._read(await self._send(method, path, parameters, body))
+            try:
+                return json.loads(answer)
+            except ValueError as error:
+                raise DaemonUnreachable(self._where, f"what came is no JSON: {error}") from error
+
+        return ensureDeferred(ask())
+
+    def fetch(
+        self, path: str, parameters: Parameters, collector: Callable[[bytes], object]
+    ) -> Deferred[None]:
+        """
+        A request whose answer is bytes.
+
+        @param collector: gets them as they come. What it raises ends the request.
+        """
+
+        async def fetch() -> None:
+            await self._collect(await self._send("GET", path, parameters, None), collector)
+
+        return ensureDeferred(fetch())
+
+    async def _send(
+        self, method: str, path: str, parameters: Parameters, body: object
+    ) -> IResponse:
+        """
+        The answer to a request, if it is no refusal. Its body is still to come.
+        """
+        headers = Headers()
+        data = None
+        if self._token is not None:
+            headers.setRawHeaders("authorization", [f"Bearer {self._token}"])
+        if body is not None:
+            headers.setRawHeaders("content-type", ["application/json"])
+            data = _Text(wire.encode(body))
+        try:
+            response = await self._http.request(
+                method,
+                self._base + path,
+                params=[(key, str(value)) for key, value in parameters if value is not None],
+                headers=headers,
+                data=data,
+                allow_redirects=False,
+                unbuffered=True,
+            )
+        except (
+            ConnectError,
+            ConnectingCancelledError,
+            OSError,
+            RequestTransmissionFailed,
+            ResponseFailed,
+        ) as error:
+            if _wasCancelled(error):
+                raise CancelledError() from error
+            raise DaemonUnreachable(self._where, _explain(error)) from error
+        if response.code >= 300:
+            raise self._refusal(response.code, await self._read(response))
+        return response
+
+    def _collect(self, response: IResponse, collector: Callable[[bytes], object]) -> Deferred[None]:
+        body = _Body(self._where, collector)
+        response.deliverBody(body)
+        return body.finished
+
+    async def _read(self, response: IResponse) -> bytes:
+        pieces: list[bytes] = []
+        await self._collect(response, pieces.append)
+        return b"".join(pieces)
+
+    def _refusal(self, status: int, answer: bytes) -> PoolError:
+        try:
+            problem = json.loads(answer)
+            return RequestRefused(status, problem["code"], problem["detail"], problem["errors"])
+        except (ValueError, LookupError, TypeError):
+            return DaemonUnreachable(
+                self._where, f"what came has status {status}, and gives no reason"
+            )

@@ -1,0 +1,76 @@
+"""
+Run commands as tasks: child processes, their output and their end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..jobs import currentAttempt
+from ..workerpool import BaseWorker
+from ._arguments import checkArgs
+from ._groups import NoMoreCommands, killAll
+from ._run import CommandFailed, runCommand
+from ._survivors import SurvivorsLeft, killSurvivors
+
+__all__ = [
+    "CommandFailed",
+    "CommandWorker",
+    "NoMoreCommands",
+    "SurvivorsLeft",
+    "checkArgs",
+    "killAll",
+    "killSurvivors",
+]
+
+
+class CommandWorker(BaseWorker):
+    """
+    A worker whose tasks are commands.
+
+    @cvar outputLimit: how many bytes of each output stream are kept.
+    @cvar killDelay: seconds from TERM to KILL after a cancellation.
+    """
+
+    outputLimit = 64 * 1024 * 1024
+    killDelay = 5.0
+
+    checkArgs = staticmethod(checkArgs)
+
+    def RunTask(self, argv: Sequence[str], options: Mapping[str, Any]) -> None:
+        """
+        Run a command in a session of its own, with the null device as its input,
+        and return when it has exited with status 0.
+
+        The task ends when the command does, whoever still holds its output open.
+        Its background children do not outlive it: what is left of its process
+        group is killed. What makes a session or group of its own (C{setsid})
+        escapes, unless the daemon restarts, which finds it by its environment.
+
+        A cancellation sends TERM to the process group, and after C{killDelay}
+        seconds KILL.
+
+        In a job, the beginning of each output stream is kept in the files
+        C{stdout} and C{stderr} of the attempt's directory.
+
+        Threads: on the worker's, which it blocks.
+
+        @param argv: the program, looked up in the C{PATH} of its environment,
+            and its arguments.
+        @param options: any of C{cwd}, C{umask} and C{env}; see L{checkArgs} for
+            their form, and C{childEnvironment} in C{_arguments} for the whole
+            environment.
+
+        @raise CommandFailed: if it did not start, was cancelled, or ended with
+            another status or by a signal.
+        @raise InvalidJob: for arguments that L{checkArgs} refuses.
+        """
+        runCommand(
+            argv,
+            options,
+            currentAttempt.get(),
+            self.CallWhenCancelled,
+            self.outputLimit,
+            self.killDelay,
+        )

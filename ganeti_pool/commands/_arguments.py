@@ -1,0 +1,153 @@
+"""
+What a command may ask for, and the environment that it gets.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import InvalidJob
+from ..jobs import AttemptContext
+
+__all__ = ["ATTEMPT_VARIABLE", "JOB_VARIABLE", "STATE_VARIABLE", "checkArgs", "childEnvironment"]
+
+JOB_VARIABLE = "GANETI_POOL_JOB"
+ATTEMPT_VARIABLE = "GANETI_POOL_ATTEMPT"
+STATE_VARIABLE = "GANETI_POOL_STATE"
+
+_RESERVED = frozenset({JOB_VARIABLE, ATTEMPT_VARIABLE, STATE_VARIABLE})
+
+_PASSED_ON = frozenset(
+    {"HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"}
+)
+
+_UMASK = re.compile(r"0?[0-7]{1,3}")
+
+
+def checkArgs(args: object) -> None:
+    """
+    Refuse what L{CommandWorker <ganeti_pool.commands.CommandWorker>} could not
+    run, whatever the state of the machine.
+
+    Valid is C{[argv, options]}: C{argv} is an array of at least one string, of
+    which the first is not empty; C{options} is an object with any of C{cwd} (an
+    absolute path), C{umask} (an octal string such as C{"0022"}) and C{env} (an
+    object of strings). Bytes that are no UTF-8 come as the surrogates with which
+    Python decodes them (U+DC80 to U+DCFF); any other surrogate is refused.
+
+    @raise InvalidJob: with every problem found.
+    """
+    if not isinstance(args, (list, tuple)) or len(args) != 2:
+        raise InvalidJob(
+            [("/args", "not_a_command", "the arguments are an array of a command and its options")]
+        )
+    argv, options = args
+    problems = _problemsOfCommand(argv) + _problemsOfOptions(options)
+    if problems:
+        raise InvalidJob(problems)
+
+
+def childEnvironment(extra: Mapping[str, str], attempt: AttemptContext | None) -> dict[str, str]:
+    """
+    Build the environment of a command, from three sources of which a later one
+    wins:
+
+     1. of the daemon's own: C{HOME}, C{LANG}, C{LANGUAGE}, C{LC_*}, C{LOGNAME},
+        C{PATH}, C{SHELL}, C{TMPDIR}, C{TZ} and C{USER}, so that nothing else
+        of it (a token, a service manager's socket) leaks into jobs;
+     2. the job's C{env}, in which C{submit} sends its C{PATH};
+     3. in a job, C{GANETI_POOL_JOB}, C{GANETI_POOL_ATTEMPT} and
+        C{GANETI_POOL_STATE} (the state directory, with links resolved), by which
+        L{killSurvivors <ganeti_pool.commands.killSurvivors>} knows it again.
+    """
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED_ON or name.startswith("LC_")
+    }
+    environment.update(extra)
+    if attempt is not None:
+        environment[JOB_VARIABLE] = str(attempt.jobID)
+        environment[ATTEMPT_VARIABLE] = str(attempt.attempt)
+        environment[STATE_VARIABLE] = os.path.realpath(attempt.stateDirectory)
+    return environment
+
+
+_Problems = list[tuple[str, str, str]]
+
+
+def _problemsOfCommand(argv: object) -> _Problems:
+    if not isinstance(argv, (list, tuple)) or not argv:
+        return [("/args/0", "not_a_command", "the command is an array of at least one string")]
+    problems: _Problems = []
+    for index, argument in enumerate(argv):
+        problems += _problemsOfText(f"/args/0/{index}", "an argument", argument)
+    if argv[0] == "":
+        problems.append(("/args/0/0", "empty", "the name of the program is empty"))
+    return problems
+
+
+def _problemsOfOptions(options: object) -> _Problems:
+    if not isinstance(options, dict):
+        return [("/args/1", "not_an_object", "the options of a command are an object")]
+    problems: _Problems = []
+    for name, value in options.items():
+        where = f"/args/1/{_pointer(name)}"
+        if name == "cwd":
+            problems += _problemsOfDirectory(where, value)
+        elif name == "umask":
+            problems += _problemsOfUmask(where, value)
+        elif name == "env":
+            problems += _problemsOfEnvironment(where, value)
+        else:
+            problems.append(
+                (where, "unknown_option", f"there is no option {name!r}: cwd, umask and env are")
+            )
+    return problems
+
+
+def _problemsOfDirectory(where: str, value: object) -> _Problems:
+    problems = _problemsOfText(where, "the working directory", value)
+    if not problems and not os.path.isabs(str(value)):
+        return [(where, "relative_path", f"the working directory {value!r} is no absolute path")]
+    return problems
+
+
+def _problemsOfUmask(where: str, value: object) -> _Problems:
+    if isinstance(value, str) and _UMASK.fullmatch(value):
+        return []
+    return [(where, "bad_umask", f"the umask {value!r} is no octal string such as '0022'")]
+
+
+def _problemsOfEnvironment(where: str, value: object) -> _Problems:
+    if not isinstance(value, dict):
+        return [(where, "not_an_object", "the environment is an object of strings")]
+    problems: _Problems = []
+    for name, text in value.items():
+        entry = f"{where}/{_pointer(name)}"
+        problems += _problemsOfText(entry, "the name of a variable", name)
+        problems += _problemsOfText(entry, f"the variable {name!r}", text)
+        if name == "" or "=" in str(name):
+            problems.append((entry, "bad_name", f"{name!r} cannot be the name of a variable"))
+        if name in _RESERVED:
+            problems.append((entry, "reserved", f"the variable {name!r} is set by the daemon"))
+    return problems
+
+
+def _problemsOfText(where: str, what: str, value: object) -> _Problems:
+    if not isinstance(value, str):
+        return [(where, "not_a_string", f"{what} is a string, not {value!r}")]
+    if "\0" in value:
+        return [(where, "unusable_text", f"{what} holds a NUL character")]
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        return [(where, "unusable_text", f"{what} holds a character that has no bytes")]
+    return []
+
+
+def _pointer(name: Any) -> str:
+    return str(name).replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,140 @@
+"""
+The process groups that live at this moment, and the one way to end them all.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from subprocess import Popen
+from threading import Condition
+
+from ..errors import PoolError
+
+__all__ = ["Group", "NoMoreCommands", "ProcessGroups", "killAll", "processGroups", "signalGroup"]
+
+_SPAWN_WAIT = 1.0
+
+
+class NoMoreCommands(PoolError):
+    """
+    This process ended its commands for good, and starts no other.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the commands of this process have been killed for good: none is started")
+
+
+@dataclass
+class Group:
+    """
+    One child, the leader of its session and process group.
+
+    @ivar process: the leader, which nobody but L{ProcessGroups} reaps: so its id
+        is the group's and no other's for as long as this is registered.
+    @ivar interrupted: whether L{ProcessGroups.killAll} ended it.
+    """
+
+    process: Popen[bytes]
+    interrupted: bool = False
+
+
+class ProcessGroups:
+    """
+    Every group that was spawned through it and is not over.
+
+    Threads: used from any. The lock is never held while a process is spawned or
+    awaited, since a program on a file system that hangs would hold up
+    L{killAll}. It is reentrant, so a signal handler may take it.
+    """
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._live: dict[int, Group] = {}
+        self._spawning = 0
+        self._closed = False
+
+    @contextmanager
+    def running(self, spawn: Callable[[], Popen[bytes]]) -> Iterator[Group]:
+        """
+        Spawn a child and keep it registered while the block runs. At its end,
+        however it comes, nothing of the group is left: what lives is killed, and
+        the leader is reaped after that.
+
+        @param spawn: makes the child, with C{start_new_session}.
+        @raise NoMoreCommands: if L{killAll} was called for good; then C{spawn}
+            was not called.
+        """
+        with self._changed:
+            if self._closed:
+                raise NoMoreCommands()
+            self._spawning += 1
+        try:
+            group = Group(spawn())
+        except BaseException:
+            self._spawned(None)
+            raise
+        self._spawned(group)
+        with group.process:  # closes its pipes and reaps it
+            try:
+                yield group
+            finally:
+                with self._changed:
+                    del self._live[group.process.pid]
+                signalGroup(group, signal.SIGKILL)
+
+    def _spawned(self, group: Group | None) -> None:
+        with self._changed:
+            self._spawning -= 1
+            if group is not None:
+                self._live[group.process.pid] = group
+            self._changed.notify_all()
+
+    def killAll(self, forGood: bool = False) -> None:
+        """
+        Kill every group at once. One that is being spawned is waited for, a
+        second at most, and killed too.
+
+        @param forGood: also start none any more; for a process that exits next.
+        """
+        with self._changed:
+            self._closed = self._closed or forGood
+            self._killLive()
+            self._changed.wait_for(lambda: not self._spawning, _SPAWN_WAIT)
+            self._killLive()
+
+    def _killLive(self) -> None:
+        for group in self._live.values():
+            group.interrupted = True
+            signalGroup(group, signal.SIGKILL)
+
+
+def signalGroup(group: Group, number: signal.Signals) -> None:
+    """
+    Send a signal to all processes of a group whose leader is not reaped yet.
+    """
+    # a group may be gone but for its leader's remains, or (after a setuid
+    # program) belong to somebody else
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group.process.pid, number)
+
+
+processGroups = ProcessGroups()
+"""
+The groups of this process: one for all workers, since a signal ends them all.
+"""
+
+
+def killAll(forGood: bool = False) -> None:
+    """
+    Kill the process group of every command that this process runs, at once. The
+    jobs end as C{failed} with code C{interrupted}.
+
+    Threads: from any thread, and from a signal handler.
+
+    @param forGood: also start no command any more; for a process that exits next.
+    """
+    processGroups.killAll(forGood)

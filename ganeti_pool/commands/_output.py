@@ -1,0 +1,95 @@
+"""
+From the pipes of a command to its files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import termios
+
+from twisted.logger import Logger
+
+from ..jobs import OutputSize
+
+__all__ = ["OutputFile"]
+
+_CHUNK = 65536
+
+
+class OutputFile:
+    """
+    Keeps the beginning of a stream, and takes and drops the rest, so that who
+    writes it never waits. No more than a chunk is in memory. A file that can no
+    longer be written (a full disk) ends what is kept, not the command.
+    """
+
+    _log = Logger()
+
+    def __init__(self, path: str, limit: int) -> None:
+        """
+        Create the file, or empty it.
+
+        @param limit: how many bytes are kept at most.
+        @raise OSError: if it cannot be opened.
+        """
+        self._path = path
+        self._limit = limit
+        self._kept = 0
+        self._truncated = False
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+    @property
+    def size(self) -> OutputSize:
+        """
+        How much was kept until now.
+        """
+        return OutputSize(self._kept, self._truncated)
+
+    def take(self, pipe: int) -> bool:
+        """
+        Take what a readable pipe holds, a chunk at most.
+
+        @return: false at its end.
+        """
+        data = os.read(pipe, _CHUNK)
+        self._keep(data)
+        return bool(data)
+
+    def takeRest(self, pipe: int) -> None:
+        """
+        Take what is in the pipe now, and nothing that is written meanwhile: a
+        process that outlives the command may write for ever. Does not wait.
+        """
+        answer = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+        (left,) = struct.unpack("i", answer)
+        while left:
+            data = os.read(pipe, min(left, _CHUNK))
+            left -= len(data)
+            self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        if self._truncated:
+            return
+        kept = memoryview(data)[: self._limit - self._kept]
+        self._truncated = len(kept) < len(data)
+        try:
+            while kept:
+                written = os.write(self._file, kept)
+                self._kept += written
+                kept = kept[written:]
+        except OSError as error:
+            self._truncated = True
+            self._log.warn(
+                "{path} is cut off after {kept} bytes: {error}",
+                path=self._path,
+                kept=self._kept,
+                error=error,
+            )
+
+    def close(self) -> None:
+        """
+        Give the file back.
+        """
+        os.close(self._file)

@@ -1,0 +1,200 @@
+"""
+One command, from its start to its outcome.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from subprocess import DEVNULL, PIPE, Popen
+from time import monotonic
+from typing import Any
+
+from ..errors import PoolError
+from ..jobs import AttemptContext, JobFailure
+from ._arguments import checkArgs, childEnvironment
+from ._groups import Group, ProcessGroups, processGroups, signalGroup
+from ._output import OutputFile
+from ._survivors import handleOf
+from ._waiting import Latch, exitDescriptor
+
+__all__ = ["CommandFailed", "runCommand"]
+
+_Outputs = Mapping[str, OutputFile]
+
+
+class CommandFailed(PoolError):
+    """
+    A command did not end with exit status 0.
+
+    @ivar failure: why, for the job's record.
+    """
+
+    def __init__(self, failure: JobFailure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def runCommand(
+    argv: Sequence[str],
+    options: Mapping[str, Any],
+    attempt: AttemptContext | None,
+    callWhenCancelled: Callable[[Callable[[], object]], object],
+    outputLimit: int,
+    killDelay: float,
+    groups: ProcessGroups = processGroups,
+) -> None:
+    """
+    Run a command and return when it exited with status 0; then nothing of its
+    process group is left.
+
+    Threads: blocks its own until the end. C{callWhenCancelled} may have its
+    function called on any other, at any time and also later.
+
+    @param argv: the program and its arguments.
+    @param options: see L{checkArgs}.
+    @param attempt: where the output goes and who hears of it; without it, output
+        is dropped.
+    @param callWhenCancelled: accepts the function to call for a cancellation.
+    @param outputLimit: how many bytes of each stream are kept.
+    @param killDelay: seconds from TERM to KILL after a cancellation.
+
+    @raise CommandFailed: for any other end, with code C{exit_nonzero},
+        C{not_started}, C{cancelled} or C{interrupted} (by L{killAll
+        <ganeti_pool.commands.killAll>}).
+    @raise InvalidJob: for arguments that L{checkArgs} refuses.
+    """
+    checkArgs((argv, options))
+    # set before the spawn and looked at after it, so that no cancellation is
+    # lost in between
+    with closing(Latch()) as cancelled:
+        callWhenCancelled(cancelled.set)
+        if cancelled.isSet:
+            raise CommandFailed(
+                JobFailure("cancelled", f"{argv[0]!r} was cancelled before it was started")
+            )
+        directory = None if attempt is None else attempt.outputDirectory
+        with (
+            _openOutput(directory, "stdout", outputLimit) as stdout,
+            _openOutput(directory, "stderr", outputLimit) as stderr,
+        ):
+            outputs = {"stdout": stdout, "stderr": stderr}
+            with groups.running(partial(_spawn, argv, options, attempt)) as group:
+                _tellHandle(group, attempt)
+                wasCancelled = _attend(group, outputs, cancelled, killDelay)
+                status = os.waitid(os.P_PID, group.process.pid, os.WEXITED | os.WNOWAIT)
+            if attempt is not None and directory is not None:
+                attempt.recordOutput({name: output.size for name, output in outputs.items()})
+    _judge(argv[0], status, wasCancelled, group.interrupted)
+
+
+def _openOutput(directory: str | None, stream: str, limit: int) -> closing[OutputFile]:
+    if directory is None:
+        return closing(OutputFile(os.devnull, 0))
+    try:
+        return closing(OutputFile(os.path.join(directory, stream), limit))
+    except OSError as error:
+        raise CommandFailed(
+            JobFailure("not_started", f"the output cannot be kept: {error}")
+        ) from error
+
+
+def _spawn(
+    argv: Sequence[str], options: Mapping[str, Any], attempt: AttemptContext | None
+) -> Popen[bytes]:
+    directory = options.get("cwd")
+    umask = options.get("umask")
+    try:
+        return Popen(
+            list(argv),
+            bufsize=0,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd=directory,
+            env=childEnvironment(options.get("env", {}), attempt),
+            umask=-1 if umask is None else int(umask, 8),
+            start_new_session=True,
+        )
+    except OSError as error:
+        if error.filename is None:
+            what = f"no process could be made for {argv[0]!r}"
+        elif error.filename == directory:
+            what = f"the working directory {directory!r} cannot be used"
+        else:
+            what = f"the program {argv[0]!r} cannot be run"
+        raise CommandFailed(JobFailure("not_started", f"{what}: {error.strerror}")) from error
+
+
+def _tellHandle(group: Group, attempt: AttemptContext | None) -> None:
+    handle = handleOf(group.process.pid)
+    if attempt is not None and handle is not None:
+        attempt.recordHandle(handle)
+
+
+def _attend(group: Group, outputs: _Outputs, cancelled: Latch, killDelay: float) -> bool:
+    """
+    Carry the output until the leader has exited, and end it if that is asked for.
+
+    @return: whether it was.
+    """
+    pipes = {getattr(group.process, name).fileno(): file for name, file in outputs.items()}
+    told = False
+    killAt: float | None = None
+    with selectors.DefaultSelector() as selector, exitDescriptor(group.process.pid) as exited:
+        for descriptor in (exited, cancelled.fileno(), *pipes):
+            selector.register(descriptor, selectors.EVENT_READ)
+        while True:
+            ready = selector.select(None if killAt is None else max(0.0, killAt - monotonic()))
+            descriptors = {key.fd for key, _ in ready}
+            if exited in descriptors:
+                break
+            if cancelled.fileno() in descriptors:
+                selector.unregister(cancelled.fileno())
+                told = True
+                signalGroup(group, signal.SIGTERM)
+                killAt = monotonic() + killDelay
+            if killAt is not None and monotonic() >= killAt:
+                signalGroup(group, signal.SIGKILL)
+                killAt = None
+            for pipe in descriptors & pipes.keys():
+                if not pipes[pipe].take(pipe):
+                    selector.unregister(pipe)
+                    del pipes[pipe]
+    for pipe, file in pipes.items():
+        file.takeRest(pipe)
+    return told
+
+
+def _judge(
+    program: str, status: os.waitid_result | None, wasCancelled: bool, interrupted: bool
+) -> None:
+    assert status is not None  # only for WNOHANG
+    exitCode: int | None = None
+    name: str | None = None
+    if status.si_code == os.CLD_EXITED:
+        exitCode = status.si_status
+        what = f"exited with status {exitCode}"
+    else:
+        name = _signalName(status.si_status)
+        what = f"was ended by {name}"
+    if wasCancelled:
+        code, what = "cancelled", f"was cancelled and {what}"
+    elif interrupted and name == "SIGKILL":
+        code, what = "interrupted", "was killed as its daemon ended"
+    elif exitCode != 0:
+        code = "exit_nonzero"
+    else:
+        return
+    raise CommandFailed(JobFailure(code, f"{program!r} {what}", exitCode, name))
+
+
+def _signalName(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # of the real-time signals only the first and the last have names
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"

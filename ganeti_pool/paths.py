@@ -1,0 +1,97 @@
+"""
+Where the daemon keeps what it keeps, and where the command looks for it.
+
+One answer for both, so that neither needs to be told where the other is.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from .errors import InvalidArgument
+
+__all__ = ["LONGEST_SOCKET_PATH", "StatePaths"]
+
+LONGEST_SOCKET_PATH = 107
+"""
+How many bytes the path of a Unix socket has at most: C{sun_path} without the
+null byte that ends it.
+"""
+
+
+@dataclass(frozen=True)
+class StatePaths:
+    """
+    The paths below one state directory. Nothing is made or looked at.
+
+    Threads: a value; any thread may use it.
+
+    @ivar directory: the state directory, absolute.
+    """
+
+    directory: str
+
+    @classmethod
+    def default(cls) -> StatePaths:
+        """
+        The state directory of the user, by the custom of the platform.
+
+        @raise ImportError: if platformdirs, which C{ganeti-pool[daemon]} brings,
+            is not installed.
+        """
+        # Here and not above: a base install has no platformdirs, and may import
+        # this module and name a directory itself.
+        from platformdirs import user_state_dir
+
+        return cls.at(user_state_dir("ganeti-pool"))
+
+    @classmethod
+    def at(cls, directory: str) -> StatePaths:
+        """
+        A state directory that somebody named: C{~} is expanded, and a relative
+        path starts at the working directory of this moment.
+        """
+        return cls(os.path.abspath(os.path.expanduser(directory)))
+
+    @property
+    def socket(self) -> str:
+        """
+        The Unix socket on which the daemon listens.
+        """
+        return os.path.join(self.directory, "ganeti-pool.sock")
+
+    @property
+    def store(self) -> str:
+        """
+        The SQLite file.
+        """
+        return os.path.join(self.directory, "jobs.sqlite")
+
+    @property
+    def lock(self) -> str:
+        """
+        The file whose lock says that a daemon owns the directory.
+        """
+        return os.path.join(self.directory, "lock")
+
+    @property
+    def output(self) -> str:
+        """
+        The directory with what the jobs write.
+        """
+        return os.path.join(self.directory, "output")
+
+    def checkSocket(self) -> None:
+        """
+        Refuse a directory that is too deep for a socket.
+
+        @raise InvalidArgument: if the path of the socket is longer than the
+            system can take.
+        """
+        length = len(os.fsencode(self.socket))
+        if length > LONGEST_SOCKET_PATH:
+            raise InvalidArgument(
+                f"the socket path {self.socket} has {length} bytes, and the system takes "
+                f"{LONGEST_SOCKET_PATH} at most: choose a shorter state directory"
+            )

@@ -1,0 +1,163 @@
+"""
+What each request of the store makes of a job.
+
+Pure: a request takes the job as it is and gives the job as it is to be, or
+refuses. Every store decides here, so that none allows what another refuses.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from ..errors import InvalidArgument, JobNotQueued, StaleAttempt
+from ..jobs import FINISHED, Job, JobState, NewJob, Outcome
+
+__all__ = [
+    "added",
+    "cancelRequested",
+    "checkRunning",
+    "finished",
+    "plainJSON",
+    "reprioritised",
+    "requeued",
+    "started",
+    "withdrawn",
+]
+
+
+def plainJSON(value: Any, what: str) -> Any:
+    """
+    A value as it comes back from a store.
+
+    @param what: what it is, for the error.
+    @raise InvalidArgument: if JSON cannot say it.
+    """
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"{what} cannot be stored as JSON: {error}") from error
+
+
+def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) -> Job:
+    """
+    A job that was not there before.
+
+    @raise InvalidArgument: if JSON cannot say its arguments.
+    """
+    return Job(
+        id=jobID,
+        worker=new.worker,
+        args=tuple(plainJSON(new.args, f"the arguments of the new job {new.name!r}")),
+        name=new.name,
+        priority=new.priority,
+        onCrash=new.onCrash,
+        maxAttempts=new.maxAttempts,
+        state=JobState.QUEUED,
+        position=position,
+        attempt=0,
+        deferrals=0,
+        submittedAt=now,
+        startedAt=None,
+        finishedAt=None,
+        cancelRequestedAt=None,
+        result=None,
+        error=None,
+        output=None,
+        revision=revision,
+    )
+
+
+def started(job: Job, attempt: int, now: datetime) -> Job:
+    """
+    C{queued} to C{running}.
+
+    @raise StaleAttempt: if the job is not queued, or its next attempt is another.
+    """
+    if job.state is not JobState.QUEUED or attempt != job.attempt + 1:
+        raise StaleAttempt(job.id, attempt, job.state.value)
+    return replace(job, state=JobState.RUNNING, attempt=attempt, startedAt=now)
+
+
+def checkRunning(job: Job, attempt: int) -> None:
+    """
+    @raise StaleAttempt: if that attempt of the job does not run.
+    """
+    if job.state is not JobState.RUNNING or attempt != job.attempt:
+        raise StaleAttempt(job.id, attempt, job.state.value)
+
+
+def finished(job: Job, attempt: int, outcome: Outcome, now: datetime) -> Job:
+    """
+    C{running} to a finished state.
+
+    @raise StaleAttempt: if that attempt does not run.
+    @raise InvalidArgument: if the outcome is not one of a finished job, or has a
+        result that JSON cannot say.
+    """
+    checkRunning(job, attempt)
+    if outcome.state not in FINISHED:
+        raise InvalidArgument(f"{outcome.state.value} cannot be the outcome of job {job.id}")
+    return replace(
+        job,
+        state=outcome.state,
+        finishedAt=now,
+        result=plainJSON(outcome.result, f"the result of job {job.id}"),
+        error=outcome.error,
+        output=outcome.output,
+    )
+
+
+def requeued(job: Job, attempt: int, priority: int, position: int, deferred: bool) -> Job:
+    """
+    C{running} to C{queued}, at another place.
+
+    @raise StaleAttempt: if that attempt does not run.
+    """
+    checkRunning(job, attempt)
+    return replace(
+        job,
+        state=JobState.QUEUED,
+        priority=priority,
+        position=position,
+        startedAt=None,
+        attempt=job.attempt - deferred,
+        deferrals=job.deferrals + deferred,
+    )
+
+
+def reprioritised(job: Job, priority: int) -> Job:
+    """
+    The same, queued with another priority.
+
+    @raise JobNotQueued: if it is not queued.
+    """
+    _checkQueued(job)
+    return replace(job, priority=priority)
+
+
+def withdrawn(job: Job, now: datetime) -> Job:
+    """
+    C{queued} to C{cancelled}.
+
+    @raise JobNotQueued: if it is not queued.
+    """
+    _checkQueued(job)
+    return replace(job, state=JobState.CANCELLED, finishedAt=now)
+
+
+def cancelRequested(job: Job, now: datetime) -> Job:
+    """
+    The same, running and to be cancelled; the first request counts.
+
+    @raise StaleAttempt: if it does not run.
+    """
+    checkRunning(job, job.attempt)
+    return replace(job, cancelRequestedAt=job.cancelRequestedAt or now)
+
+
+def _checkQueued(job: Job) -> None:
+    if job.state is not JobState.QUEUED:
+        raise JobNotQueued(job.id, job.state.value)

@@ -1,0 +1,44 @@
+"""
+JSON over HTTP, in front of L{IJobQueue <ganeti_pool.interfaces.IJobQueue>}.
+
+Every refusal is a problem document of RFC 9457, made in one place from the
+code of an error; an error without one is logged, and told as a 500 that says
+no more than that.
+
+Klein installs a reactor when it is imported, so import this only where one has
+been chosen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+
+from ..errors import InvalidArgument
+from ..interfaces import IJobQueue
+from ._api import JobAPI
+from ._output import readChunk
+from ._request import JobSite
+
+__all__ = ["JobSite", "makeSite"]
+
+
+def makeSite(reactor: Any, queue: IJobQueue, token: bytes | None) -> JobSite:
+    """
+    The site to listen with.
+
+    @param reactor: the clock, and whose thread pool reads the output files.
+    @param token: what each request must carry as its bearer token; with L{None}
+        whoever reaches the site may use it.
+
+    @raise InvalidArgument: if the token is empty, and so no secret.
+    """
+    if token is not None and not token.strip():
+        raise InvalidArgument("the bearer token is empty: whoever asks would be let in")
+
+    def read(path: str, offset: int) -> Deferred[bytes]:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), readChunk, path, offset)
+
+    return JobSite(reactor, JobAPI(reactor, queue, read).app.resource(), token)

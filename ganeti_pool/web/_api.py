@@ -1,0 +1,242 @@
+"""
+The requests and their answers.
+"""
+# Much of twisted.web has no types.
+# mypy: disallow-untyped-calls=False
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from klein import Klein
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from .. import wire
+from ..errors import JobError
+from ..interfaces import IJobQueue
+from ..jobs import FINISHED, Job
+from ._output import ReadChunk, Valve
+from ._request import JobRequest, Refusal
+
+__all__ = ["JobAPI"]
+
+_RECHECK = 0.25
+"""
+After how many seconds a followed file is looked at again. It is the one thing
+that is asked for over and over, since no event tells that a file grows.
+"""
+
+_T = TypeVar("_T")
+
+
+def _detached(outcome: Deferred[_T]) -> Deferred[_T]:
+    """
+    The same outcome, but a client that goes away, which cancels the Deferred
+    that its handler waits for, does not stop the queue halfway.
+    """
+    mine: Deferred[_T] = Deferred()
+    outcome.chainDeferred(mine)
+    return mine
+
+
+def _query(request: JobRequest) -> bytes:
+    return bytes(request.uri.partition(b"?")[2])
+
+
+def _jobID(part: str) -> int:
+    """
+    The job that a part of a path names.
+
+    @raise Refusal: if no job can have such an ID.
+    """
+    # What is longer than any ID is not worth the reading.
+    if not (part.isascii() and part.isdigit() and len(part) < 19):
+        raise Refusal("no_such_job", f"there is no job {part[:40]!r}")
+    return int(part)
+
+
+def _body(request: JobRequest) -> bytes:
+    """
+    The JSON text of a request.
+
+    @raise Refusal: if it is declared to be something else.
+    """
+    kind = (request.getHeader(b"content-type") or b"").partition(b";")[0].strip().lower()
+    if kind != b"application/json":
+        raise Refusal("unsupported_media_type", "this takes a body of type application/json")
+    return request.content.read()
+
+
+class JobAPI:
+    """
+    The handlers, each of which reads a request, asks the queue one thing, and
+    writes the answer.
+
+    Threads: used on the reactor thread only.
+
+    @ivar app: the routes.
+    """
+
+    app = Klein()
+
+    def __init__(self, clock: IReactorTime, queue: IJobQueue, read: ReadChunk) -> None:
+        self._clock = clock
+        self._queue = queue
+        self._read = read
+
+    # Klein names no more than IRequest, which has not half of what a Request has.
+    @app.handle_errors(JobError)  # type: ignore[arg-type]
+    def refused(self, request: JobRequest, failure: Failure) -> None:
+        """
+        The queue, or the reading of the request, says no.
+        """
+        error = failure.value
+        assert isinstance(error, JobError)
+        if request.startedWriting:
+            request.processingFailed(failure)
+        else:
+            request.tell(error)
+
+    @app.handle_errors(HTTPException)  # type: ignore[arg-type]
+    def notRouted(self, request: JobRequest, failure: Failure) -> None:
+        """
+        No handler has this path and method.
+        """
+        error = failure.value
+        if isinstance(error, MethodNotAllowed):
+            allowed = ", ".join(sorted(error.valid_methods or ()))
+            request.setHeader("allow", allowed)
+            request.tell(Refusal("method_not_allowed", f"this path takes {allowed}"))
+        else:
+            request.tell(Refusal("no_such_path", "there is nothing at this path"))
+
+    @app.route("/v1/jobs", methods=["POST"])
+    async def submit(self, request: JobRequest) -> None:
+        """
+        Take one job or a list of them.
+        """
+        wire.checkNoQuery(_query(request))
+        new, wasList = wire.parseNewJobs(_body(request), self._queue.workerName)
+        jobs = await _detached(self._queue.submit(new))
+        documents = [wire.jobToJSON(job) for job in jobs]
+        request.answer(201, documents if wasList else documents[0])
+
+    @app.route("/v1/jobs", methods=["GET"])
+    async def jobs(self, request: JobRequest) -> None:
+        """
+        A page of jobs, or what has changed.
+        """
+        query = wire.parseJobsQuery(_query(request))
+        if isinstance(query, wire.ChangesQuery):
+            # Not detached: who is gone waits for nothing.
+            changed = await self._queue.changedJobs(query.after, query.limit, query.wait)
+            request.answer(200, wire.changesToJSON(changed, query.after))
+            return
+        # One more than the page tells whether there is a next one.
+        listed = await _detached(
+            self._queue.listJobs(query.which, query.newestFirst, query.limit + 1, query.after)
+        )
+        request.answer(200, wire.pageToJSON(listed, query.limit))
+
+    @app.route("/v1/jobs/<jobID>", methods=["GET"])
+    async def job(self, request: JobRequest, jobID: str) -> None:
+        """
+        One job and its attempts.
+        """
+        wire.checkNoQuery(_query(request))
+        number = _jobID(jobID)
+        job = await _detached(self._queue.job(number))
+        attempts = await _detached(self._queue.attempts(number))
+        request.answer(200, wire.jobToJSON(job, attempts))
+
+    @app.route("/v1/jobs/<jobID>", methods=["PATCH"])
+    async def changeJob(self, request: JobRequest, jobID: str) -> None:
+        """
+        Another priority.
+        """
+        wire.checkNoQuery(_query(request))
+        number = _jobID(jobID)
+        priority = wire.parsePriority(_body(request))
+        job = await _detached(self._queue.changePriority(number, priority))
+        request.answer(200, wire.jobToJSON(job))
+
+    @app.route("/v1/jobs/<jobID>/cancel", methods=["POST"])
+    async def cancelJob(self, request: JobRequest, jobID: str) -> None:
+        """
+        Cancel a job. Asking again is fine.
+        """
+        wire.checkNoQuery(_query(request))
+        wire.checkNoBody(request.content.read())
+        job = await _detached(self._queue.cancel(_jobID(jobID)))
+        request.answer(200, wire.jobToJSON(job))
+
+    @app.route("/v1/jobs/<jobID>/output", methods=["GET"])
+    async def output(self, request: JobRequest, jobID: str) -> None:
+        """
+        The bytes of an output stream, as they come.
+        """
+        query = wire.parseOutputQuery(_query(request))
+        number = _jobID(jobID)
+        deadline = self._clock.seconds() + query.wait
+        job = await _detached(self._queue.job(number))
+        # A job that has not started has its first attempt to come.
+        latest = max(job.attempt, 1)
+        attempt = query.attempt or latest
+        if attempt > latest:
+            raise Refusal("no_such_attempt", f"job {number} has no attempt {attempt}")
+        path = self._queue.outputPath(number, attempt, query.stream)
+
+        request.setHeader("content-type", "application/octet-stream")
+        request.write(b"")
+        valve = Valve()
+        request.registerProducer(valve, True)
+        offset = await self._sendFrom(request, valve, path, query.offset)
+        # Looked at before the file: what it wrote before it ended is then sent.
+        while not _isOver(job, attempt) and self._clock.seconds() < deadline:
+            await deferLater(self._clock, _RECHECK)
+            job = await _detached(self._queue.job(number))
+            offset = await self._sendFrom(request, valve, path, offset)
+        request.unregisterProducer()
+
+    async def _sendFrom(self, request: JobRequest, valve: Valve, path: str, offset: int) -> int:
+        """
+        Send what is in a file from an offset on, and give the offset behind it.
+        """
+        while data := await self._read(path, offset):
+            request.write(data)
+            offset += len(data)
+            await valve.opened()
+        return offset
+
+    @app.route("/v1/pool", methods=["GET"])
+    async def pool(self, request: JobRequest) -> None:
+        """
+        The pool, the store, the daemon.
+        """
+        wire.checkNoQuery(_query(request))
+        request.answer(200, await _detached(self._queue.poolStatus()))
+
+    @app.route("/v1/pool", methods=["PATCH"])
+    async def changePool(self, request: JobRequest) -> None:
+        """
+        Pause, resume, resize. A pool that shrinks answers when the surplus
+        workers have ended their jobs.
+        """
+        wire.checkNoQuery(_query(request))
+        change = wire.parsePoolChange(_body(request))
+        if change.active is not None:
+            await _detached(self._queue.setActive(change.active))
+        if change.workers is not None:
+            await _detached(self._queue.resize(change.workers))
+        request.answer(200, await _detached(self._queue.poolStatus()))
+
+
+def _isOver(job: Job, attempt: int) -> bool:
+    """
+    Whether an attempt of a job writes no more.
+    """
+    return job.state in FINISHED or job.attempt > attempt

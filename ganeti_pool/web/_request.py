@@ -1,0 +1,201 @@
+"""
+Requests: who is let in, how much is read, how a refusal is told.
+"""
+# Much of twisted.web has no types.
+# mypy: disallow-untyped-calls=False
+
+from __future__ import annotations
+
+import hmac
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
+
+from .. import wire
+from ..errors import InvalidJob, JobError
+
+__all__ = ["JobRequest", "JobSite", "Refusal"]
+
+_LINGER = 2.0
+"""
+For how many seconds the rest of a refused body is read and dropped. A
+connection that is closed on a client which still sends is reset, and the
+client may never see why.
+"""
+
+
+class Refusal(JobError):
+    """
+    A request that cannot be one to the queue.
+
+    @ivar code: see L{wire.STATUS <ganeti_pool.wire.STATUS>}.
+    """
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class JobRequest(Request):
+    """
+    A request that is refused as soon as that can be decided: a wrong token, or
+    a body that is announced as too large, with the headers; one that turns out
+    too large with the byte that is too many. Its body is kept in memory, and
+    never in a file.
+
+    @ivar _refusal: why it is refused, or L{None}.
+    @ivar _isCutOff: whether its answer was broken off, and so never finishes.
+    """
+
+    channel: Any
+    content: BytesIO
+    _log = Logger()
+    _refusal: Refusal | None = None
+    _isCutOff = False
+
+    def gotLength(self, length: int | None) -> None:
+        """
+        The headers are there.
+
+        @param length: of the body in bytes, L{None} if the client does not say.
+        """
+        self.content = BytesIO()
+        if not self.channel.site.admits(self.getHeader(b"authorization")):
+            self._refusal = Refusal("unauthorized", "this daemon asks for its bearer token")
+        elif length is not None and length > wire.MAX_BODY:
+            self._refusal = _tooLarge()
+        if self._refusal is not None and length != 0:
+            self._refuseBody(self._refusal)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """
+        A part of the body is there.
+        """
+        if self._refusal is None and self.content.tell() + len(data) > wire.MAX_BODY:
+            self._refusal = _tooLarge()
+            self.content = BytesIO()
+            self._refuseBody(self._refusal)
+        if self._refusal is None:
+            self.content.write(data)
+
+    def _refuseBody(self, refusal: Refusal) -> None:
+        # The client has not been asked to go on with it.
+        self.requestHeaders.removeHeader("expect")
+        self.clientproto = b"HTTP/1.1"
+        self.channel.persistent = False
+        self.setHeader("connection", "close")
+        self.tell(refusal)
+        lingering = self.channel.site.reactor.callLater(
+            _LINGER, self.channel.transport.abortConnection
+        )
+        self.notifyFinish().addBoth(lambda _: lingering.active() and lingering.cancel())
+
+    def process(self) -> None:
+        """
+        The request is there as a whole.
+        """
+        if self._refusal is None and not _isText(unquote_to_bytes(self.path)):
+            self._refusal = Refusal("no_such_path", "the path is no UTF-8, so nothing is there")
+        if self._refusal is None:
+            super().process()
+            return
+        if not self.startedWriting:
+            self.tell(self._refusal)
+        self.finish()
+
+    def finish(self) -> None:
+        """
+        The answer is whole, unless it was cut off before: then there is nobody
+        to tell.
+        """
+        if not self._isCutOff:
+            super().finish()
+
+    def getRequestHostname(self) -> bytes:
+        """
+        A constant, since the name that the client uses has no part in routing,
+        and may be nonsense.
+        """
+        return b"localhost"
+
+    def answer(self, status: int, value: Any, contentType: str = "application/json") -> None:
+        """
+        Write a whole answer. It remains to L{finish}.
+        """
+        body = wire.encode(value)
+        self.setResponseCode(status)
+        self.setHeader("content-type", contentType)
+        self.setHeader("content-length", str(len(body)))
+        self.write(body)
+
+    def tell(self, error: JobError) -> None:
+        """
+        Write a refusal as a whole answer.
+        """
+        errors = error.problems if isinstance(error, InvalidJob) else []
+        problem = wire.problem(error.code, _sentence(error), errors)
+        if error.code == "unauthorized":
+            self.setHeader("www-authenticate", 'Bearer realm="ganeti-pool"')
+        self.answer(problem["status"], problem, "application/problem+json")
+
+    def processingFailed(self, reason: Failure) -> None:
+        """
+        Log what nobody expected, and tell the client no more than that. An
+        answer that has begun is cut off, so that it does not pass for whole.
+        """
+        self._log.failure("{method} {path} failed", reason, method=self.method, path=self.path)
+        if self.startedWriting:
+            self._isCutOff = True
+            self.channel.transport.abortConnection()
+            return
+        self.tell(Refusal("internal_error", "the daemon failed at this: its log has more"))
+        self.finish()
+
+
+def _tooLarge() -> Refusal:
+    return Refusal("body_too_large", f"a body has {wire.MAX_BODY} bytes at most")
+
+
+def _isText(path: bytes) -> bool:
+    try:
+        path.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _sentence(error: JobError) -> str:
+    if isinstance(error, InvalidJob):
+        pointer, _, sentence = error.problems[0]
+        more = len(error.problems) - 1
+        return f"{pointer or '/'}: {sentence}" + (f" (and {more} more)" if more else "")
+    return str(error)
+
+
+class JobSite(Site):
+    """
+    The site, with its token.
+    """
+
+    requestFactory = JobRequest
+
+    def __init__(self, reactor: IReactorTime, resource: IResource, token: bytes | None) -> None:
+        super().__init__(resource, reactor=reactor, parsePOSTFormSubmission=False)
+        self._token = token
+
+    def admits(self, authorization: bytes | None) -> bool:
+        """
+        Whether a request with this header may pass. The time that it takes does
+        not depend on how much of the token is right.
+        """
+        if self._token is None:
+            return True
+        scheme, _, given = (authorization or b"").partition(b" ")
+        isRight = hmac.compare_digest(given.strip(), self._token)
+        return isRight and scheme.lower() == b"bearer"

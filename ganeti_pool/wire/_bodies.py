@@ -1,0 +1,174 @@
+"""
+What is sent to the daemon in a body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InvalidJob
+from ..jobs import NewJob, OnCrash
+from ._documents import newJob
+from ._json import (
+    MAX_INTEGER,
+    Check,
+    Problem,
+    Wrong,
+    boolean,
+    decode,
+    integer,
+    readMembers,
+    refuseIfAny,
+    text,
+)
+
+__all__ = [
+    "MAX_JOBS",
+    "MAX_WORKERS",
+    "PoolChange",
+    "checkNoBody",
+    "parseNewJobs",
+    "parsePoolChange",
+    "parsePriority",
+]
+
+MAX_JOBS = 1000
+"""
+How many jobs one request submits at most.
+"""
+
+MAX_WORKERS = 1000
+"""
+How many workers a pool can be told to have.
+"""
+
+_MAX_NAME = 200
+
+
+def _arguments(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise Wrong("wrong_type", "this must be the list of what RunTask gets")
+    return value
+
+
+def _worker(value: Any) -> str:
+    name: str = text(_MAX_NAME)(value)
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise Wrong("out_of_range", "this must be the dotted name of a class")
+    return name
+
+
+def _onCrash(value: Any) -> str:
+    choices = [choice.value for choice in OnCrash]
+    if value not in choices:
+        raise Wrong("out_of_range", f"this must be one of {', '.join(choices)}")
+    return str(value)
+
+
+_JOB: Mapping[str, Check] = {
+    "name": text(_MAX_NAME),
+    "worker": _worker,
+    "args": _arguments,
+    "priority": integer(),
+    "on_crash": _onCrash,
+    "max_attempts": integer(1, MAX_INTEGER),
+}
+
+_JOB_LATER = frozenset(
+    {"key", "owner", "labels", "timeout", "reason", "not_before", "depends_on", "progress"}
+)
+
+
+def parseNewJobs(body: bytes, defaultWorker: str) -> tuple[list[NewJob], bool]:
+    """
+    The jobs that a request submits, one object or a list of them.
+
+    A job without a name gets the last part of the path of its program, which is
+    the first text of its first argument, or else the name of its worker class.
+
+    @param defaultWorker: the dotted name of the worker class of a job that
+        names none.
+    @return: the jobs, and whether they came as a list.
+    @raise InvalidJob: if one of them cannot be accepted.
+    """
+    value = decode(body)
+    if not isinstance(value, list):
+        job, problems = _readJob(value, "", defaultWorker)
+        refuseIfAny(iter(problems))
+        return [job], False
+    if not 0 < len(value) <= MAX_JOBS:
+        raise InvalidJob(
+            [("", "out_of_range", f"from 1 to {MAX_JOBS} jobs fit a list, not {len(value)}")]
+        )
+    read = [_readJob(item, f"/{index}", defaultWorker) for index, item in enumerate(value)]
+    refuseIfAny(problem for _, problems in read for problem in problems)
+    return [job for job, _ in read], True
+
+
+def _readJob(value: Any, pointer: str, defaultWorker: str) -> tuple[NewJob, list[Problem]]:
+    members, problems = readMembers(value, pointer, _JOB, required={"args"}, later=_JOB_LATER)
+    worker = members.setdefault("worker", defaultWorker)
+    args = members.setdefault("args", [])
+    members.setdefault("name", _defaultName(worker, args))
+    return newJob(members), problems
+
+
+def _defaultName(worker: str, args: list[Any]) -> str:
+    first = args[0] if args else None
+    if isinstance(first, list) and first:
+        first = first[0]
+    path = first if isinstance(first, str) else ""
+    name = path.rstrip("/").rpartition("/")[2] or worker.rpartition(".")[2]
+    return name[:_MAX_NAME]
+
+
+def checkNoBody(body: bytes) -> None:
+    """
+    @raise InvalidJob: if there is a body where none has a meaning.
+    """
+    if body:
+        raise InvalidJob([("", "unknown_key", "this takes no body")])
+
+
+def parsePriority(body: bytes) -> int:
+    """
+    The priority that a change of a job gives it.
+
+    @raise InvalidJob: if the body says anything else.
+    """
+    members, problems = readMembers(
+        decode(body), "", {"priority": integer()}, required={"priority"}
+    )
+    refuseIfAny(iter(problems))
+    priority: int = members["priority"]
+    return priority
+
+
+@dataclass(frozen=True)
+class PoolChange:
+    """
+    What to change of a pool. L{None} leaves it as it is.
+
+    @ivar active: whether it starts tasks.
+    @ivar workers: how many workers it has.
+    """
+
+    active: bool | None = None
+    workers: int | None = None
+
+
+def parsePoolChange(body: bytes) -> PoolChange:
+    """
+    A change of the pool, of one thing or both.
+
+    @raise InvalidJob: if the body says anything else, or nothing.
+    """
+    members, problems = readMembers(
+        decode(body), "", {"active": boolean, "workers": integer(0, MAX_WORKERS)}
+    )
+    if not members and not problems:
+        problems.append(("", "missing", "nothing to change: give active, workers, or both"))
+    refuseIfAny(iter(problems))
+    return PoolChange(**members)

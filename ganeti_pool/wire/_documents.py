@@ -1,0 +1,204 @@
+"""
+What is sent: jobs, pages of them, problems.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import datetime, timezone
+from http import HTTPStatus
+from typing import Any
+
+from cattrs import Converter
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from ..jobs import Attempt, Job, NewJob
+from ._json import Problem
+
+__all__ = [
+    "STATUS",
+    "changesToJSON",
+    "encode",
+    "jobToJSON",
+    "newJob",
+    "pageToJSON",
+    "problem",
+    "timestamp",
+]
+
+STATUS: Mapping[str, int] = {
+    "invalid_field": 400,
+    "unauthorized": 401,
+    "no_such_attempt": 404,
+    "no_such_job": 404,
+    "no_such_path": 404,
+    "method_not_allowed": 405,
+    "finished": 409,
+    "key_conflict": 409,
+    "not_queued": 409,
+    "stale_attempt": 409,
+    "body_too_large": 413,
+    "unsupported_media_type": 415,
+    "queue_full": 429,
+    "ownership_lost": 503,
+    "stopping": 503,
+    "store_full": 507,
+}
+"""
+The HTTP status that goes with each code. Any other code is the daemon's own
+trouble, a 500.
+"""
+
+_JOB_KEYS = (
+    "id",
+    "key",
+    "name",
+    "owner",
+    "labels",
+    "worker",
+    "args",
+    "priority",
+    "state",
+    "reason",
+    "attempt",
+    "max_attempts",
+    "deferrals",
+    "on_crash",
+    "timeout",
+    "not_before",
+    "depends_on",
+    "progress",
+    "submitted_at",
+    "started_at",
+    "finished_at",
+    "cancel_requested_at",
+    "result",
+    "error",
+    "output",
+    "revision",
+)
+
+_ATTEMPT_KEYS = ("number", "started_at", "finished_at", "outcome", "error", "output")
+
+
+def timestamp(moment: datetime) -> str:
+    """
+    A time in UTC to the millisecond: C{2026-01-31T09:15:02.123Z}.
+
+    @param moment: an aware time.
+    """
+    inUTC = moment.astimezone(timezone.utc)
+    return inUTC.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _snakeCase(name: str) -> str:
+    return re.sub("(?=[A-Z])", "_", name).lower()
+
+
+def _keysOf(shape: type) -> dict[str, Any]:
+    return {field.name: override(rename=_snakeCase(field.name)) for field in fields(shape)}
+
+
+def _makeConverter() -> Converter:
+    converter = Converter()
+    converter.register_unstructure_hook(datetime, timestamp)
+    # One rule for all: an attribute's name in camelCase is its key in snake_case.
+    converter.register_unstructure_hook_factory(
+        is_dataclass,
+        lambda shape: make_dict_unstructure_fn(shape, converter, **_keysOf(shape)),
+    )
+    converter.register_structure_hook(
+        NewJob, make_dict_structure_fn(NewJob, converter, **_keysOf(NewJob))
+    )
+    return converter
+
+
+_CONVERTER = _makeConverter()
+
+
+def newJob(members: Mapping[str, Any]) -> NewJob:
+    """
+    A job of members that have been checked.
+    """
+    return _CONVERTER.structure(members, NewJob)
+
+
+def _document(value: Job | Attempt, keys: Sequence[str]) -> dict[str, Any]:
+    known = _CONVERTER.unstructure(value)
+    return {key: known.get(key) for key in keys}
+
+
+def jobToJSON(job: Job, attempts: Sequence[Attempt] | None = None) -> dict[str, Any]:
+    """
+    A job with every key, null for what it has not; what has no function yet is
+    null too.
+
+    @param attempts: what to tell under C{attempts}; with L{None} that key is
+        not there.
+    """
+    document = _document(job, _JOB_KEYS)
+    if attempts is not None:
+        document["attempts"] = [_document(attempt, _ATTEMPT_KEYS) for attempt in attempts]
+    return document
+
+
+def pageToJSON(jobs: Sequence[Job], limit: int) -> dict[str, Any]:
+    """
+    A page of a list.
+
+    @param jobs: the jobs of the page, and the first of the next if there is one.
+    @param limit: how many are on a page.
+    """
+    page = jobs[:limit]
+    return {
+        "jobs": [jobToJSON(job) for job in page],
+        "next": page[-1].id if len(jobs) > limit else None,
+    }
+
+
+def changesToJSON(jobs: Sequence[Job], after: int) -> dict[str, Any]:
+    """
+    Jobs that have changed, and the revision to ask for the next ones with.
+
+    @param after: the revision that was asked with.
+    """
+    return {
+        "jobs": [jobToJSON(job) for job in jobs],
+        "revision": max([after, *(job.revision for job in jobs)]),
+        "next": None,
+    }
+
+
+def problem(code: str, detail: str, errors: Sequence[Problem] = ()) -> dict[str, Any]:
+    """
+    A refusal, as RFC 9457 has it. Its status is the one of the response.
+
+    @param code: the contract.
+    @param detail: one sentence for a person.
+    @param errors: what is wrong in what was sent.
+    """
+    status = STATUS.get(code, 500)
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "errors": [
+            {"pointer": pointer, "code": what, "detail": sentence}
+            for pointer, what, sentence in errors
+        ],
+    }
+
+
+def encode(value: Any) -> bytes:
+    """
+    A value as JSON. It is ASCII, so that text which UTF-8 cannot say, such as a
+    file name in a message, does not stop it.
+
+    @raise ValueError: for a number that is none.
+    """
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")

@@ -1,0 +1,211 @@
+"""
+What is asked in the query of a URL. A query counts as an object, so that a
+problem's pointer names the parameter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from ..errors import InvalidJob
+from ..jobs import JobFilter, JobState
+from ._json import MAX_INTEGER, Check, Wrong, integer, readMembers, refuseIfAny
+
+__all__ = [
+    "MAX_WAIT",
+    "ChangesQuery",
+    "ListQuery",
+    "OutputQuery",
+    "checkNoQuery",
+    "parseJobsQuery",
+    "parseOutputQuery",
+]
+
+MAX_WAIT = 86400.0
+"""
+The longest wait that can be asked for, in seconds.
+"""
+
+_MAX_CHANGES_WAIT = 60.0
+
+_MAX_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class ListQuery:
+    """
+    Which jobs to list, by id.
+
+    @ivar limit: how many are on a page.
+    @ivar after: the id that the page begins behind.
+    """
+
+    which: JobFilter
+    newestFirst: bool
+    limit: int
+    after: int | None
+
+
+@dataclass(frozen=True)
+class ChangesQuery:
+    """
+    Since which revision to tell changes.
+
+    @ivar wait: for how many seconds to wait for the first.
+    """
+
+    after: int
+    limit: int
+    wait: float
+
+
+@dataclass(frozen=True)
+class OutputQuery:
+    """
+    Which bytes of an output to send.
+
+    @ivar attempt: L{None} for the latest.
+    @ivar offset: the number of bytes to leave out.
+    @ivar wait: for how many seconds to follow an attempt that runs.
+    """
+
+    stream: str
+    attempt: int | None
+    offset: int
+    wait: float
+
+
+def _one(check: Check) -> Check:
+    def checkOne(values: list[str]) -> Any:
+        if len(values) > 1:
+            raise Wrong("duplicate_key", "this can be given once only")
+        return check(values[0])
+
+    return checkOne
+
+
+def _number(low: int, high: int = MAX_INTEGER) -> Check:
+    inRange = integer(low, high)
+
+    def check(value: str) -> Any:
+        if not re.fullmatch("-?[0-9]{1,19}", value):
+            raise Wrong("wrong_type", "this must be a whole number")
+        return inRange(int(value))
+
+    return _one(check)
+
+
+def _seconds(value: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
+        raise Wrong("wrong_type", "this must be a number of seconds")
+    if float(value) > MAX_WAIT:
+        raise Wrong("out_of_range", f"this must be {MAX_WAIT:g} seconds at most")
+    return float(value)
+
+
+def _choice(*choices: str) -> Check:
+    def check(value: str) -> str:
+        if value not in choices:
+            raise Wrong("out_of_range", f"this must be one of {', '.join(choices)}")
+        return value
+
+    return check
+
+
+_state = _choice(*(state.value for state in JobState))
+
+_LIST: Mapping[str, Check] = {
+    "state": lambda values: frozenset(JobState(_state(value)) for value in values),
+    "name": _one(str),
+    "order": _one(_choice("asc", "desc")),
+    "limit": _number(1, _MAX_PAGE),
+    "after": _number(0),
+}
+
+_CHANGES: Mapping[str, Check] = {
+    "changed_after": _number(0),
+    "limit": _number(1, _MAX_PAGE),
+    "wait": _one(_seconds),
+}
+
+_OUTPUT: Mapping[str, Check] = {
+    "stream": _one(_choice("stdout", "stderr")),
+    "attempt": _number(1),
+    "offset": _number(0),
+    "wait": _one(_seconds),
+}
+
+
+def _split(query: bytes) -> dict[str, list[str]]:
+    parameters: dict[str, list[str]] = {}
+    if query:
+        try:
+            pairs = parse_qsl(
+                query.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict"
+            )
+        except ValueError as error:
+            raise InvalidJob([("", "bad_syntax", f"the query cannot be read: {error}")]) from None
+        for key, value in pairs:
+            parameters.setdefault(key, []).append(value)
+    return parameters
+
+
+def _read(
+    parameters: dict[str, list[str]],
+    known: Mapping[str, Check],
+    later: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
+    members, problems = readMembers(parameters, "", known, later=later)
+    refuseIfAny(iter(problems))
+    return members
+
+
+def checkNoQuery(query: bytes) -> None:
+    """
+    @raise InvalidJob: if there is a query where none has a meaning.
+    """
+    _read(_split(query), {})
+
+
+def parseJobsQuery(query: bytes) -> ListQuery | ChangesQuery:
+    """
+    What to tell of the jobs: a page of them, or, with C{changed_after}, what
+    has changed. A wait for changes is cut to 60 seconds.
+
+    @raise InvalidJob: if it cannot be understood.
+    """
+    parameters = _split(query)
+    if "changed_after" in parameters:
+        members = _read(parameters, _CHANGES)
+        return ChangesQuery(
+            after=members["changed_after"],
+            limit=members.get("limit", _MAX_PAGE),
+            wait=min(members.get("wait", 0.0), _MAX_CHANGES_WAIT),
+        )
+    members = _read(parameters, _LIST, later=frozenset({"label"}))
+    return ListQuery(
+        which=JobFilter(members.get("state", frozenset()), members.get("name")),
+        newestFirst=members.get("order") == "desc",
+        limit=members.get("limit", 100),
+        after=members.get("after"),
+    )
+
+
+def parseOutputQuery(query: bytes) -> OutputQuery:
+    """
+    Which bytes of an output to send: from the first of C{stdout} of the latest
+    attempt, unless it says otherwise.
+
+    @raise InvalidJob: if it cannot be understood.
+    """
+    members = _read(_split(query), _OUTPUT)
+    return OutputQuery(
+        stream=members.get("stream", "stdout"),
+        attempt=members.get("attempt"),
+        offset=members.get("offset", 0),
+        wait=members.get("wait", 0.0),
+    )

@@ -1,0 +1,368 @@
+"""
+The pool of the reference page: the scheduler, and threads as its slots.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from types import TracebackType
+from typing import Any
+
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..errors import InvalidArgument, WorkersNotStarted, WouldWaitForItself
+from ..interfaces import IWorkerPool, PoolStatistics
+from ._arguments import CheckCount
+from ._scheduler import Acquire, Scheduler
+from ._worker import TERMINATE, BaseWorker, ProvideWorker
+
+__all__ = ["DEFAULT_PRIORITY", "WorkerPool"]
+
+DEFAULT_PRIORITY = 0
+
+
+class _Farewell:
+    """
+    Somebody waits for workers to end.
+
+    @ivar missing: those that have not left, and whatever else is waited for.
+    @ivar done: called, with no lock held, when there is nobody left.
+    """
+
+    __slots__ = ("done", "missing")
+
+    def __init__(self, missing: Sequence[object], done: Callable[[], object]) -> None:
+        self.missing = set(missing)
+        self.done = done
+
+
+@implementer(IWorkerPool)
+class WorkerPool(Scheduler):
+    """
+    Threads behind one priority queue. What each method promises stands in
+    L{IWorkerPool <ganeti_pool.interfaces.IWorkerPool>}.
+
+    A subclass may override C{_WaitForTaskUnlocked},
+    C{_ShouldWorkerTerminateUnlocked} and C{_NewWorkerIdUnlocked}; the other
+    methods with an underscore may be called.
+
+    As a context manager it terminates its workers in the end.
+
+    Threads: every method may be called from any thread.
+
+    @ivar _workers: the workers that the pool has.
+    @ivar _termworkers: those that were told to end and have not left yet.
+    """
+
+    _DEFAULT_PRIORITY = DEFAULT_PRIORITY
+
+    def __init__(
+        self,
+        name: str,
+        num_workers: int,
+        worker_class: Callable[[Any, str], object],
+    ) -> None:
+        """
+        Start the workers.
+
+        @param name: of the pool; its threads are called C{name1}, C{name2}, …
+        @param num_workers: how many.
+        @param worker_class: called as C{worker_class(pool, worker_id)}; makes
+            an L{IWorker <ganeti_pool.interfaces.IWorker>}.
+        @raise InvalidArgument: if an argument cannot be used.
+        @raise WorkersNotStarted: if a worker could not be made or started; the
+            others have been ended.
+        """
+        if not callable(worker_class):
+            raise InvalidArgument(
+                f"the worker class must be callable as worker_class(pool, worker_id), "
+                f"and {worker_class!r} is not"
+            )
+        num_workers = CheckCount(num_workers)
+        super().__init__(name)
+        self._worker_class = worker_class
+        self._workers: list[BaseWorker] = []
+        self._termworkers: list[BaseWorker] = []
+        self._farewells: list[_Farewell] = []
+        self._last_worker_id = 0
+        self._size = 0
+        self._starting = 0
+        try:
+            self.Resize(num_workers)
+        except BaseException:
+            self.TerminateWorkers()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name!r}>"
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(
+        self,
+        exceptionType: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.TerminateWorkers()
+
+    # The hooks
+
+    def _WaitForTaskUnlocked(self, worker: BaseWorker) -> Any:
+        """
+        Wait for a task for a worker, on its thread. The lock is free meanwhile.
+
+        @return: an entry of the queue; or C{_TERMINATE} when the worker is to
+            end; or L{None} to be asked again.
+        """
+        while True:
+            if self._waking is worker:
+                self._waking = None
+            if self._ShouldWorkerTerminateUnlocked(worker):
+                return TERMINATE
+            if self._active and self._tasks:
+                return self._queue.pop()
+            self._idle.append(worker)
+            self._lock.release()
+            try:
+                worker._Park()
+            finally:
+                Acquire(self._lock)
+
+    def _ShouldWorkerTerminateUnlocked(self, worker: BaseWorker) -> bool:
+        """
+        Whether a worker is to end.
+        """
+        return worker._retired
+
+    def _NewWorkerIdUnlocked(self) -> str:
+        """
+        The identifier of a new worker, which no other has had.
+        """
+        self._last_worker_id += 1
+        return f"{self._name}{self._last_worker_id}"
+
+    # Waiting
+
+    def Quiesce(self) -> None:
+        """
+        Wait until the pool is quiet. See L{IWorkerPool.Quiesce
+        <ganeti_pool.interfaces.IWorkerPool.Quiesce>}.
+        """
+        self._RefuseOwnWorker("Quiesce")
+        outcome: list[Failure | None] = []
+        over = threading.Lock()
+        over.acquire()
+
+        def done(failure: Failure | None) -> None:
+            outcome.append(failure)
+            over.release()
+
+        fence = self._OpenFence(done)
+        try:
+            over.acquire()
+        finally:
+            # A no-op, unless the wait was interrupted, by Ctrl-C say.
+            self._LiftFence(fence)
+        if outcome[0] is not None:
+            outcome[0].raiseException()
+
+    # The number of workers
+
+    def Resize(self, num_workers: int) -> None:
+        """
+        Change the number of workers. See L{IWorkerPool.Resize
+        <ganeti_pool.interfaces.IWorkerPool.Resize>}.
+        """
+        num_workers = CheckCount(num_workers)
+        with self._lock:
+            self._ResizeUnlocked(num_workers)
+
+    def _ResizeUnlocked(self, num_workers: int) -> None:
+        """
+        Change the number of workers, for a caller that holds the lock once. It
+        is free while threads start and end.
+        """
+        if num_workers < len(self._workers) + self._starting:
+            self._RefuseOwnWorker("a shrinking Resize")
+        missing, surplus, woken = self._SetSizeUnlocked(num_workers)
+        self._terminated = False
+        self._lock.release()
+        try:
+            for worker in woken:
+                worker._Wake()
+            self._StartWorkers(missing)
+            self._JoinWorkers(surplus)
+        finally:
+            Acquire(self._lock)
+
+    def TerminateWorkers(self) -> None:
+        """
+        End all workers. See L{IWorkerPool.TerminateWorkers
+        <ganeti_pool.interfaces.IWorkerPool.TerminateWorkers>}.
+        """
+        self._RefuseOwnWorker("TerminateWorkers")
+        with self._lock:
+            woken, actions = self._CloseUnlocked()
+        for worker in woken:
+            worker._Wake()
+        for action in actions:
+            action()
+        with self._lock:
+            # A Resize that was under way starts threads, and retires them.
+            while self._starting:
+                self._changed.wait()
+            leaving = list(self._termworkers)
+        self._JoinWorkers(leaving)
+
+    def _CloseUnlocked(self) -> tuple[list[BaseWorker], list[Callable[[], object]]]:
+        """
+        Retire all workers and give up the queue.
+
+        @return: the workers to wake, and what else to do without the lock.
+        """
+        _, _, woken = self._SetSizeUnlocked(0)
+        return woken, self._TerminateUnlocked()
+
+    def _SetSizeUnlocked(self, size: int) -> tuple[int, list[BaseWorker], list[BaseWorker]]:
+        """
+        Decide on the number of workers. All of L{Resize} and
+        L{TerminateWorkers} that others can see is decided here, at one go; what
+        follows carries it out. So the last one to decide wins.
+
+        @return: how many are to be started (they are counted as starting), those
+            that are to leave, and those of them that must be woken for it.
+        """
+        self._size = size
+        missing = max(0, size - len(self._workers) - self._starting)
+        self._starting += missing
+        excess = max(0, len(self._workers) - size)
+        # Idle workers first, then the youngest. One that has just been woken is
+        # not idle: it leaves when it looks for its task, and passes the wake on.
+        idle = self._idle[len(self._idle) - min(excess, len(self._idle)) :]
+        del self._idle[len(self._idle) - len(idle) :]
+        chosen = set(idle)
+        busy = [worker for worker in reversed(self._workers) if worker not in chosen]
+        surplus = idle + busy[: excess - len(idle)]
+        for worker in surplus:
+            worker._retired = True
+            self._workers.remove(worker)
+        self._termworkers += surplus
+        return missing, surplus, idle
+
+    def _StartWorkers(self, count: int) -> None:
+        """
+        Make and start workers that are counted as starting, without the lock.
+
+        @raise WorkersNotStarted: if some could not be.
+        """
+        started: list[BaseWorker] = []
+        cause: BaseException | None = None
+        try:
+            for _ in range(count):
+                with self._lock:
+                    worker_id = self._NewWorkerIdUnlocked()
+                worker = ProvideWorker(self, worker_id)
+                self._LaunchWorker(worker)
+                started.append(worker)
+        except BaseException as error:
+            cause = error
+        with self._lock:
+            self._starting -= count
+            if cause is not None:
+                self._size = min(self._size, len(self._workers) + self._starting + len(started))
+            for worker in started:
+                # A termination, or a smaller size, may have come meanwhile.
+                worker._retired = len(self._workers) >= self._size
+                (self._termworkers if worker._retired else self._workers).append(worker)
+            self._changed.notify_all()
+        for worker in started:
+            worker._Wake()
+        if isinstance(cause, Exception):
+            raise WorkersNotStarted(self._name, len(started), count, cause) from cause
+        if cause is not None:
+            raise cause
+
+    def _LaunchWorker(self, worker: BaseWorker) -> None:
+        """
+        Start the thread of a worker. It waits to be woken.
+        """
+        worker.start()
+
+    def _JoinWorkers(self, workers: Sequence[BaseWorker]) -> None:
+        """
+        Wait for the threads of workers that were told to end.
+        """
+        for worker in workers:
+            worker.join()
+
+    def _LeaveUnlocked(self, worker: BaseWorker) -> list[Callable[[], object]]:
+        """
+        A worker ends. If it had been woken, another is woken for the task.
+
+        @return: what to do about it without the lock.
+        """
+        for workers in (self._workers, self._termworkers, self._idle):
+            if worker in workers:
+                workers.remove(worker)
+        if self._waking is worker:
+            self._waking = None
+        actions = self._PartUnlocked(worker)
+        wake = self._NextToWakeUnlocked()
+        if wake is not None:
+            actions.append(wake._Wake)
+        return actions
+
+    def _AwaitLeaving(
+        self, extra: Sequence[object], workers: Sequence[object], done: Callable[[], object]
+    ) -> _Farewell:
+        """
+        Call C{done}, with no lock held, once those workers have left and
+        L{_Part} was called for each of C{extra}.
+        """
+        with self._lock:
+            present = {*self._workers, *self._termworkers}
+            farewell = _Farewell([*extra, *present.intersection(workers)], done)
+            self._farewells.append(farewell)
+        return farewell
+
+    def _PartUnlocked(self, who: object) -> list[Callable[[], object]]:
+        """
+        Strike somebody off all lists of those that are waited for.
+
+        @return: what to do about it without the lock.
+        """
+        for farewell in self._farewells:
+            farewell.missing.discard(who)
+        over = [farewell for farewell in self._farewells if not farewell.missing]
+        for farewell in over:
+            self._farewells.remove(farewell)
+        return [farewell.done for farewell in over]
+
+    # Looking
+
+    def GetStatistics(self) -> PoolStatistics:
+        """
+        Take a snapshot. See L{IWorkerPool.GetStatistics
+        <ganeti_pool.interfaces.IWorkerPool.GetStatistics>}.
+        """
+        with self._lock:
+            return self._StatisticsUnlocked(len(self._workers))
+
+    def _OnOwnWorker(self) -> BaseWorker | None:
+        """
+        The worker of this pool on whose thread this is called, if any.
+        """
+        thread = threading.current_thread()
+        return thread if isinstance(thread, BaseWorker) and thread.pool is self else None
+
+    def _RefuseOwnWorker(self, call: str) -> None:
+        """
+        @raise WouldWaitForItself: on a worker of this pool.
+        """
+        worker = self._OnOwnWorker()
+        if worker is not None:
+            raise WouldWaitForItself(call, self._name, worker._worker_id)

@@ -1,0 +1,234 @@
+"""
+The workers: threads that take tasks from their pool.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger, LogLevel
+from zope.interface import implementer
+
+from .._taskqueue import Entry
+from ..errors import InvalidArgument, ProgrammerError
+from ..interfaces import IWorker
+from ._scheduler import Acquire
+
+if TYPE_CHECKING:
+    from ._pool import WorkerPool
+
+__all__ = ["TERMINATE", "BaseWorker", "HostWorker", "ProvideWorker"]
+
+_log = Logger()
+
+TERMINATE = object()
+"""
+What C{WorkerPool._WaitForTaskUnlocked} returns to a worker that is to end.
+"""
+
+
+@implementer(IWorker)
+class BaseWorker(threading.Thread):
+    """
+    A worker with a thread of its own. Derive from it, and override L{RunTask}.
+
+    The thread ends with the process: it is daemonic.
+
+    Threads: the methods below are for C{RunTask}, on this thread, but for
+    C{ShouldTerminate} and C{IsCancelled}, which any thread may call.
+
+    @ivar pool: the pool that the worker belongs to.
+    @ivar name: the name of the thread: the worker's ID, and a slash and the name
+        of the task while it has one.
+    """
+
+    def __init__(self, pool: WorkerPool, worker_id: str) -> None:
+        super().__init__(name=worker_id, daemon=True)
+        self.pool = pool
+        self._worker_id = worker_id
+        self._current_task: Entry | None = None
+        self._task_name: str | None = None
+        # What the last task came to; only this worker's thread touches it.
+        self._value: Any = None
+        # What this thread lets go once it does not hold the lock.
+        self._garbage: list[object] = []
+        self._retired = False
+        # Held while the worker has nothing to do: before the pool has recorded
+        # it, and while it is idle. Who takes it from the idle ones releases it.
+        self._park = threading.Lock()
+        self._park.acquire()
+
+    def RunTask(self, *args: Any) -> object:
+        """
+        Do one task. See L{IWorker.RunTask
+        <ganeti_pool.interfaces.IWorker.RunTask>}.
+
+        @raise NotImplementedError: here.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not override RunTask")
+
+    def ShouldTerminate(self) -> bool:
+        """
+        Whether the worker is to end once its task has: a long task may look
+        now and then, and stop early or raise L{DeferTask}.
+        """
+        with self.pool._lock:
+            return self.pool._ShouldWorkerTerminateUnlocked(self)
+
+    def GetCurrentPriority(self) -> float:
+        """
+        The priority with which the running task was queued.
+
+        @raise ProgrammerError: if no task runs.
+        """
+        with self.pool._lock:
+            priority: float = self._RunningUnlocked()[0]
+            return priority
+
+    def _GetCurrentOrderAndTaskId(self) -> tuple[int, Hashable]:
+        """
+        The order ID and the task ID of the running task.
+
+        @raise ProgrammerError: if no task runs.
+        """
+        with self.pool._lock:
+            _, order, task_id, _ = self._RunningUnlocked()
+            return order, task_id
+
+    def IsCancelled(self) -> bool:
+        """
+        Whether the running task was told that it is cancelled.
+        """
+        entry = self._current_task
+        return entry is not None and entry.cancellation is True
+
+    def CallWhenCancelled(self, f: Callable[[], object]) -> None:
+        """
+        Call a function once when the running task is cancelled: on the thread
+        that cancels, with no lock held; here and now if it is cancelled already.
+        The call may come when the task has just ended. A second run of the task,
+        after a deferral, starts without it.
+
+        @raise ProgrammerError: if no task runs.
+        """
+        with self.pool._lock:
+            entry = self._RunningUnlocked()
+            if entry.cancellation is None:
+                entry.cancellation = []
+            if isinstance(entry.cancellation, list):
+                entry.cancellation.append(f)
+                return
+        f()
+
+    def SetTaskName(self, taskname: str | None) -> None:
+        """
+        Show what the worker does in the name of its thread. The name ends with
+        the task.
+
+        @param taskname: added to the worker's ID behind a slash; empty or
+            L{None} leaves the ID alone.
+        """
+        self._task_name = taskname or None
+        self.name = f"{self._worker_id}/{taskname}" if taskname else self._worker_id
+
+    def getName(self) -> str:
+        """
+        The name of the thread, as programs of old ask for it.
+        """
+        return self.name
+
+    def setName(self, name: str) -> None:
+        """
+        Name the thread, as programs of old do it.
+        """
+        self.name = name
+
+    def run(self) -> None:
+        """
+        Run tasks until told to end.
+        """
+        pool = self.pool
+        self._Park()
+        Acquire(pool._lock)
+        try:
+            while True:
+                task = pool._WaitForTaskUnlocked(self)
+                if task is TERMINATE:
+                    break
+                if task is not None:
+                    pool._ExecuteUnlocked(self, task)
+        except BaseException:
+            # The hooks that a subclass of the pool overrides run in here.
+            _log.failure(
+                "Worker {worker!r} failed between two tasks, and ends",
+                level=LogLevel.critical,
+                worker=self._worker_id,
+            )
+        finally:
+            task = None
+            actions = pool._LeaveUnlocked(self)
+            pool._lock.release()
+            self._garbage.clear()
+            for action in actions:
+                action()
+
+    def _RunningUnlocked(self) -> Entry:
+        """
+        The entry of the running task.
+        """
+        if self._current_task is None:
+            raise ProgrammerError(f"worker {self._worker_id!r} runs no task now")
+        return self._current_task
+
+    def _HasRunningTaskUnlocked(self) -> bool:
+        """
+        Whether the worker has a task.
+        """
+        return self._current_task is not None
+
+    def _Park(self) -> None:
+        """
+        Wait to be woken. Called without the pool's lock.
+        """
+        self._garbage.clear()
+        self._park.acquire()
+
+    def _Wake(self) -> None:
+        """
+        End the L{_Park} of a worker that the caller has taken from the idle ones.
+        """
+        self._park.release()
+
+
+class HostWorker(BaseWorker):
+    """
+    The thread of a worker that is none itself.
+    """
+
+    def __init__(self, pool: WorkerPool, worker_id: str, provider: IWorker) -> None:
+        super().__init__(pool, worker_id)
+        self.provider = provider
+        self.RunTask = provider.RunTask  # type: ignore[method-assign]
+
+
+def ProvideWorker(pool: WorkerPool, worker_id: str) -> BaseWorker:
+    """
+    Make a worker by the pool's C{worker_class}.
+
+    @raise InvalidArgument: if what was made is no worker; it says what is
+        missing.
+    """
+    # verifyObject would refuse every real worker: RunTask(self, text) takes less
+    # than the contract's RunTask(*args).
+    made = pool._worker_class(pool, worker_id)
+    if isinstance(made, BaseWorker):
+        return made
+    if not IWorker.providedBy(made):
+        missing = "it does not declare that it implements IWorker"
+    elif not callable(getattr(made, "RunTask", None)):
+        missing = "it has no method RunTask"
+    else:
+        return HostWorker(pool, worker_id, made)
+    raise InvalidArgument(f"{pool._worker_class!r} made {made!r}, which is no worker: {missing}")

@@ -1,0 +1,164 @@
+"""
+What the tests of commands share: a job's attempt, commands on threads, and the
+promise that no process is left.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from ganeti_pool.commands import CommandFailed
+from ganeti_pool.commands._groups import ProcessGroups
+from ganeti_pool.commands._run import runCommand
+from ganeti_pool.jobs import AttemptContext, JobFailure, OutputSize
+
+__all__ = ["PATIENCE", "CommandCase", "Running"]
+
+PATIENCE = 60.0
+"""
+Seconds after which something that should have happened never will.
+"""
+
+
+class Running:
+    """
+    A command that runs on a thread of its own.
+    """
+
+    def __init__(self, run: Callable[[Callable[[Callable[[], object]], object]], object]) -> None:
+        self.error: BaseException | None = None
+        self._cancellers: list[Callable[[], object]] = []
+        self._thread = Thread(target=self._run, args=(run,))
+        self._thread.start()
+
+    def _run(self, run: Callable[[Callable[[Callable[[], object]], object]], object]) -> None:
+        try:
+            run(self._cancellers.append)
+        except BaseException as error:
+            self.error = error
+
+    def cancel(self) -> None:
+        """
+        Cancel it. Needs a command that has told that it runs.
+        """
+        for canceller in self._cancellers:
+            canceller()
+
+    def failure(self) -> JobFailure:
+        """
+        Why it failed, once it has.
+        """
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the command goes on"
+        assert isinstance(self.error, CommandFailed), self.error
+        return self.error.failure
+
+
+class CommandCase(SynchronousTestCase):
+    """
+    A test of commands, after which no process with its mark is alive.
+
+    @ivar attempt: attempt 2 of job 7, which records into C{handles} and
+        C{sizes}.
+    """
+
+    def setUp(self) -> None:
+        self.state = Path(self.mktemp()).absolute()
+        self.output = self.state / "output"
+        self.output.mkdir(parents=True)
+        self.groups = ProcessGroups()
+        self.handles: list[str] = []
+        self.sizes: dict[str, OutputSize] = {}
+        self.attempt = AttemptContext(
+            7, 2, str(self.output), str(self.state), self.handles.append, self.sizes.update
+        )
+        self.addCleanup(self.assertNothingLeft)
+
+    def assertNothingLeft(self) -> None:
+        """
+        Nothing that carries this test's mark in its environment lives on. What
+        was killed a moment ago may take that moment to end.
+        """
+        mark = os.fsencode(f"GANETI_POOL_STATE={os.path.realpath(self.state)}")
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark not in (entry / "environ").read_bytes().split(b"\0"):
+                    continue
+                descriptor = os.pidfd_open(int(entry.name))
+            except OSError:  # it has ended, or is no business of ours
+                continue
+            try:
+                ended = select.select([descriptor], [], [], PATIENCE)[0]
+                self.assertTrue(ended, f"process {entry.name} is left")
+            finally:
+                os.close(descriptor)
+
+    def meeting(self) -> tuple[str, Callable[[], str]]:
+        """
+        A path that a command writes one line to, and a function that waits for
+        the line.
+        """
+        path = str(self.state / "meeting")
+        os.mkfifo(path)
+        descriptor = os.open(path, os.O_RDWR)
+        self.addCleanup(os.close, descriptor)
+
+        def wait() -> str:
+            self.assertTrue(select.select([descriptor], [], [], PATIENCE)[0], "nobody came")
+            return os.read(descriptor, 1000).decode()
+
+        return path, wait
+
+    def run_(
+        self,
+        argv: Sequence[str],
+        options: Mapping[str, Any] | None = None,
+        callWhenCancelled: Callable[[Callable[[], object]], object] = lambda f: None,
+        outputLimit: int = 100_000,
+        killDelay: float = PATIENCE,
+    ) -> None:
+        """
+        Run a command here, as the attempt.
+        """
+        runCommand(
+            argv,
+            options or {},
+            self.attempt,
+            callWhenCancelled,
+            outputLimit,
+            killDelay,
+            self.groups,
+        )
+
+    def failureOf(
+        self, argv: Sequence[str], options: Mapping[str, Any] | None = None
+    ) -> JobFailure:
+        """
+        Run a command that fails, as the attempt.
+        """
+        return self.assertRaises(CommandFailed, self.run_, argv, options).failure
+
+    def start(self, script: str, *args: str, killDelay: float = PATIENCE) -> Running:
+        """
+        Start a shell script as the attempt, on a thread.
+        """
+        return Running(
+            lambda callWhenCancelled: self.run_(
+                ["sh", "-c", script, "sh", *args],
+                callWhenCancelled=callWhenCancelled,
+                killDelay=killDelay,
+            )
+        )
+
+    def kept(self, stream: str) -> bytes:
+        """
+        What was kept of an output stream.
+        """
+        return (self.output / stream).read_bytes()

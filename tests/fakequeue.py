@@ -1,0 +1,133 @@
+"""
+A queue of jobs that does what a test says, for the tests of both ends of HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from ganeti_pool.errors import NoSuchJob
+from ganeti_pool.interfaces import IJobQueue
+from ganeti_pool.jobs import Attempt, Job, JobFilter, JobState, NewJob, OnCrash
+
+__all__ = ["FakeQueue", "makeJob"]
+
+_T = TypeVar("_T")
+
+NOON = datetime(2026, 1, 31, 9, 15, 2, 123456, tzinfo=timezone.utc)
+
+
+def makeJob(jobID: int = 17, **changes: Any) -> Job:
+    """
+    A queued job, but for what is given.
+    """
+    job = Job(
+        id=jobID,
+        worker=FakeQueue.workerName,
+        args=(["sha256sum", "README.md"], {"cwd": "/src"}),
+        name="README.md",
+        priority=0,
+        onCrash=OnCrash.FAIL,
+        maxAttempts=1,
+        state=JobState.QUEUED,
+        position=3,
+        attempt=0,
+        deferrals=0,
+        submittedAt=NOON,
+        startedAt=None,
+        finishedAt=None,
+        cancelRequestedAt=None,
+        result=None,
+        error=None,
+        output=None,
+        revision=jobID * 10,
+    )
+    return replace(job, **changes)
+
+
+@implementer(IJobQueue)
+class FakeQueue:
+    """
+    Holds jobs, and does to them only what it must to be told apart.
+
+    @ivar jobs: by id.
+    @ivar calls: each call that came, with its arguments.
+    @ivar failure: what every call fails with, if it is not L{None}.
+    @ivar held: what the next call answers instead, if it is not L{None}.
+    """
+
+    workerName = "ganeti_pool.commands.CommandWorker"
+
+    def __init__(self, directory: str = "/nowhere") -> None:
+        self.jobs: dict[int, Job] = {}
+        self.history: list[Attempt] = []
+        self.calls: list[tuple[Any, ...]] = []
+        self.failure: Exception | None = None
+        self.held: Deferred[Any] | None = None
+        self._directory = Path(directory)
+
+    def add(self, *jobs: Job) -> None:
+        """
+        Hold these jobs.
+        """
+        self.jobs.update((job.id, job) for job in jobs)
+
+    def _answer(self, value: _T, *call: object) -> Deferred[_T]:
+        self.calls.append(call)
+        if self.failure is not None:
+            return fail(self.failure)
+        held, self.held = self.held, None
+        return succeed(value) if held is None else held
+
+    def _job(self, jobID: int, *call: object, **changes: Any) -> Deferred[Job]:
+        if jobID not in self.jobs:
+            return fail(NoSuchJob(jobID))
+        self.jobs[jobID] = replace(self.jobs[jobID], **changes)
+        return self._answer(self.jobs[jobID], *call)
+
+    def submit(self, jobs: Sequence[NewJob]) -> Deferred[list[Job]]:
+        first = len(self.jobs) + 1
+        made = [makeJob(first + index, **vars(new)) for index, new in enumerate(jobs)]
+        self.add(*made)
+        return self._answer(made, "submit", list(jobs))
+
+    def job(self, jobID: int) -> Deferred[Job]:
+        return self._job(jobID, "job", jobID)
+
+    def attempts(self, jobID: int) -> Deferred[list[Attempt]]:
+        return self._answer(self.history, "attempts", jobID)
+
+    def listJobs(
+        self, which: JobFilter, newestFirst: bool, limit: int, after: int | None
+    ) -> Deferred[list[Job]]:
+        jobs = list(self.jobs.values())[:limit]
+        return self._answer(jobs, "listJobs", which, newestFirst, limit, after)
+
+    def changedJobs(self, after: int, limit: int, wait: float) -> Deferred[list[Job]]:
+        jobs = [job for job in self.jobs.values() if job.revision > after]
+        return self._answer(jobs, "changedJobs", after, limit, wait)
+
+    def changePriority(self, jobID: int, priority: int) -> Deferred[Job]:
+        return self._job(jobID, "changePriority", jobID, priority, priority=priority)
+
+    def cancel(self, jobID: int) -> Deferred[Job]:
+        return self._job(jobID, "cancel", jobID, state=JobState.CANCELLED)
+
+    def outputPath(self, jobID: int, attempt: int, stream: str) -> str:
+        return str(self._directory / f"{jobID}.{attempt}.{stream}")
+
+    def setActive(self, active: bool) -> Deferred[None]:
+        return self._answer(None, "setActive", active)
+
+    def resize(self, workers: int) -> Deferred[None]:
+        return self._answer(None, "resize", workers)
+
+    def poolStatus(self) -> Deferred[dict[str, Any]]:
+        return self._answer({"active": True, "workers": 4}, "poolStatus")

@@ -1,0 +1,418 @@
+"""
+Tests for L{ganeti_pool.client}, against the real site, in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from treq.client import HTTPClient
+from treq.testing import RequestTraversalAgent, StringStubbingResource
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseNeverReceived
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from ganeti_pool.client import (
+    DaemonUnreachable,
+    JobClient,
+    RequestRefused,
+    connectHTTP,
+    connectUnix,
+)
+from ganeti_pool.client._client import _UnixEndpoints
+from ganeti_pool.client._exchange import _Text
+from ganeti_pool.errors import InvalidArgument, JobNotQueued, PoolError
+from ganeti_pool.jobs import JobFilter, JobState, NewJob, OnCrash
+from ganeti_pool.web._api import JobAPI
+from ganeti_pool.web._request import JobSite
+
+from .fakequeue import FakeQueue, makeJob
+
+
+class ClientTests(SynchronousTestCase):
+    """
+    Tests for L{JobClient}.
+    """
+
+    def setUp(self) -> None:
+        """
+        A client of a site in front of a fake queue, whose output files are what
+        C{files} says.
+        """
+        self.reactor = MemoryReactorClock()
+        self.queue = FakeQueue()
+        self.files: dict[tuple[str, int], Deferred[bytes]] = {}
+        api = JobAPI(self.reactor, self.queue, self.read)
+        self.agent = RequestTraversalAgent(api.app.resource())
+        # The agent makes a site of its own kind.
+        self.agent._serverFactory = JobSite(self.reactor, api.app.resource(), b"s3cret")
+        self.client = JobClient(HTTPClient(self.agent), "http://daemon/", "s3cret")
+        self.pieces: list[bytes] = []
+
+    def read(self, path: str, offset: int) -> Deferred[bytes]:
+        """
+        What a test put there.
+        """
+        return self.files[path, offset]
+
+    def result(self, waiting: Deferred[Any]) -> Any:
+        """
+        What a request gives.
+        """
+        self.agent.flush()
+        return self.successResultOf(waiting)
+
+    def failure(self, waiting: Deferred[Any], kind: type[PoolError]) -> Any:
+        """
+        How a request fails.
+        """
+        self.agent.flush()
+        return self.failureResultOf(waiting, kind).value
+
+    def test_submit(self) -> None:
+        """
+        Jobs are submitted as a list, one too, and come back as dictionaries.
+        """
+        jobs = self.result(
+            self.client.submit(
+                [{"args": [["true"]], "name": "é", "priority": -1, "on_crash": "retry"}]
+            )
+        )
+        self.assertEqual([(job["id"], job["name"]) for job in jobs], [(1, "é")])
+        new = NewJob(FakeQueue.workerName, (["true"],), "é", -1, OnCrash.RETRY)
+        self.assertEqual(self.queue.calls, [("submit", [new])])
+
+    def test_job(self) -> None:
+        """
+        A job is told with its attempts.
+        """
+        self.queue.add(makeJob(17))
+        job = self.result(self.client.job(17))
+        self.assertEqual((job["id"], job["attempts"]), (17, []))
+
+    def test_listJobs(self) -> None:
+        """
+        A page is asked for by what is given, and by nothing else.
+        """
+        self.queue.add(makeJob(1), makeJob(2))
+        page = self.result(self.client.listJobs())
+        self.assertEqual(([job["id"] for job in page["jobs"]], page["next"]), ([1, 2], None))
+        page = self.result(
+            self.client.listJobs(["queued", "running"], "a&b =é", order="desc", limit=1, after=0)
+        )
+        self.assertEqual(page["next"], 1)
+        which = JobFilter(frozenset({JobState.QUEUED, JobState.RUNNING}), "a&b =é")
+        self.assertEqual(
+            self.queue.calls,
+            [("listJobs", JobFilter(), False, 101, None), ("listJobs", which, True, 2, 0)],
+        )
+
+    def test_changedJobs(self) -> None:
+        """
+        Changes are asked for with revision, wait and limit.
+        """
+        self.queue.add(makeJob(1))
+        answer = self.result(self.client.changedJobs(0, 2.5, limit=7))
+        self.assertEqual(answer["revision"], 10)
+        self.result(self.client.changedJobs(10))
+        self.assertEqual(
+            self.queue.calls, [("changedJobs", 0, 7, 2.5), ("changedJobs", 10, 1000, 0.0)]
+        )
+
+    def test_changePriority(self) -> None:
+        """
+        A job gets another priority.
+        """
+        self.queue.add(makeJob(17))
+        self.assertEqual(self.result(self.client.changePriority(17, 0))["priority"], 0)
+
+    def test_cancel(self) -> None:
+        """
+        A job is cancelled.
+        """
+        self.queue.add(makeJob(17))
+        self.assertEqual(self.result(self.client.cancel(17))["state"], "cancelled")
+
+    def test_pool(self) -> None:
+        """
+        The pool is told.
+        """
+        self.assertEqual(self.result(self.client.pool()), {"active": True, "workers": 4})
+
+    def test_changePool(self) -> None:
+        """
+        False and 0 are changes, L{None} is none.
+        """
+        self.result(self.client.changePool(active=False))
+        self.result(self.client.changePool(workers=0))
+        self.assertEqual(
+            [call for call in self.queue.calls if call != ("poolStatus",)],
+            [("setActive", False), ("resize", 0)],
+        )
+        error = self.failure(self.client.changePool(), RequestRefused)
+        self.assertEqual(error.code, "invalid_field")
+
+    def test_output(self) -> None:
+        """
+        Output is handed on as it comes, and the Deferred fires behind it.
+        """
+        self.queue.add(makeJob(17, attempt=2, state=JobState.FAILED))
+        path = "/nowhere/17.1.stderr"
+        more: Deferred[bytes] = Deferred()
+        self.files = {(path, 5): more, (path, 8): Deferred()}
+        waiting = self.client.output(17, "stderr", 1, 5, wait=1.5, collector=self.pieces.append)
+        self.agent.flush()
+        self.assertEqual(self.pieces, [])
+        more.callback(b"\0\xff\n")
+        self.agent.flush()
+        self.assertEqual(self.pieces, [b"\0\xff\n"])
+        self.assertNoResult(waiting)
+        self.files[path, 8].callback(b"")
+        self.assertEqual(self.result(waiting), None)
+
+    def follow(self) -> tuple[Deferred[None], Deferred[bytes]]:
+        """
+        Begin to read an output whose second piece is to come.
+        """
+        self.queue.add(makeJob(17))
+        second: Deferred[bytes] = Deferred()
+        path = "/nowhere/17.1.stdout"
+        self.files = {(path, 0): succeed(b"one"), (path, 3): second}
+        waiting = self.client.output(17, "stdout", collector=self.pieces.append)
+        self.agent.flush()
+        return waiting, second
+
+    def test_collectorRaises(self) -> None:
+        """
+        What the collector raises is what the request fails with, its connection
+        is closed, and it is given no more.
+        """
+        calls = []
+
+        def collector(data: bytes) -> None:
+            calls.append(data)
+            raise BrokenPipeError("nobody reads")
+
+        self.queue.add(makeJob(17))
+        path = "/nowhere/17.1.stdout"
+        self.files = {(path, 0): succeed(b"one"), (path, 3): succeed(b"two"), (path, 6): Deferred()}
+        waiting = self.client.output(17, "stdout", collector=collector)
+        self.agent.flush()
+        self.failureResultOf(waiting, BrokenPipeError)
+        self.agent.flush()
+        self.assertEqual(calls, [b"one"])
+        self.assertEqual(self.agent._pumps, set())
+
+    def test_cancelOutput(self) -> None:
+        """
+        To cancel a request while its answer comes closes its connection.
+        """
+        waiting, second = self.follow()
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.agent.flush()
+        second.callback(b"two")
+        self.agent.flush()
+        self.assertEqual(self.pieces, [b"one"])
+        self.assertEqual(self.agent._pumps, set())
+
+    def test_cancelWaiting(self) -> None:
+        """
+        To cancel a request before its answer comes ends the wait of the daemon.
+        """
+        cancelled: list[Deferred[Any]] = []
+        self.queue.held = Deferred(cancelled.append)
+        waiting = self.client.changedJobs(0, 60)
+        self.agent.flush()
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.agent.flush()
+        self.assertEqual(len(cancelled), 1)
+
+    def test_brokenOff(self) -> None:
+        """
+        Output that breaks off is not taken for whole.
+        """
+        waiting, second = self.follow()
+        second.errback(ZeroDivisionError())
+        error = self.failure(waiting, DaemonUnreachable)
+        self.assertEqual(self.pieces, [b"one"])
+        self.assertIn("http://daemon/", str(error))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_refused(self) -> None:
+        """
+        A refusal carries what the daemon says, of output too.
+        """
+        error = self.failure(self.client.job(4), RequestRefused)
+        self.assertEqual(
+            (error.status, error.code, error.detail, error.errors, str(error)),
+            (404, "no_such_job", "there is no job 4", [], "there is no job 4"),
+        )
+        error = self.failure(self.client.submit([{"timeout": 1, "args": []}]), RequestRefused)
+        self.assertEqual([problem["pointer"] for problem in error.errors], ["/0/timeout"])
+        waiting = self.client.output(4, "stdout", collector=self.pieces.append)
+        self.assertEqual(self.failure(waiting, RequestRefused).code, "no_such_job")
+        self.queue.add(makeJob(4))
+        self.queue.failure = JobNotQueued(4, "running")
+        error = self.failure(self.client.changePriority(4, 1), RequestRefused)
+        self.assertEqual((error.status, error.code), (409, "not_queued"))
+
+    def test_token(self) -> None:
+        """
+        Without the token, or with another, the daemon refuses.
+        """
+        for token in (None, "guess"):
+            client = JobClient(HTTPClient(self.agent), "http://daemon", token)
+            self.assertEqual(self.failure(client.pool(), RequestRefused).code, "unauthorized")
+
+    def test_notSent(self) -> None:
+        """
+        What JSON cannot say is not sent.
+        """
+        waiting = self.client.submit([{"args": [float("nan")]}])
+        self.failureResultOf(waiting, ValueError)
+
+
+@implementer(IAgent)
+class StubbornAgent:
+    """
+    An agent to which the same happens every time.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def request(
+        self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None
+    ) -> Deferred[Any]:
+        """
+        Fail.
+        """
+        return fail(self._error)
+
+
+class NoDaemonTests(SynchronousTestCase):
+    """
+    Tests for answers that no daemon gives.
+    """
+
+    def unreachable(self, waiting: Deferred[Any]) -> str:
+        """
+        Why there is no daemon.
+        """
+        error = self.failureResultOf(waiting, DaemonUnreachable).value
+        assert isinstance(error, DaemonUnreachable)
+        self.assertEqual(error.where, "there")
+        self.assertEqual(str(error), f"there is no answer from a daemon at there: {error.why}")
+        return error.why
+
+    def answering(self, status: int, body: bytes) -> JobClient:
+        """
+        A client of something that always says that.
+        """
+        resource = StringStubbingResource(lambda *request: (status, {}, body))
+        http = HTTPClient(RequestTraversalAgent(resource))
+        return JobClient(http, "http://other", where="there")
+
+    def test_noJSON(self) -> None:
+        """
+        An answer that is no JSON is none from a daemon.
+        """
+        self.assertIn("no JSON", self.unreachable(self.answering(200, b"<html>").pool()))
+
+    def test_noProblem(self) -> None:
+        """
+        A refusal that is no problem document is none from a daemon, and neither
+        is a redirection.
+        """
+        for status, body in [
+            (502, b"<html>"),
+            (404, b"{}"),
+            (404, b"[]"),
+            (404, b"5"),
+            (302, b""),
+            (400, b'{"code": "c", "detail": "d", "errors": 5}'),
+        ]:
+            why = self.unreachable(self.answering(status, body).pool())
+            self.assertEqual(why, f"what came has status {status}, and gives no reason")
+
+    def test_noConnection(self) -> None:
+        """
+        Without a connection, or without an answer on it, it says what happened.
+        """
+        for error, expected in [
+            (ConnectionRefusedError(), "Connection was refused by other side."),
+            (OSError("AF_UNIX path too long"), "AF_UNIX path too long"),
+            (
+                ResponseNeverReceived([Failure(OSError("gone")), Failure(ValueError())]),
+                "gone; ValueError",
+            ),
+        ]:
+            client = JobClient(HTTPClient(StubbornAgent(error)), "http://x", where="there")
+            self.assertEqual(self.unreachable(client.pool()), expected)
+
+
+class ConnectTests(SynchronousTestCase):
+    """
+    Tests for the ways to a daemon.
+    """
+
+    def test_unix(self) -> None:
+        """
+        A client of a socket connects to it, and to nothing that a URL says. It
+        connects when it is asked something.
+        """
+        reactor = MemoryReactorClock()
+        client = connectUnix(reactor, "/run/pool.sock")
+        self.assertEqual(reactor.unixClients, [])
+        waiting = client.pool()
+        self.assertEqual([entry[0] for entry in reactor.unixClients], ["/run/pool.sock"])
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        verifyObject(IAgentEndpointFactory, _UnixEndpoints(reactor, "/run/pool.sock"))
+
+    def test_longPath(self) -> None:
+        """
+        A path that is too long for a socket is refused, in bytes, and the
+        longest is not.
+        """
+        reactor = MemoryReactorClock()
+        connectUnix(reactor, "/" + "n" * 106)
+        for path in ("/" + "n" * 107, "/" + "é" * 54):
+            self.assertRaises(InvalidArgument, connectUnix, reactor, path)
+
+    def test_http(self) -> None:
+        """
+        A client of a URL connects to its host and port.
+        """
+        reactor = MemoryReactorClock()
+        waiting = connectHTTP(reactor, "http://127.0.0.1:8080", "s3cret").pool()
+        self.assertEqual([entry[:2] for entry in reactor.tcpClients], [("127.0.0.1", 8080)])
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+
+    def test_noURL(self) -> None:
+        """
+        What is no URL of HTTP is refused by name.
+        """
+        for url in ("localhost:8080", "ftp://host", ""):
+            error = self.assertRaises(InvalidArgument, connectHTTP, MemoryReactorClock(), url)
+            self.assertIn(repr(url), str(error))
+
+    def test_body(self) -> None:
+        """
+        A body that is written in one piece has nothing to pause, resume or stop.
+        """
+        body = _Text(b"{}")
+        verifyObject(IBodyProducer, body)
+        body.pauseProducing()
+        body.resumeProducing()
+        body.stopProducing()
+        self.assertEqual(body.length, 2)

@@ -1,0 +1,813 @@
+"""
+Tests for L{ganeti_pool.commands}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from subprocess import DEVNULL, Popen
+from threading import Event, Thread
+from typing import Any
+
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from ganeti_pool import commands
+from ganeti_pool.commands import CommandFailed, CommandWorker, NoMoreCommands, _run, checkArgs
+from ganeti_pool.commands._groups import Group, ProcessGroups
+from ganeti_pool.commands._output import OutputFile
+from ganeti_pool.commands._run import runCommand
+from ganeti_pool.commands._waiting import Latch, exitDescriptor
+from ganeti_pool.errors import InvalidJob, PoolError
+from ganeti_pool.interfaces import ICompletion
+from ganeti_pool.jobs import JobFailure, OutputSize, currentAttempt
+from ganeti_pool.workerpool import WorkerPool
+
+from .commandcase import PATIENCE, CommandCase, Running
+
+
+class ArgumentTests(SynchronousTestCase):
+    """
+    Tests for L{checkArgs}.
+    """
+
+    def problems(self, args: object) -> list[tuple[str, str]]:
+        """
+        Where and what is wrong.
+        """
+        error = self.assertRaises(InvalidJob, checkArgs, args)
+        return [(where, code) for where, code, _ in error.problems]
+
+    def test_valid(self) -> None:
+        """
+        A command with all options passes, as JSON gives it or as a job holds it.
+        """
+        options = {"cwd": "/tmp", "umask": "0022", "env": {"PATH": "/bin", "EMPTY": ""}}
+        checkArgs([["ls", "-l", ""], options])
+        checkArgs((("ls",), {}))
+        for umask in ("0", "27", "077", "0777"):
+            checkArgs([["ls"], {"umask": umask}])
+
+    def test_undecodedBytes(self) -> None:
+        """
+        Bytes that are no UTF-8, as Python decodes them, pass; a surrogate that
+        stands for no byte does not.
+        """
+        checkArgs([["ls", os.fsdecode(b"caf\xe9")], {}])
+        self.assertEqual(self.problems([["ls", "\ud800"], {}]), [("/args/0/1", "unusable_text")])
+
+    def test_noCommand(self) -> None:
+        """
+        Anything but a command and its options is refused.
+        """
+        for args in ("ls", [], [["ls"]], [["ls"], {}, 1], None):
+            self.assertEqual(self.problems(args), [("/args", "not_a_command")])
+        for argv in ("ls", [], None, {"ls": 1}):
+            self.assertEqual(self.problems([argv, {}]), [("/args/0", "not_a_command")])
+
+    def test_arguments(self) -> None:
+        """
+        Every argument is a string that a process can get, and the first is not empty.
+        """
+        self.assertEqual(
+            self.problems([["ls", 1, True, None, "a\0b"], {}]),
+            [
+                ("/args/0/1", "not_a_string"),
+                ("/args/0/2", "not_a_string"),
+                ("/args/0/3", "not_a_string"),
+                ("/args/0/4", "unusable_text"),
+            ],
+        )
+        self.assertEqual(self.problems([[""], {}]), [("/args/0/0", "empty")])
+
+    def test_options(self) -> None:
+        """
+        Options that are no object, an unknown one and values of another form are
+        refused, all at once.
+        """
+        self.assertEqual(self.problems([["ls"], None]), [("/args/1", "not_an_object")])
+        self.assertEqual(
+            self.problems([["ls"], {"cwd": "src", "umask": "0028", "a/b~": 1}]),
+            [
+                ("/args/1/cwd", "relative_path"),
+                ("/args/1/umask", "bad_umask"),
+                ("/args/1/a~1b~0", "unknown_option"),
+            ],
+        )
+        self.assertEqual(self.problems([["ls"], {"cwd": 1}]), [("/args/1/cwd", "not_a_string")])
+        for umask in (22, "", "1000", "u=rwx", "0022\n", None):
+            self.assertEqual(
+                self.problems([["ls"], {"umask": umask}]), [("/args/1/umask", "bad_umask")]
+            )
+
+    def test_environment(self) -> None:
+        """
+        The environment holds strings under names that can be set and that the
+        daemon does not set itself.
+        """
+        self.assertEqual(self.problems([["ls"], {"env": []}]), [("/args/1/env", "not_an_object")])
+        environment = {"A": 1, "": "x", "B=C": "x", "GANETI_POOL_JOB": "9", "D": "\0"}
+        self.assertEqual(
+            self.problems([["ls"], {"env": environment}]),
+            [
+                ("/args/1/env/A", "not_a_string"),
+                ("/args/1/env/", "bad_name"),
+                ("/args/1/env/B=C", "bad_name"),
+                ("/args/1/env/GANETI_POOL_JOB", "reserved"),
+                ("/args/1/env/D", "unusable_text"),
+            ],
+        )
+
+
+class OutcomeTests(CommandCase):
+    """
+    Tests for what L{runCommand} makes of the end of a command.
+    """
+
+    def test_success(self) -> None:
+        """
+        Exit status 0 is a success, and its output is kept and counted.
+        """
+        self.run_(["sh", "-c", "printf out; printf error >&2"])
+        self.assertEqual((self.kept("stdout"), self.kept("stderr")), (b"out", b"error"))
+        self.assertEqual(
+            self.sizes, {"stdout": OutputSize(3, False), "stderr": OutputSize(5, False)}
+        )
+        self.assertEqual((self.output / "stdout").stat().st_mode & 0o777, 0o600)
+
+    def test_exitStatus(self) -> None:
+        """
+        Another exit status is a failure that tells it, and the output is kept.
+        """
+        self.assertEqual(
+            self.failureOf(["sh", "-c", "echo no; exit 3"]),
+            JobFailure("exit_nonzero", "'sh' exited with status 3", 3),
+        )
+        self.assertEqual(self.sizes["stdout"], OutputSize(3, False))
+
+    def test_signal(self) -> None:
+        """
+        Death by a signal is a failure that names it, a real-time signal too.
+        """
+        self.assertEqual(
+            self.failureOf(["sh", "-c", "kill -SEGV $$"]),
+            JobFailure("exit_nonzero", "'sh' was ended by SIGSEGV", None, "SIGSEGV"),
+        )
+        number = signal.SIGRTMIN + 3
+        self.assertEqual(self.failureOf(["sh", "-c", f"kill -{number} $$"]).signal, "SIGRTMIN+3")
+
+    def test_missingProgram(self) -> None:
+        """
+        A program that is not there has not started.
+        """
+        self.assertEqual(
+            self.failureOf(["no-such-program"]),
+            JobFailure(
+                "not_started",
+                "the program 'no-such-program' cannot be run: No such file or directory",
+            ),
+        )
+        self.assertEqual((self.handles, self.sizes), ([], {}))
+
+    def test_notExecutable(self) -> None:
+        """
+        A file that is no program has not started.
+        """
+        path = self.state / "text"
+        path.write_text("text")
+        self.assertEqual(
+            self.failureOf([str(path)]),
+            JobFailure("not_started", f"the program '{path}' cannot be run: Permission denied"),
+        )
+
+    def test_badDirectory(self) -> None:
+        """
+        With a working directory that is not there, nothing is started.
+        """
+        self.assertEqual(
+            self.failureOf(["true"], {"cwd": "/no/such"}),
+            JobFailure(
+                "not_started",
+                "the working directory '/no/such' cannot be used: No such file or directory",
+            ),
+        )
+
+    def test_noProcess(self) -> None:
+        """
+        Where the system makes no more processes, nothing is started.
+        """
+
+        def refuse(*args: object, **kwargs: object) -> None:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+
+        self.patch(_run, "Popen", refuse)
+        self.assertEqual(
+            self.failureOf(["true"]),
+            JobFailure(
+                "not_started",
+                "no process could be made for 'true': Resource temporarily unavailable",
+            ),
+        )
+
+    def test_noOutputDirectory(self) -> None:
+        """
+        Where output cannot be kept, nothing is started.
+        """
+        self.output.rmdir()
+        failure = self.failureOf(["touch", str(self.state / "ran")])
+        self.assertEqual(failure.code, "not_started")
+        self.assertIn(str(self.output), failure.message)
+        self.assertFalse((self.state / "ran").exists())
+
+    def test_wrongArguments(self) -> None:
+        """
+        Arguments that were never checked are refused as at submission.
+        """
+        self.assertRaises(InvalidJob, self.run_, [])
+
+    def test_reapedByAnother(self) -> None:
+        """
+        If somebody else takes the exit status, the command is not taken for a
+        success.
+        """
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGCHLD, before)
+        self.assertRaises(ChildProcessError, self.run_, ["true"])
+
+
+class SurroundingTests(CommandCase):
+    """
+    Tests for what a command finds around it.
+    """
+
+    def test_environment(self) -> None:
+        """
+        The environment is a part of the daemon's, then the job's, then the marks.
+        """
+        self.patch(
+            os, "environ", {"HOME": "/h", "TOKEN": "secret", "LC_TIME": "C", "PATH": "/none"}
+        )
+        self.run_(["env"], {"env": {"PATH": "/usr/bin:/bin", "LC_TIME": "x"}})
+        self.assertEqual(
+            dict(line.split("=", 1) for line in self.kept("stdout").decode().splitlines()),
+            {
+                "HOME": "/h",
+                "LC_TIME": "x",
+                "PATH": "/usr/bin:/bin",
+                "GANETI_POOL_JOB": "7",
+                "GANETI_POOL_ATTEMPT": "2",
+                "GANETI_POOL_STATE": os.path.realpath(self.state),
+            },
+        )
+
+    def test_options(self) -> None:
+        """
+        Working directory and umask are those of the job.
+        """
+        self.run_(["sh", "-c", "pwd; umask"], {"cwd": "/", "umask": "0037"})
+        self.assertEqual(self.kept("stdout"), b"/\n0037\n")
+
+    def test_session(self) -> None:
+        """
+        A command leads a session of its own, and its input is empty.
+        """
+        self.run_(["sh", "-c", "cat; echo $$; cut -d' ' -f6 /proc/$$/stat"])
+        pid, session = self.kept("stdout").split()
+        self.assertEqual(pid, session)
+
+    def test_bytes(self) -> None:
+        """
+        Arguments and output that are no UTF-8 go through as they are.
+        """
+        self.run_(["printf", "%s", os.fsdecode(b"caf\xe9\xff")])
+        self.assertEqual(self.kept("stdout"), b"caf\xe9\xff")
+
+    def test_handle(self) -> None:
+        """
+        The handle names the group, its leader's start and this boot.
+        """
+        self.run_(["sh", "-c", "echo $$; cut -d' ' -f22 /proc/$$/stat"])
+        pid, start = map(int, self.kept("stdout").split())
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip()
+        (handle,) = self.handles
+        self.assertEqual(json.loads(handle), {"pgid": pid, "start": start, "boot": boot})
+
+    def test_noHandle(self) -> None:
+        """
+        Where the system tells no start times, a command runs without a handle.
+        """
+        self.patch(_run, "handleOf", lambda pid: None)
+        self.run_(["true"])
+        self.assertEqual(self.handles, [])
+
+    def test_handleNotRecorded(self) -> None:
+        """
+        A command whose handle cannot be stored is killed, and that error is told.
+        """
+
+        def refuse(handle: str) -> None:
+            self.handles.append(handle)
+            raise PoolError("full")
+
+        self.attempt = replace(self.attempt, recordHandle=refuse)
+        self.assertRaises(PoolError, self.run_, ["sleep", "1000"])
+        pid = json.loads(self.handles[0])["pgid"]
+        self.assertRaises(ProcessLookupError, os.kill, pid, 0)
+
+    def test_outsideAJob(self) -> None:
+        """
+        Outside a job a command runs too; it bears no mark, and its output is
+        dropped.
+        """
+        path = self.state / "environment"
+        runCommand(
+            ["sh", "-c", 'env > "$1"; head -c 1000000 /dev/zero', "sh", str(path)],
+            {},
+            None,
+            lambda f: None,
+            100,
+            PATIENCE,
+            self.groups,
+        )
+        self.assertNotIn("GANETI_POOL", path.read_text())
+        self.assertEqual(list(self.output.iterdir()), [])
+
+    def test_nothingKept(self) -> None:
+        """
+        In a job that keeps nothing, output is dropped and not counted.
+        """
+        self.attempt = replace(self.attempt, outputDirectory=None)
+        self.run_(["echo", "text"])
+        self.assertEqual(self.sizes, {})
+        self.assertEqual(len(self.handles), 1)
+
+
+class OutputTests(CommandCase):
+    """
+    Tests for how output is kept.
+    """
+
+    def test_limit(self) -> None:
+        """
+        Output of just the limit is whole; a byte more is cut off, and told.
+        """
+        self.run_(["printf", "12345"], outputLimit=5)
+        self.assertEqual(self.sizes["stdout"], OutputSize(5, False))
+        self.run_(["printf", "123456"], outputLimit=5)
+        self.assertEqual(self.sizes["stdout"], OutputSize(5, True))
+        self.assertEqual(self.kept("stdout"), b"12345")
+
+    def test_gibibyte(self) -> None:
+        """
+        A gibibyte of output is drained to its end; the limit of it is on disk,
+        and little in memory.
+        """
+        limit = 1_000_000
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        self.run_(["sh", "-c", "head -c 1073741824 /dev/zero; echo done >&2"], outputLimit=limit)
+        self.assertLess(tracemalloc.get_traced_memory()[1], 1_000_000)
+        self.assertEqual(self.sizes["stdout"], OutputSize(limit, True))
+        self.assertEqual((self.output / "stdout").stat().st_size, limit)
+        self.assertEqual(self.kept("stderr"), b"done\n")
+
+    def test_closedByTheCommand(self) -> None:
+        """
+        A command that closes its output goes on, and its end is still seen.
+        """
+        failure = self.failureOf(["sh", "-c", "echo text; exec >&- 2>&-; exit 4"])
+        self.assertEqual(failure.exitCode, 4)
+        self.assertEqual(self.kept("stdout"), b"text\n")
+
+    def test_rest(self) -> None:
+        """
+        What is in the pipe at the end is taken, more than a chunk too, and what
+        is written meanwhile is not waited for.
+        """
+        readEnd, writeEnd = os.pipe()
+        self.addCleanup(os.close, readEnd)
+        self.addCleanup(os.close, writeEnd)
+        os.write(writeEnd, b"x" * 65536)
+        self.patch(commands._output, "_CHUNK", 40000)
+        read = os.read
+
+        def readAndWrite(descriptor: int, length: int) -> bytes:
+            data = read(descriptor, length)
+            os.write(writeEnd, b"y" * len(data))
+            return data
+
+        self.patch(os, "read", readAndWrite)
+        file = OutputFile(str(self.output / "stdout"), 100_000)
+        self.addCleanup(file.close)
+        file.takeRest(readEnd)
+        self.assertEqual(self.kept("stdout"), b"x" * 65536)
+
+    def test_fullDisk(self) -> None:
+        """
+        A file that cannot be written ends what is kept, not the command.
+        """
+        (self.output / "stdout").symlink_to("/dev/full")
+        self.run_(["sh", "-c", "head -c 300000 /dev/zero; echo done >&2"])
+        self.assertEqual(self.sizes["stdout"], OutputSize(0, True))
+        self.assertEqual(self.kept("stderr"), b"done\n")
+
+
+class EndTests(CommandCase):
+    """
+    Tests for the end of a command and of what it started.
+    """
+
+    def test_backgroundChild(self) -> None:
+        """
+        A command is over when it exits, though a child holds its output open;
+        that child is killed.
+        """
+        path, met = self.meeting()
+        self.run_(["sh", "-c", 'sleep 1000 & echo $! > "$1"; echo text', "sh", path])
+        self.assertEqual(self.kept("stdout"), b"text\n")
+        pid = int(met())
+        # whose own parent is gone: so it is nobody's here to be reaped
+        self.assertEnds(pid)
+
+    def assertEnds(self, pid: int) -> None:
+        """
+        A process is gone, or going.
+        """
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        self.addCleanup(os.close, descriptor)
+        self.assertTrue(select.select([descriptor], [], [], PATIENCE)[0])
+
+    def test_cancelledBefore(self) -> None:
+        """
+        A command that is cancelled before it is spawned never is.
+        """
+        error = self.assertRaises(
+            CommandFailed,
+            self.run_,
+            ["touch", str(self.state / "ran")],
+            callWhenCancelled=lambda f: f(),
+        )
+        self.assertEqual(
+            error.failure, JobFailure("cancelled", "'touch' was cancelled before it was started")
+        )
+        self.assertFalse((self.state / "ran").exists())
+
+    def test_cancelledWhileSpawned(self) -> None:
+        """
+        A cancellation that comes while the command is being spawned ends it.
+        """
+        cancellers: list[Callable[[], object]] = []
+
+        class Groups(ProcessGroups):
+            def running(self, spawn: Callable[[], Popen[bytes]]) -> AbstractContextManager[Group]:
+                def spawnAndCancel() -> Popen[bytes]:
+                    cancellers[0]()
+                    return spawn()
+
+                return super().running(spawnAndCancel)
+
+        self.groups = Groups()
+        error = self.assertRaises(
+            CommandFailed, self.run_, ["sleep", "1000"], callWhenCancelled=cancellers.append
+        )
+        self.assertEqual(
+            error.failure,
+            JobFailure(
+                "cancelled", "'sleep' was cancelled and was ended by SIGTERM", None, "SIGTERM"
+            ),
+        )
+
+    def test_cancelled(self) -> None:
+        """
+        A cancellation sends TERM to the whole group; what the command does on
+        TERM it may still do.
+        """
+        path, met = self.meeting()
+        running = self.start(
+            'trap "echo bye; exit 5" TERM; sleep 1000 & echo ready > "$1"; wait', path
+        )
+        met()
+        running.cancel()
+        self.assertEqual(
+            running.failure(),
+            JobFailure("cancelled", "'sh' was cancelled and exited with status 5", 5),
+        )
+        self.assertEqual(self.kept("stdout"), b"bye\n")
+
+    def test_termIgnored(self) -> None:
+        """
+        What ignores TERM is killed after the delay.
+        """
+        path, met = self.meeting()
+        running = self.start(
+            'trap "" TERM; echo ready > "$1"; while :; do sleep 1000; done', path, killDelay=0.05
+        )
+        met()
+        running.cancel()
+        self.assertEqual(running.failure().signal, "SIGKILL")
+
+    def test_childIgnoresTerm(self) -> None:
+        """
+        Once a cancelled command has exited, a child of it that ignores TERM is
+        killed without delay.
+        """
+        path, met = self.meeting()
+        running = self.start(
+            '(trap "" TERM; echo ready > "$1"; while :; do sleep 1000; done) & wait', path
+        )
+        met()
+        running.cancel()
+        self.assertEqual(running.failure().signal, "SIGTERM")
+
+    def test_outputAfterTerm(self) -> None:
+        """
+        Between TERM and KILL output is still taken, and the delay holds.
+        """
+        path, met = self.meeting()
+        running = self.start(
+            'trap "head -c 300000 /dev/zero; exit 0" TERM; echo ready > "$1"; '
+            "while :; do sleep 1000 & wait; done",
+            path,
+        )
+        met()
+        running.cancel()
+        self.assertEqual(running.failure().exitCode, 0)
+        self.assertEqual(self.sizes["stdout"].bytes, 100_000)
+
+    def test_cancelledAtTheEnd(self) -> None:
+        """
+        A cancellation that comes when the command has exited changes nothing.
+        """
+        cancellers: list[Callable[[], object]] = []
+
+        def exitFirst(handle: str) -> None:
+            os.waitid(os.P_PID, json.loads(handle)["pgid"], os.WEXITED | os.WNOWAIT)
+            cancellers[0]()
+
+        self.attempt = replace(self.attempt, recordHandle=exitFirst)
+        self.run_(["true"], callWhenCancelled=cancellers.append)
+        cancellers[0]()
+
+
+class GroupTests(CommandCase):
+    """
+    Tests for L{ProcessGroups} and L{commands.killAll}.
+    """
+
+    def test_killAll(self) -> None:
+        """
+        All groups are killed at once, from any thread, and their commands fail as
+        interrupted.
+        """
+        self.patch(commands._groups, "processGroups", self.groups)
+        path, met = self.meeting()
+        script = 'trap "" TERM; echo ready > "$1"; sleep 1000'
+        first = self.start(script, path)
+        met()
+        second = self.start(script, path)
+        met()
+        commands.killAll()
+        for running in (first, second):
+            self.assertEqual(
+                running.failure(),
+                JobFailure("interrupted", "'sh' was killed as its daemon ended", None, "SIGKILL"),
+            )
+        self.run_(["true"])
+
+    def test_forGood(self) -> None:
+        """
+        After a kill for good, no command is started.
+        """
+        self.groups.killAll(forGood=True)
+        self.assertRaises(NoMoreCommands, self.run_, ["touch", str(self.state / "ran")])
+        self.assertFalse((self.state / "ran").exists())
+
+    def test_exitedBefore(self) -> None:
+        """
+        A command that had exited when all were killed keeps its own outcome.
+        """
+
+        def exitFirst(handle: str) -> None:
+            os.waitid(os.P_PID, json.loads(handle)["pgid"], os.WEXITED | os.WNOWAIT)
+            self.groups.killAll()
+
+        self.attempt = replace(self.attempt, recordHandle=exitFirst)
+        self.run_(["true"])
+        self.assertEqual(self.failureOf(["false"]).code, "exit_nonzero")
+
+    def test_spawning(self) -> None:
+        """
+        A command that is being spawned when all are killed is waited for and
+        killed.
+        """
+        spawning = Event()
+        waitedFor = Event()
+        groups = self.groups
+        waitFor = groups._changed.wait_for
+
+        def tellAndWait(predicate: Callable[[], bool], timeout: float) -> bool:
+            waitedFor.set()
+            return waitFor(predicate, PATIENCE)
+
+        self.patch(groups._changed, "wait_for", tellAndWait)
+
+        def spawn() -> Popen[bytes]:
+            spawning.set()
+            self.assertTrue(waitedFor.wait(PATIENCE))
+            return Popen(["sleep", "1000"], start_new_session=True)
+
+        def run(_: object) -> None:
+            with groups.running(spawn) as group:
+                group.process.wait()
+                raise CommandFailed(
+                    JobFailure(str(group.interrupted), "", group.process.returncode)
+                )
+
+        running = Running(run)
+        self.assertTrue(spawning.wait(PATIENCE))
+        groups.killAll()
+        self.assertEqual(running.failure(), JobFailure("True", "", -signal.SIGKILL))
+
+    def test_spawnFails(self) -> None:
+        """
+        A spawn that failed is waited for no more.
+        """
+        self.failureOf(["no-such-program"])
+        self.assertEqual(self.groups._spawning, 0)
+
+
+class WaitingTests(SynchronousTestCase):
+    """
+    Tests for L{Latch} and L{exitDescriptor}.
+    """
+
+    def isReadable(self, descriptor: int, timeout: float = 0) -> bool:
+        """
+        Whether there is something to read, or is in time.
+        """
+        return bool(select.select([descriptor], [], [], timeout)[0])
+
+    def test_latch(self) -> None:
+        """
+        A latch is readable once it is set, however often.
+        """
+        latch = Latch()
+        self.addCleanup(latch.close)
+        self.assertFalse(self.isReadable(latch.fileno()))
+        self.assertFalse(latch.isSet)
+        latch.set()
+        latch.set()
+        self.assertTrue(self.isReadable(latch.fileno()))
+        self.assertTrue(latch.isSet)
+
+    def test_closedLatch(self) -> None:
+        """
+        Setting a latch that was closed touches no descriptor.
+        """
+        latch = Latch()
+        latch.close()
+        self.patch(os, "write", lambda *args: self.fail("written"))
+        latch.set()
+        self.assertFalse(latch.isSet)
+
+    def childOf(self, *argv: str) -> Popen[bytes]:
+        """
+        A child that is reaped in the end.
+        """
+        child = Popen(argv, stdin=DEVNULL)
+
+        def end() -> None:
+            child.kill()
+            child.wait()
+
+        self.addCleanup(end)
+        return child
+
+    def exitDescriptors(self, pid: int) -> Iterator[AbstractContextManager[int]]:
+        """
+        The three ways to wait for a child.
+        """
+
+        def refuse(pid: int) -> int:
+            raise OSError(38, "Function not implemented")
+
+        yield exitDescriptor(pid)
+        yield exitDescriptor(pid, None)
+        yield exitDescriptor(pid, refuse)
+
+    def test_exit(self) -> None:
+        """
+        The descriptor is readable after the exit and not before, and the child
+        is not reaped, with the system's call as well as without.
+        """
+        for which in range(3):
+            child = self.childOf("sleep", "1000")
+            with list(self.exitDescriptors(child.pid))[which] as descriptor:
+                self.assertFalse(self.isReadable(descriptor))
+                child.kill()
+                self.assertTrue(self.isReadable(descriptor, PATIENCE))
+            self.assertEqual(child.wait(), -signal.SIGKILL)
+
+    def test_noChild(self) -> None:
+        """
+        A child that was reaped by somebody else has exited.
+        """
+        child = self.childOf("true")
+        child.wait()
+        with exitDescriptor(child.pid, None) as descriptor:
+            self.assertTrue(self.isReadable(descriptor, PATIENCE))
+
+
+@implementer(ICompletion)
+class Completion:
+    """
+    Keeps what it is told.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def begin(self, attempt: int) -> None:
+        """
+        Accept the start.
+        """
+
+    def deferred(self, priority: float, order: int) -> None:
+        """
+        Accept a deferral.
+        """
+
+    def succeed(self, value: object) -> None:
+        """
+        Keep the result.
+        """
+        self.told.append(value)
+
+    def fail(self, failure: Failure) -> None:
+        """
+        Keep the error.
+        """
+        self.told.append(failure.value)
+
+
+class CommandWorkerTests(CommandCase):
+    """
+    Tests for L{CommandWorker} in a pool.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        attempt = self.attempt
+
+        class Worker(CommandWorker):
+            def RunTask(self, *args: Any) -> None:
+                currentAttempt.set(attempt)
+                super().RunTask(*args)
+
+        pool = WorkerPool("commands", 1, Worker)
+        self.addCleanup(pool.TerminateWorkers)
+        self.pool = pool
+        self.completion = Completion()
+
+    def test_job(self) -> None:
+        """
+        A job's command runs as its attempt and results in L{None}.
+        """
+        self.pool.AddTask((["echo", "text"], {}), completion=self.completion)
+        self.pool.Quiesce()
+        self.assertEqual(self.completion.told, [None])
+        self.assertEqual(self.kept("stdout"), b"text\n")
+
+    def test_cancelled(self) -> None:
+        """
+        A command is ended when its task is interrupted.
+        """
+        path, met = self.meeting()
+        argv = ["sh", "-c", 'echo ready > "$1"; sleep 1000', "sh", path]
+        self.pool.AddTask((argv, {}), task_id=1, completion=self.completion)
+        met()
+        self.pool.InterruptTask(1)
+        self.pool.Quiesce()
+        (error,) = self.completion.told
+        assert isinstance(error, CommandFailed)
+        self.assertEqual(error.failure.code, "cancelled")
+
+    def test_constants(self) -> None:
+        """
+        Of each stream 64 MiB are kept, and TERM has five seconds; the check of
+        arguments is the class's, for who knows only that.
+        """
+        self.assertEqual((CommandWorker.outputLimit, CommandWorker.killDelay), (67108864, 5.0))
+        self.assertRaises(InvalidJob, CommandWorker.checkArgs, [])

@@ -1,0 +1,298 @@
+"""
+Tests for L{ganeti_pool.commands.killSurvivors}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen, run
+
+from ganeti_pool.commands import SurvivorsLeft, _survivors, killSurvivors
+from ganeti_pool.commands._arguments import childEnvironment
+from ganeti_pool.commands._survivors import handleOf
+
+from .commandcase import PATIENCE, CommandCase
+
+
+class KillSurvivorsTests(CommandCase):
+    """
+    Tests for L{killSurvivors}.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.marked = childEnvironment({}, self.attempt)
+        self.bare = childEnvironment({}, None)
+
+    def child(
+        self, *argv: str, environment: Mapping[str, str], newSession: bool = True
+    ) -> Popen[bytes]:
+        """
+        A child, which is ended and reaped after the test.
+        """
+        child = Popen(
+            argv, env=environment, stdin=DEVNULL, stdout=DEVNULL, start_new_session=newSession
+        )
+
+        def end() -> None:
+            child.kill()
+            child.wait()
+
+        self.addCleanup(end)
+        return child
+
+    def kill(self, *handles: str | None, timeout: float = PATIENCE) -> int:
+        """
+        Kill the survivors of this test's state directory.
+        """
+        known = [handle for handle in handles if handle is not None]
+        return killSurvivors(str(self.state), known, timeout)
+
+    def assertKilled(self, child: Popen[bytes]) -> None:
+        """
+        A child is dead by now.
+        """
+        status = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        assert status is not None
+        self.assertEqual((status.si_code, status.si_status), (os.CLD_KILLED, signal.SIGKILL))
+
+    def test_none(self) -> None:
+        """
+        Where nothing is left, nothing is killed.
+        """
+        self.assertEqual(self.kill(), 0)
+
+    def test_byHandle(self) -> None:
+        """
+        The whole group of a handle is killed, though no environment shows it.
+        """
+        path, met = self.meeting()
+        child = self.child(
+            "sh", "-c", 'sleep 1000 & echo ready > "$1"; wait', "sh", path, environment=self.bare
+        )
+        met()
+        self.assertEqual(self.kill(handleOf(child.pid)), 2)
+        self.assertKilled(child)
+
+    def test_byEnvironment(self) -> None:
+        """
+        What carries the mark is killed without a handle, in whatever session.
+        """
+        path, met = self.meeting()
+        child = self.child(
+            "sh",
+            "-c",
+            'setsid sh -c \'echo ready > "$1"; exec sleep 1000\' sh "$1" & wait',
+            "sh",
+            path,
+            environment=self.marked,
+        )
+        met()
+        self.assertEqual(self.kill(), 2)
+        self.assertKilled(child)
+
+    def test_escaped(self) -> None:
+        """
+        A child that left the group outlives its command, and is found here.
+        """
+        path, met = self.meeting()
+        self.run_(
+            ["sh", "-c", 'setsid sh -c \'echo $$ > "$1"; exec sleep 1000\' sh "$1" & read x < "$2"']
+            + ["sh", path, self.released()]
+        )
+        pid = int(met())
+        os.kill(pid, 0)
+        self.assertEqual(self.kill(*self.handles), 1)
+
+    def released(self) -> str:
+        """
+        A path from which a line can be read at once.
+        """
+        path = self.state / "line"
+        path.write_text("line\n")
+        return str(path)
+
+    def test_ignoringTerm(self) -> None:
+        """
+        What ignores every signal that can be ignored is killed all the same.
+        """
+        path, met = self.meeting()
+        script = 'trap "" TERM HUP INT; echo ready > "$1"; while :; do sleep 1000; done'
+        child = self.child("sh", "-c", script, "sh", path, environment=self.marked)
+        met()
+        self.kill()
+        self.assertKilled(child)
+
+    def test_recycled(self) -> None:
+        """
+        A process that has the id of a handle, and was started at another time or
+        in another boot, is spared; so is one of a handle of another kind.
+        """
+        child = self.child("sleep", "1000", environment=self.bare)
+        handle = json.loads(handleOf(child.pid) or "")
+        later = json.dumps({**handle, "start": handle["start"] + 1})
+        earlier = json.dumps({**handle, "boot": "another"})
+        foreign = ["namespace/pod", "[]", "{}", "7", json.dumps({**handle, "start": None})]
+        self.assertEqual(self.kill(later, earlier, *foreign), 0)
+        self.assertIsNone(child.poll())
+
+    def test_otherMarks(self) -> None:
+        """
+        A mark of another state directory is none, and neither is one without a job.
+        """
+        other = {**self.marked, "GANETI_POOL_STATE": f"{self.state}x"}
+        jobless = {k: v for k, v in self.marked.items() if k != "GANETI_POOL_JOB"}
+        children = [self.child("sleep", "1000", environment=each) for each in (other, jobless)]
+        self.assertEqual(self.kill(), 0)
+        for child in children:
+            self.assertIsNone(child.poll())
+            child.kill()
+
+    def test_linkedStateDirectory(self) -> None:
+        """
+        The state directory is the same one through a link.
+        """
+        link = self.state / "link"
+        link.symlink_to(self.state)
+        child = self.child("sleep", "1000", environment=self.marked)
+        self.assertEqual(killSurvivors(str(link), [], PATIENCE), 1)
+        self.assertKilled(child)
+
+    def test_ownSession(self) -> None:
+        """
+        What is in the session of this process is spared, whatever it carries.
+        """
+        child = self.child("sleep", "1000", environment=self.marked, newSession=False)
+        self.assertEqual(self.kill(handleOf(child.pid)), 0)
+        self.assertIsNone(child.poll())
+        child.kill()
+
+    def test_ancestors(self) -> None:
+        """
+        A daemon that was started from a job, in a session of its own, kills
+        neither itself nor the job.
+        """
+        code = "import sys; from ganeti_pool.commands import killSurvivors as kill; "
+        code += "print(kill(sys.argv[1], [], 60))"
+        script = 'setsid -w "$1" -c "$2" "$3"; echo alive'
+        done = run(
+            ["sh", "-c", script, "sh", sys.executable, code, str(self.state)],
+            env={**self.marked, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdout=PIPE,
+            start_new_session=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+        # setsid -w forks only where it must, and then is an ancestor too
+        self.assertEqual(done.stdout, b"0\nalive\n")
+
+    def test_exited(self) -> None:
+        """
+        A process that has exited and is not reaped is no survivor.
+        """
+        child = self.child("true", environment=self.bare)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        self.assertEqual(self.kill(handleOf(child.pid)), 0)
+
+    def test_goneMeanwhile(self) -> None:
+        """
+        A process that ends when it is about to be held is no survivor.
+        """
+        child = self.child("sleep", "1000", environment=self.marked)
+
+        def vanish(pid: int) -> int:
+            child.kill()
+            child.wait()
+            raise ProcessLookupError(3, "No such process")
+
+        self.patch(os, "pidfd_open", vanish)
+        self.assertEqual(self.kill(), 0)
+
+    def test_replacedMeanwhile(self) -> None:
+        """
+        A process that took the place of a survivor before it was held is spared.
+        """
+        child = self.child("sleep", "1000", environment=self.bare)
+        looks = iter([True])
+        self.patch(
+            _survivors._Hunt,
+            "_isSurvivor",
+            lambda hunt, pid: pid == child.pid and next(looks, False),
+        )
+        self.assertEqual(self.kill(), 0)
+        self.assertIsNone(next(looks, None))
+        self.assertIsNone(child.poll())
+
+    def test_nothingToHoldWith(self) -> None:
+        """
+        Where a process cannot be held, it is not killed but told.
+        """
+        child = self.child("sleep", "1000", environment=self.marked)
+
+        def refuse(pid: int) -> int:
+            raise OSError(38, "Function not implemented")
+
+        self.patch(os, "pidfd_open", refuse)
+        error = self.assertRaises(SurvivorsLeft, self.kill)
+        self.assertEqual(error.pids, [child.pid])
+        self.assertIn("Function not implemented", str(error))
+        self.assertIsNone(child.poll())
+        child.kill()
+
+    def test_killedWhenAnotherIsRefused(self) -> None:
+        """
+        What was stopped is killed, though the next one cannot be held.
+        """
+        children = [self.child("sleep", "1000", environment=self.marked) for _ in range(2)]
+        hold = os.pidfd_open
+        held: list[int] = []
+
+        def holdOne(pid: int) -> int:
+            if held:
+                raise OSError(24, "Too many open files")
+            held.append(pid)
+            return hold(pid)
+
+        self.patch(os, "pidfd_open", holdOne)
+        error = self.assertRaises(SurvivorsLeft, self.kill)
+        self.assertEqual({*held, *error.pids}, {child.pid for child in children})
+        (killed,) = (child for child in children if child.pid in held)
+        self.assertEqual(killed.wait(PATIENCE), -signal.SIGKILL)
+
+    def test_notKilled(self) -> None:
+        """
+        One that cannot be killed is told after the timeout.
+        """
+        child = self.child("sleep", "1000", environment=self.marked)
+
+        def refuse(descriptor: int, number: int) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        self.patch(signal, "pidfd_send_signal", refuse)
+        error = self.assertRaises(SurvivorsLeft, self.kill, timeout=0.0)
+        self.assertEqual(error.pids, [child.pid])
+        self.assertIn(str(child.pid), str(error))
+        child.kill()
+
+    def test_noProc(self) -> None:
+        """
+        A system that tells nothing of its processes has no handles and no
+        survivors.
+        """
+
+        def refuse(path: Path) -> bytes:
+            raise FileNotFoundError(2, "No such file or directory")
+
+        child = self.child("sleep", "1000", environment=self.marked)
+        self.patch(Path, "read_bytes", refuse)
+        self.patch(Path, "read_text", refuse)
+        self.assertIsNone(handleOf(child.pid))
+        self.assertEqual(self.kill(), 0)
+        self.patch(_survivors, "_statusOf", lambda pid: _survivors._Status(1, pid, pid, 5))
+        self.assertEqual(self.kill(), 0)
+        child.kill()

@@ -1,0 +1,79 @@
+"""
+Tests for L{ganeti_pool.paths}.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from unittest import mock
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from ganeti_pool.errors import InvalidArgument
+from ganeti_pool.paths import LONGEST_SOCKET_PATH, StatePaths
+
+
+class StatePathsTests(SynchronousTestCase):
+    """
+    Tests for L{StatePaths}.
+    """
+
+    def test_everythingIsBelowTheDirectory(self) -> None:
+        """
+        Socket, store, lock and output have fixed names in the state directory.
+        """
+        paths = StatePaths.at("/var/lib/pool")
+        self.assertEqual(
+            (paths.directory, paths.socket, paths.store, paths.lock, paths.output),
+            (
+                "/var/lib/pool",
+                "/var/lib/pool/ganeti-pool.sock",
+                "/var/lib/pool/jobs.sqlite",
+                "/var/lib/pool/lock",
+                "/var/lib/pool/output",
+            ),
+        )
+
+    def test_relativeDirectoryIsMadeAbsolute(self) -> None:
+        """
+        A relative directory starts at the working directory of that moment.
+        """
+        self.assertEqual(StatePaths.at("a/../b").directory, os.path.join(os.getcwd(), "b"))
+
+    def test_homeIsExpanded(self) -> None:
+        """
+        C{~} is the home of the user.
+        """
+        self.patch(os, "environ", {**os.environ, "HOME": "/home/ana"})
+        self.assertEqual(StatePaths.at("~/pool").directory, "/home/ana/pool")
+
+    def test_defaultFollowsThePlatform(self) -> None:
+        """
+        The default is the user's directory for state.
+        """
+        self.patch(os, "environ", {**os.environ, "XDG_STATE_HOME": "/home/ana/state"})
+        self.assertEqual(StatePaths.default().directory, "/home/ana/state/ganeti-pool")
+
+    def test_defaultNeedsTheExtra(self) -> None:
+        """
+        Without platformdirs the default fails with an L{ImportError} that names it.
+        """
+        with mock.patch.dict(sys.modules, {"platformdirs": None}):
+            error = self.assertRaises(ImportError, StatePaths.default)
+        self.assertEqual(error.name, "platformdirs")
+
+    def test_deepSocketIsRefused(self) -> None:
+        """
+        A socket path of 107 bytes is taken; one of 108 is refused with a sentence
+        that has the path and both lengths.
+        """
+        room = LONGEST_SOCKET_PATH - len("/é/ganeti-pool.sock".encode())
+        StatePaths.at("/é" + "x" * room).checkSocket()
+        deep = StatePaths.at("/é" + "x" * (room + 1))
+        error = self.assertRaises(InvalidArgument, deep.checkSocket)
+        self.assertEqual(
+            str(error),
+            f"the socket path {deep.socket} has 108 bytes, and the system takes 107 at most: "
+            "choose a shorter state directory",
+        )

@@ -1,0 +1,1305 @@
+"""
+Tests for the job stores: one contract, which both pass, and what is particular
+to each.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import sqlite3
+import stat
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from ganeti_pool import errors
+from ganeti_pool.interfaces import IJobStore
+from ganeti_pool.jobs import (
+    FINISHED,
+    TRANSITIONS,
+    Attempt,
+    Job,
+    JobFailure,
+    JobFilter,
+    JobState,
+    NewJob,
+    OnCrash,
+    Outcome,
+    OutputSize,
+    QueuedJob,
+)
+from ganeti_pool.store import _lane
+from ganeti_pool.store._lane import Lane
+from ganeti_pool.store.schema import SCHEMA_VERSION
+from ganeti_pool.store.sqlite import SQLiteJobStore
+from ganeti_pool.testing._store import MemoryJobStore
+
+if TYPE_CHECKING:
+    _Mixin = SynchronousTestCase
+else:
+    _Mixin = object
+
+_T = TypeVar("_T")
+
+TIMEOUT = 30.0
+"""
+Seconds after which a thread that should have spoken is given up.
+"""
+
+NOON = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=timezone.utc)
+
+DONE = Outcome(JobState.SUCCEEDED)
+
+
+@implementer(IReactorFromThreads)
+class Turns:
+    """
+    A reactor's one thread-safe call, whose turns a test takes itself.
+    """
+
+    def __init__(self) -> None:
+        self.calls: queue.Queue[Callable[[], object]] = queue.Queue()
+
+    def callFromThread(self, callable: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        self.calls.put(lambda: callable(*args, **kwargs))
+
+    def turn(self) -> None:
+        self.calls.get(timeout=TIMEOUT)()
+
+    def wait(self, deferred: Deferred[_T]) -> _T:
+        """
+        Take turns until a Deferred has fired.
+        """
+        results: list[_T | Failure] = []
+        deferred.addBoth(results.append)
+        while not results:
+            self.turn()
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+        return results[0]
+
+
+def temporary(case: SynchronousTestCase) -> str:
+    """
+    A path at which nothing is, alone in a directory that goes with the test.
+    """
+    directory = tempfile.TemporaryDirectory()
+    case.addCleanup(directory.cleanup)
+    return os.path.join(directory.name, "new")
+
+
+class Time:
+    """
+    A clock that stands still until it is moved.
+    """
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> datetime:
+        self.now += timedelta(seconds=seconds)
+        return self.now
+
+
+def new(name: str = "job", **values: Any) -> NewJob:
+    """
+    Some job to add.
+    """
+    return NewJob(worker="some.Worker", args=(["true"], {"cwd": "/"}), name=name, **values)
+
+
+class StoreContract(_Mixin):
+    """
+    What holds for every store.
+    """
+
+    store: IJobStore
+
+    def setUp(self) -> None:
+        self.time = Time()
+        self.turns = Turns()
+        self.store = self.makeStore()
+        self.epoch = self.wait(self.store.acquire("host:1"))
+
+    def makeStore(self) -> IJobStore:
+        """
+        A new store that nobody has acquired yet.
+        """
+        raise NotImplementedError
+
+    def reopen(self) -> IJobStore:
+        """
+        Another store over what C{self.store} keeps.
+        """
+        raise NotImplementedError
+
+    def wait(self, deferred: Deferred[_T]) -> _T:
+        return self.turns.wait(deferred)
+
+    def refused(self, kind: type[Exception], deferred: Deferred[Any]) -> str:
+        """
+        Check that a request fails with exactly this, and return its sentence.
+        """
+        with self.assertRaises(kind) as caught:
+            self.wait(deferred)
+        self.assertIs(type(caught.exception), kind)
+        return str(caught.exception)
+
+    def add(self, *jobs: NewJob, firstPosition: int = 0) -> list[Job]:
+        return self.wait(self.store.addJobs(self.epoch, jobs or (new(),), firstPosition))
+
+    def start(self, jobID: int, attempt: int = 1) -> Job:
+        return self.wait(self.store.startAttempt(self.epoch, jobID, attempt))
+
+    def finish(self, jobID: int, outcome: Outcome = DONE, attempt: int = 1) -> Job:
+        return self.wait(self.store.finishAttempt(self.epoch, jobID, attempt, outcome))
+
+    def inState(self, state: JobState) -> Job:
+        """
+        A new job in this state.
+        """
+        (job,) = self.add()
+        if state is not JobState.QUEUED:
+            job = self.start(job.id)
+        return self.finish(job.id, Outcome(state)) if state in FINISHED else job
+
+    def everything(self) -> object:
+        """
+        All that a store tells of its jobs.
+        """
+        jobs = self.wait(self.store.listJobs(JobFilter(), False, 1000, None))
+        return [(job, self.wait(self.store.attempts(job.id))) for job in jobs]
+
+    def test_interface(self) -> None:
+        """
+        It provides the contract.
+        """
+        verifyObject(IJobStore, self.store)
+
+    def test_addedJob(self) -> None:
+        """
+        A job that was added is queued, with what was submitted, and nothing else.
+        """
+        submitted = new("a", priority=-3, onCrash=OnCrash.RETRY, maxAttempts=4)
+        (job,) = self.add(submitted, firstPosition=7)
+        self.assertEqual(
+            job,
+            Job(
+                id=1,
+                worker="some.Worker",
+                args=(["true"], {"cwd": "/"}),
+                name="a",
+                priority=-3,
+                onCrash=OnCrash.RETRY,
+                maxAttempts=4,
+                state=JobState.QUEUED,
+                position=7,
+                attempt=0,
+                deferrals=0,
+                submittedAt=NOON,
+                startedAt=None,
+                finishedAt=None,
+                cancelRequestedAt=None,
+                result=None,
+                error=None,
+                output=None,
+                revision=1,
+            ),
+        )
+        self.assertEqual(self.wait(self.store.job(job.id)), job)
+        self.assertEqual(self.wait(self.store.attempts(job.id)), [])
+
+    def test_addedJobsAreInOrder(self) -> None:
+        """
+        Jobs added together get ids, positions and revisions in their order.
+        """
+        self.add(new("first"))
+        jobs = self.add(new("a"), new("b"), new("c"), firstPosition=5)
+        self.assertEqual(
+            [(job.id, job.name, job.position, job.revision) for job in jobs],
+            [(2, "a", 5, 2), (3, "b", 6, 3), (4, "c", 7, 4)],
+        )
+
+    def test_addNone(self) -> None:
+        """
+        No jobs can be added too.
+        """
+        self.assertEqual(self.wait(self.store.addJobs(self.epoch, [], 0)), [])
+        self.assertEqual(self.everything(), [])
+        self.assertEqual(self.wait(self.store.lastPosition()), -1)
+
+    def test_addAllOrNone(self) -> None:
+        """
+        Of jobs with one that JSON cannot say, none is added, and no id is spent.
+        """
+        bad = NewJob(worker="some.Worker", args=(float("nan"),), name="bad")
+        sentence = self.refused(
+            errors.InvalidArgument, self.store.addJobs(self.epoch, [new(), bad], 0)
+        )
+        self.assertIn("'bad'", sentence)
+        self.assertEqual(self.everything(), [])
+        self.assertEqual(self.add()[0].id, 1)
+
+    def test_argumentsAreAsRead(self) -> None:
+        """
+        What a write returns is what a read returns, also where JSON has fewer types.
+        """
+        (job,) = self.add(NewJob(worker="w", args=((1, "\udc80"),), name="n"))
+        self.assertEqual(job.args, ([1, "\udc80"],))
+        self.start(job.id)
+        ended = self.finish(job.id, Outcome(JobState.SUCCEEDED, result=(1, 2)))
+        self.assertEqual(ended.result, [1, 2])
+        self.assertEqual(self.wait(self.store.job(job.id)), ended)
+
+    def test_start(self) -> None:
+        """
+        A started job runs, and its attempt is listed, without an end.
+        """
+        (job,) = self.add()
+        then = self.time.advance(1)
+        running = self.start(job.id)
+        self.assertEqual(
+            (running.state, running.attempt, running.startedAt, running.finishedAt),
+            (JobState.RUNNING, 1, then, None),
+        )
+        attempt = Attempt(1, then, None, None, None, None, None)
+        self.assertEqual(self.wait(self.store.attempts(job.id)), [attempt])
+        self.assertEqual(self.wait(self.store.runningJobs()), [(running, attempt)])
+        self.assertEqual(self.wait(self.store.queuedJobs()), [])
+
+    def test_startWrongAttempt(self) -> None:
+        """
+        Only the attempt after the latest one can start.
+        """
+        (job,) = self.add()
+        for attempt in (0, 2):
+            self.refused(
+                errors.StaleAttempt, self.store.startAttempt(self.epoch, job.id, attempt)
+            )
+        self.assertEqual(self.everything(), [(job, [])])
+
+    def test_handle(self) -> None:
+        """
+        A handle belongs to the running attempt alone, and changes no job.
+        """
+        job = self.inState(JobState.RUNNING)
+        self.wait(self.store.recordHandle(self.epoch, job.id, 1, "pgid 17"))
+        ((found, attempt),) = self.wait(self.store.runningJobs())
+        self.assertEqual((found, attempt.handle), (job, "pgid 17"))
+        before = self.everything()
+        self.refused(
+            errors.StaleAttempt, self.store.recordHandle(self.epoch, job.id, 2, "pgid 18")
+        )
+        self.refused(errors.NoSuchJob, self.store.recordHandle(self.epoch, 99, 1, "pgid 18"))
+        self.assertEqual(self.everything(), before)
+
+    def test_finish(self) -> None:
+        """
+        An outcome is kept with the job and with its attempt.
+        """
+        job = self.inState(JobState.RUNNING)
+        then = self.time.advance(2)
+        failure = JobFailure("exit_nonzero", "it exited with 3", exitCode=3)
+        output = {"stdout": OutputSize(120, False), "stderr": OutputSize(9, True)}
+        ended = self.finish(
+            job.id, Outcome(JobState.FAILED, result={"a": [1]}, error=failure, output=output)
+        )
+        self.assertEqual(
+            (ended.state, ended.finishedAt, ended.result, ended.error, ended.output),
+            (JobState.FAILED, then, {"a": [1]}, failure, output),
+        )
+        self.assertEqual(self.wait(self.store.job(job.id)), ended)
+        self.assertEqual(
+            self.wait(self.store.attempts(job.id)),
+            [Attempt(1, NOON, then, None, JobState.FAILED, failure, output)],
+        )
+        self.assertEqual(self.wait(self.store.runningJobs()), [])
+
+    def test_firstOutcomeWins(self) -> None:
+        """
+        A second outcome of an attempt is refused, and the first stays.
+        """
+        job = self.inState(JobState.SUCCEEDED)
+        before = self.everything()
+        self.refused(
+            errors.StaleAttempt,
+            self.store.finishAttempt(self.epoch, job.id, 1, Outcome(JobState.FAILED)),
+        )
+        self.assertEqual(self.everything(), before)
+
+    def test_unfinishedOutcome(self) -> None:
+        """
+        An outcome that is none, or that JSON cannot say, is a mistake.
+        """
+        job = self.inState(JobState.RUNNING)
+        before = self.everything()
+        for outcome in (
+            Outcome(JobState.QUEUED),
+            Outcome(JobState.RUNNING),
+            Outcome(JobState.SUCCEEDED, result=object()),
+        ):
+            self.refused(
+                errors.InvalidArgument,
+                self.store.finishAttempt(self.epoch, job.id, 1, outcome),
+            )
+        self.assertEqual(self.everything(), before)
+
+    def test_deferral(self) -> None:
+        """
+        A deferral is counted, and the same attempt starts again at another place.
+        """
+        job = self.inState(JobState.RUNNING)
+        then = self.time.advance(3)
+        back = self.wait(self.store.requeueAttempt(self.epoch, job.id, 1, 5, 40, True))
+        self.assertEqual(
+            (back.state, back.priority, back.position, back.attempt, back.deferrals),
+            (JobState.QUEUED, 5, 40, 0, 1),
+        )
+        self.assertEqual((back.startedAt, back.finishedAt), (None, None))
+        self.assertEqual(self.wait(self.store.job(job.id)), back)
+        self.assertEqual(self.wait(self.store.lastPosition()), 40)
+        self.start(job.id)
+        self.assertEqual(
+            self.wait(self.store.attempts(job.id)),
+            [
+                Attempt(1, NOON, then, None, JobState.QUEUED, None, None),
+                Attempt(1, then, None, None, None, None, None),
+            ],
+        )
+
+    def test_retry(self) -> None:
+        """
+        A job that is tried again after a crash starts with the next attempt.
+        """
+        job = self.inState(JobState.RUNNING)
+        self.add(new(), firstPosition=9)
+        back = self.wait(self.store.requeueAttempt(self.epoch, job.id, 1, 0, 3, False))
+        self.assertEqual((back.attempt, back.deferrals, back.position), (1, 0, 3))
+        self.assertEqual(self.wait(self.store.lastPosition()), 9)
+        self.refused(errors.StaleAttempt, self.store.startAttempt(self.epoch, job.id, 1))
+        self.assertEqual(self.start(job.id, 2).attempt, 2)
+        then = self.time.advance(6)
+        self.finish(job.id, Outcome(JobState.FAILED), 2)
+        self.assertEqual(
+            self.wait(self.store.attempts(job.id)),
+            [
+                Attempt(1, NOON, NOON, None, JobState.QUEUED, None, None),
+                Attempt(2, NOON, then, None, JobState.FAILED, None, None),
+            ],
+        )
+
+    def test_transitions(self) -> None:
+        """
+        A job goes from each state to those that the table names, by whatever
+        call, and a call that is refused changes nothing at all.
+        """
+        store, epoch = self.store, self.epoch
+        calls: list[tuple[JobState, Callable[[Job], Deferred[Job]]]] = [
+            (JobState.RUNNING, lambda job: store.startAttempt(epoch, job.id, job.attempt + 1)),
+            (JobState.CANCELLED, lambda job: store.cancelQueued(epoch, job.id)),
+            (
+                JobState.QUEUED,
+                lambda job: store.requeueAttempt(epoch, job.id, job.attempt, 0, 0, True),
+            ),
+            (
+                JobState.QUEUED,
+                lambda job: store.requeueAttempt(epoch, job.id, job.attempt, 0, 0, False),
+            ),
+        ]
+
+        def finishing(state: JobState) -> Callable[[Job], Deferred[Job]]:
+            return lambda job: store.finishAttempt(epoch, job.id, job.attempt, Outcome(state))
+
+        calls.extend((state, finishing(state)) for state in FINISHED)
+        seen = set()
+        for state in JobState:
+            for target, call in calls:
+                job = self.inState(state)
+                before = self.everything()
+                try:
+                    moved = self.wait(call(job))
+                except (errors.StaleAttempt, errors.JobNotQueued):
+                    self.assertEqual(self.everything(), before)
+                else:
+                    self.assertEqual(moved.state, target)
+                    self.assertEqual(self.wait(store.job(job.id)), moved)
+                    seen.add((state, target))
+        table = {(state, target) for state in JobState for target in TRANSITIONS[state]}
+        self.assertEqual(seen, table)
+
+    def test_wrongAttempt(self) -> None:
+        """
+        Outcome and requeue of an attempt that is not the running one are refused.
+        """
+        job = self.inState(JobState.RUNNING)
+        before = self.everything()
+        for attempt in (0, 2):
+            self.refused(
+                errors.StaleAttempt,
+                self.store.finishAttempt(self.epoch, job.id, attempt, DONE),
+            )
+            self.refused(
+                errors.StaleAttempt,
+                self.store.requeueAttempt(self.epoch, job.id, attempt, 0, 0, True),
+            )
+        self.assertEqual(self.everything(), before)
+
+    def test_changePriority(self) -> None:
+        """
+        A queued job gets another priority, and keeps its position.
+        """
+        (job,) = self.add(firstPosition=3)
+        moved = self.wait(self.store.changePriority(self.epoch, job.id, -7))
+        self.assertEqual((moved.priority, moved.position), (-7, 3))
+        self.assertEqual(self.wait(self.store.queuedJobs()), [QueuedJob(job.id, -7, 3, 0)])
+
+    def test_leftQueue(self) -> None:
+        """
+        What holds for a queued job is refused for any other, with its state.
+        """
+        for state in set(JobState) - {JobState.QUEUED}:
+            job = self.inState(state)
+            for call in (
+                self.store.changePriority(self.epoch, job.id, 1),
+                self.store.cancelQueued(self.epoch, job.id),
+            ):
+                self.assertIn(state.value, self.refused(errors.JobNotQueued, call))
+            self.assertEqual(self.wait(self.store.job(job.id)), job)
+
+    def test_cancelQueued(self) -> None:
+        """
+        A queued job that is cancelled is finished, and never started.
+        """
+        (job,) = self.add()
+        then = self.time.advance(4)
+        ended = self.wait(self.store.cancelQueued(self.epoch, job.id))
+        self.assertEqual((ended.state, ended.finishedAt), (JobState.CANCELLED, then))
+        self.assertEqual(self.wait(self.store.queuedJobs()), [])
+        self.assertEqual(self.everything(), [(ended, [])])
+
+    def test_requestCancel(self) -> None:
+        """
+        A running job keeps the time of the first request to cancel it, and the
+        second is no change.
+        """
+        job = self.inState(JobState.RUNNING)
+        then = self.time.advance(5)
+        told = self.wait(self.store.requestCancel(self.epoch, job.id))
+        self.assertEqual((told.state, told.cancelRequestedAt), (JobState.RUNNING, then))
+        self.assertGreater(told.revision, job.revision)
+        self.time.advance(5)
+        self.assertEqual(self.wait(self.store.requestCancel(self.epoch, job.id)), told)
+        self.assertEqual(self.wait(self.store.job(job.id)), told)
+        for state in set(JobState) - {JobState.RUNNING}:
+            other = self.inState(state)
+            self.refused(errors.StaleAttempt, self.store.requestCancel(self.epoch, other.id))
+
+    def test_noSuchJob(self) -> None:
+        """
+        An id that no job has is refused, however large.
+        """
+        self.add()
+        store, epoch = self.store, self.epoch
+        for jobID in (0, -1, 2, 2**63, 10**30):
+            for call in (
+                store.job(jobID),
+                store.attempts(jobID),
+                store.startAttempt(epoch, jobID, 1),
+                store.finishAttempt(epoch, jobID, 1, DONE),
+                store.requeueAttempt(epoch, jobID, 1, 0, 0, False),
+                store.changePriority(epoch, jobID, 1),
+                store.cancelQueued(epoch, jobID),
+                store.requestCancel(epoch, jobID),
+            ):
+                self.refused(errors.NoSuchJob, call)
+
+    def test_settings(self) -> None:
+        """
+        Settings are kept by name, and those not named stay.
+        """
+        self.assertEqual(self.wait(self.store.settings()), {})
+        self.wait(self.store.setSettings(self.epoch, {"active": False, "a": {"b": [1]}}))
+        self.wait(self.store.setSettings(self.epoch, {"active": None}))
+        self.wait(self.store.setSettings(self.epoch, {}))
+        kept = {"active": None, "a": {"b": [1]}}
+        self.assertEqual(self.wait(self.store.settings()), kept)
+        self.refused(
+            errors.InvalidArgument, self.store.setSettings(self.epoch, {"a": 1, "b": object()})
+        )
+        self.assertEqual(self.wait(self.store.settings()), kept)
+
+    def test_queuedJobs(self) -> None:
+        """
+        The queue is in the order of priority and position.
+        """
+        self.add(new(priority=5), new(priority=-1), new(priority=5))
+        self.add(new(priority=-1), firstPosition=10)
+        self.wait(self.store.requeueAttempt(self.epoch, self.start(2).id, 1, -1, 30, False))
+        self.assertEqual(
+            self.wait(self.store.queuedJobs()),
+            [
+                QueuedJob(4, -1, 10, 0),
+                QueuedJob(2, -1, 30, 1),
+                QueuedJob(1, 5, 0, 0),
+                QueuedJob(3, 5, 2, 0),
+            ],
+        )
+
+    def test_runningJobs(self) -> None:
+        """
+        Running jobs come by id, each with the attempt that runs.
+        """
+        self.add(new(), new(), new())
+        for jobID in (3, 1):
+            self.start(jobID)
+        self.wait(self.store.requeueAttempt(self.epoch, 1, 1, 0, 5, False))
+        self.start(1, 2)
+        running = self.wait(self.store.runningJobs())
+        found = [(job.id, attempt.number, attempt.outcome) for job, attempt in running]
+        self.assertEqual(found, [(1, 2, None), (3, 1, None)])
+
+    def test_lastPosition(self) -> None:
+        """
+        The last position never goes back.
+        """
+        self.assertEqual(self.wait(self.store.lastPosition()), -1)
+        self.add(new(), new(), firstPosition=10)
+        self.add(firstPosition=2)
+        self.assertEqual(self.wait(self.store.lastPosition()), 11)
+
+    def test_listJobs(self) -> None:
+        """
+        A list has the jobs of some states and a name, from behind an id, in
+        either direction, up to its limit.
+        """
+        self.add(*(new("odd" if n % 2 else "even") for n in range(1, 9)))
+        for jobID in (2, 3, 4, 7):
+            self.start(jobID)
+        for jobID in (3, 4):
+            self.finish(jobID)
+        queued, running, succeeded = JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED
+        for states, name, newestFirst, limit, after, expected in [
+            ((), None, False, 9, None, [1, 2, 3, 4, 5, 6, 7, 8]),
+            ((), None, True, 3, None, [8, 7, 6]),
+            ((), None, True, 3, 6, [5, 4, 3]),
+            ((), None, False, 2, 6, [7, 8]),
+            ((queued,), None, False, 9, None, [1, 5, 6, 8]),
+            ((queued, running), None, False, 3, 1, [2, 5, 6]),
+            ((queued, running), None, True, 3, 8, [7, 6, 5]),
+            ((), "odd", False, 9, None, [1, 3, 5, 7]),
+            ((), "odd", True, 2, 7, [5, 3]),
+            ((succeeded, queued), "odd", False, 9, 1, [3, 5]),
+            ((JobState.FAILED,), None, False, 9, None, []),
+            ((), "none", False, 9, None, []),
+        ]:
+            listed = self.wait(
+                self.store.listJobs(
+                    JobFilter(frozenset(states), name), newestFirst, limit, after
+                )
+            )
+            self.assertEqual([job.id for job in listed], expected)
+            self.assertEqual(listed, [self.wait(self.store.job(n)) for n in expected])
+
+    def test_revisions(self) -> None:
+        """
+        Every change of any job has the next revision, and what changed is found
+        by it.
+        """
+        self.add(new(), new(), new())
+        started = self.start(2)
+        moved = self.wait(self.store.changePriority(self.epoch, 1, 4))
+        ended = self.finish(2)
+        revisions = [started.revision, moved.revision, ended.revision]
+        self.assertEqual(revisions, [4, 5, 6])
+
+        def changed(after: int, limit: int) -> list[tuple[int, int]]:
+            found = self.wait(self.store.changedJobs(after, limit))
+            return [(job.id, job.revision) for job in found]
+
+        self.assertEqual(changed(0, 9), [(3, 3), (1, 5), (2, 6)])
+        self.assertEqual(changed(0, 2), [(3, 3), (1, 5)])
+        self.assertEqual(changed(5, 9), [(2, 6)])
+        self.assertEqual(changed(6, 9), [])
+
+    def test_revisionOfNoChange(self) -> None:
+        """
+        To record what is so already is no change.
+        """
+        (job,) = self.add()
+        self.assertEqual(self.wait(self.store.changePriority(self.epoch, job.id, 0)), job)
+        self.assertEqual(self.wait(self.store.changedJobs(job.revision, 9)), [])
+
+    def test_emptySummary(self) -> None:
+        """
+        A store without jobs sums up to nothing.
+        """
+        summary = self.wait(self.store.summary())
+        self.assertIsInstance(summary.pop("bytes"), int)
+        self.assertIsInstance(summary.pop("freeBytes"), int)
+        self.assertEqual(
+            summary,
+            {
+                "states": {"queued": 0, "running": 0},
+                "oldestQueuedAt": None,
+                "longestRunningAt": None,
+                "lastDay": {"succeeded": 0, "failed": 0, "cancelled": 0},
+            },
+        )
+
+    def test_summary(self) -> None:
+        """
+        The summary counts what waits, runs, and ended in the last 24 hours, and
+        says since when.
+        """
+        self.inState(JobState.FAILED)
+        self.time.advance(1)
+        for state in (JobState.SUCCEEDED, JobState.SUCCEEDED, JobState.CANCELLED):
+            self.inState(state)
+        waits = self.time.advance(1)
+        self.add(new(), new())
+        runs = self.time.advance(1)
+        self.inState(JobState.RUNNING)
+        self.time.advance(1)
+        self.inState(JobState.RUNNING)
+        self.add()
+        self.time.now = NOON + timedelta(days=1, seconds=1)
+        summary = self.wait(self.store.summary())
+        self.assertEqual(summary["states"], {"queued": 3, "running": 2})
+        self.assertEqual(summary["oldestQueuedAt"], waits)
+        self.assertEqual(summary["longestRunningAt"], runs)
+        self.assertEqual(summary["lastDay"], {"succeeded": 2, "failed": 0, "cancelled": 1})
+
+    def test_epochs(self) -> None:
+        """
+        Another owner has a larger epoch, and each write of the earlier one is
+        refused and changes nothing.
+        """
+        self.add(new(), new())
+        self.start(2)
+        before = self.everything()
+        later = self.wait(self.store.acquire("host:2"))
+        self.assertGreater(later, self.epoch)
+        store, epoch = self.store, self.epoch
+        for call in (
+            store.addJobs(epoch, [new()], 0),
+            store.addJobs(epoch, [], 0),
+            store.startAttempt(epoch, 1, 1),
+            store.recordHandle(epoch, 2, 1, "pgid 1"),
+            store.finishAttempt(epoch, 2, 1, DONE),
+            store.requeueAttempt(epoch, 2, 1, 0, 9, True),
+            store.changePriority(epoch, 1, 9),
+            store.cancelQueued(epoch, 1),
+            store.requestCancel(epoch, 2),
+            store.setSettings(epoch, {"a": 1}),
+        ):
+            sentence = self.refused(errors.OwnershipLost, call)
+            self.assertIn(f"epoch {later}", sentence)
+        self.assertEqual(self.everything(), before)
+        self.assertEqual(self.wait(self.store.settings()), {})
+        self.epoch = later
+        self.assertEqual(self.start(1).state, JobState.RUNNING)
+
+    def test_reopened(self) -> None:
+        """
+        What was committed is there for the next owner, whose epoch and ids are
+        larger than any before.
+        """
+        self.add(new(), new(), firstPosition=4)
+        self.start(2)
+        self.wait(self.store.recordHandle(self.epoch, 2, 1, "pgid 1"))
+        self.wait(self.store.setSettings(self.epoch, {"active": False}))
+        running = self.wait(self.store.runningJobs())
+        before, settings = self.everything(), self.wait(self.store.settings())
+        self.wait(self.store.close())
+        self.store = self.reopen()
+        earlier, self.epoch = self.epoch, self.wait(self.store.acquire("host:3"))
+        self.assertGreater(self.epoch, earlier)
+        self.assertEqual(self.everything(), before)
+        self.assertEqual(self.wait(self.store.runningJobs()), running)
+        self.assertEqual(self.wait(self.store.settings()), settings)
+        self.assertEqual(self.wait(self.store.lastPosition()), 5)
+        self.assertEqual([(job.id, job.revision) for job in self.add()], [(3, 4)])
+
+    def test_order(self) -> None:
+        """
+        Writes are committed and answered in the order in which they were asked for.
+        """
+        answered: list[int] = []
+
+        def note(jobs: list[Job], n: int) -> int:
+            answered.append(n)
+            return jobs[0].id
+
+        asked = [
+            self.store.addJobs(self.epoch, [new(str(n))], n).addCallback(note, n)
+            for n in range(50)
+        ]
+        self.assertEqual([self.wait(deferred) for deferred in asked], list(range(1, 51)))
+        self.assertEqual(answered, list(range(50)))
+
+    def test_closed(self) -> None:
+        """
+        A store that is being closed commits what was asked for, and refuses all
+        that is asked for later; closing it again is fine.
+        """
+        last = self.store.addJobs(self.epoch, [new("last")], 0)
+        closing = [self.store.close(), self.store.close()]
+        for call in (
+            self.store.addJobs(self.epoch, [new()], 1),
+            self.store.job(1),
+            self.store.acquire("host:4"),
+        ):
+            self.assertIn("closed", self.refused(errors.StoreError, call))
+        for deferred in closing:
+            self.wait(deferred)
+        self.assertEqual(self.wait(last)[0].name, "last")
+        self.wait(self.store.close())
+        self.store = self.reopen()
+        self.wait(self.store.acquire("host:5"))
+        listed = self.wait(self.store.listJobs(JobFilter(), False, 9, None))
+        self.assertEqual([job.name for job in listed], ["last"])
+
+
+class MemoryJobStoreTests(StoreContract, SynchronousTestCase):
+    """
+    Tests for L{MemoryJobStore}.
+    """
+
+    store: MemoryJobStore
+
+    def makeStore(self) -> MemoryJobStore:
+        return MemoryJobStore(self.time)
+
+    def reopen(self) -> MemoryJobStore:
+        return self.store.reopened()
+
+    def test_held(self) -> None:
+        """
+        Writes that are held are committed and answered in order, when told.
+        """
+        self.store.held = True
+        first = self.store.addJobs(self.epoch, [new("a")], 0)
+        second = self.store.startAttempt(self.epoch, 1, 1)
+        self.assertNoResult(first)
+        self.store.held = False
+        third = self.store.cancelQueued(self.epoch, 1)
+        self.assertNoResult(third)
+        self.assertEqual(self.everything(), [])
+        self.store.commit()
+        self.assertEqual(self.successResultOf(first)[0].name, "a")
+        self.assertEqual(self.successResultOf(second).state, JobState.RUNNING)
+        self.failureResultOf(third, errors.JobNotQueued)
+
+    def test_heldIsNotInJournal(self) -> None:
+        """
+        A write that waits when a daemon dies was never made.
+        """
+        self.store.held = True
+        lost = self.store.addJobs(self.epoch, [new("a")], 0)
+        self.store = self.store.reopened()
+        self.assertEqual(self.everything(), [])
+        self.assertNoResult(lost)
+
+    def test_failure(self) -> None:
+        """
+        While a failure is set, each write fails with it and changes nothing.
+        """
+        self.store.failure = errors.StoreFull("no room")
+        self.refused(errors.StoreFull, self.store.addJobs(self.epoch, [new()], 0))
+        self.assertEqual(self.everything(), [])
+        self.store.failure = None
+        self.assertEqual(self.add()[0].id, 1)
+
+    def test_ownClock(self) -> None:
+        """
+        By default the time is the real one, in UTC.
+        """
+        self.store = MemoryJobStore()
+        self.epoch = self.wait(self.store.acquire("host:1"))
+        self.assertEqual(self.add()[0].submittedAt.utcoffset(), timedelta(0))
+
+
+@contextmanager
+def listening(name: str, listener: Callable[..., Any]) -> Iterator[None]:
+    """
+    Call something at an event of every SQLAlchemy engine.
+    """
+    event.listen(Engine, name, listener)
+    try:
+        yield
+    finally:
+        event.remove(Engine, name, listener)
+
+
+class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
+    """
+    Tests for L{SQLiteJobStore}.
+    """
+
+    store: SQLiteJobStore
+
+    def setUp(self) -> None:
+        self.atCommit: Callable[[], None] = lambda: None
+        # Listeners must not come and go while a thread calls them: this one
+        # stays until the threads have ended.
+        committing = listening("commit", lambda connection: self.atCommit())
+        committing.__enter__()
+        self.addCleanup(committing.__exit__, None, None, None)
+        self.addCleanup(self.noThreads)
+        super().setUp()
+
+    def makeStore(self) -> SQLiteJobStore:
+        directory = Path(temporary(self)).parent
+        # all that a URL could misread
+        self.path = str(directory / "jobs ?#%20&.sqlite")
+        return self.reopen()
+
+    def reopen(self) -> SQLiteJobStore:
+        return self.openAt(self.path)
+
+    def openAt(self, path: str) -> SQLiteJobStore:
+        store = SQLiteJobStore(self.turns, path, self.time)
+        self.addCleanup(self.closed, store)
+        return store
+
+    def closed(self, store: SQLiteJobStore) -> None:
+        self.wait(store.close())
+
+    def noThreads(self) -> None:
+        """
+        See that the threads of all stores end.
+        """
+        for thread in self.threads():
+            thread.join(TIMEOUT)
+        self.assertEqual(self.threads(), [])
+
+    def threads(self) -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if "job store" in thread.name]
+
+    @contextmanager
+    def heldCommit(self, then: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """
+        Hold the writing thread in the commit of one write until the end, so
+        that all that is asked for meanwhile makes one group.
+
+        @param then: called at the commits after that one.
+        """
+        reached, gate = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            self.atCommit = then
+            reached.set()
+            self.assertTrue(gate.wait(TIMEOUT))
+
+        self.atCommit = hold
+        first = self.store.setSettings(self.epoch, {"held": True})
+        self.assertTrue(reached.wait(TIMEOUT))
+        try:
+            yield
+        finally:
+            gate.set()
+            self.wait(first)
+
+    @contextmanager
+    def statements(self) -> Iterator[list[tuple[str, Any]]]:
+        """
+        The statements, with their parameters, that are executed meanwhile.
+        """
+        seen: list[tuple[str, Any]] = []
+
+        def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            seen.append((statement, parameters))
+
+        with listening("before_cursor_execute", note):
+            yield seen
+
+    def test_group(self) -> None:
+        """
+        Writes that wait together share one commit, and each is answered.
+        """
+        with self.statements() as seen:
+            with self.heldCommit():
+                asked = [self.store.addJobs(self.epoch, [new()], n) for n in range(20)]
+            self.assertEqual([self.wait(d)[0].id for d in asked], list(range(1, 21)))
+        begins = [statement for statement, _ in seen if statement.startswith("BEGIN")]
+        self.assertEqual(begins, ["BEGIN IMMEDIATE"] * 2)
+        self.assertTrue(self.turns.calls.empty())
+
+    def test_refusedInGroup(self) -> None:
+        """
+        Requests of a group that are refused, or that SQLite cannot take, fail
+        alone and leave nothing.
+        """
+        store, epoch = self.store, self.epoch
+        self.add()
+        with self.heldCommit():
+            good = [store.addJobs(epoch, [new("good 1")], 1)]
+            bad: list[tuple[type[Exception], Deferred[Any]]] = [
+                (errors.StoreError, store.addJobs(epoch, [new("fine"), new("\udc80")], 2)),
+                (errors.StaleAttempt, store.startAttempt(epoch, 1, 2)),
+                (errors.NoSuchJob, store.cancelQueued(epoch, 77)),
+                (errors.StoreError, store.changePriority(epoch, 1, 2**63)),
+                (errors.OwnershipLost, store.setSettings(epoch - 1, {"a": 1})),
+                (
+                    errors.InvalidArgument,
+                    store.setSettings(epoch, {"first": 1, "second": float("inf")}),
+                ),
+            ]
+            good.append(store.addJobs(epoch, [new("good 2")], 3))
+        self.assertEqual([self.wait(d)[0].id for d in good], [2, 3])
+        for kind, deferred in bad:
+            self.refused(kind, deferred)
+        listed = self.wait(store.listJobs(JobFilter(), False, 9, None))
+        self.assertEqual([(job.name, job.priority) for job in listed[:1]], [("job", 0)])
+        self.assertEqual([job.name for job in listed[1:]], ["good 1", "good 2"])
+        self.assertEqual(self.wait(store.settings()), {"held": True})
+
+    def test_readsDoNotWaitForCommit(self) -> None:
+        """
+        A read is answered while a commit is under way, with what was before it.
+        """
+        with self.heldCommit():
+            self.assertEqual(self.wait(self.store.settings()), {})
+        self.assertEqual(self.wait(self.store.settings()), {"held": True})
+
+    def test_failedCommit(self) -> None:
+        """
+        When a commit fails for want of room, all of its group fail with
+        C{StoreFull}, nothing has changed, and the next group is fine.
+        """
+
+        def full() -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        self.add()
+        before = self.everything()
+        with self.heldCommit(full):
+            added = self.store.addJobs(self.epoch, [new()], 1)
+            cancelled = self.store.cancelQueued(self.epoch, 1)
+        self.refused(errors.StoreFull, added)
+        self.refused(errors.StoreFull, cancelled)
+        self.atCommit = lambda: None
+        self.assertEqual(self.everything(), before)
+        self.assertEqual([(job.id, job.revision) for job in self.add()], [(2, 2)])
+
+    def test_full(self) -> None:
+        """
+        What SQLite has no room for fails with C{StoreFull}, and what fits is taken.
+        """
+
+        def limit(connection: Connection) -> None:
+            connection.exec_driver_sql("PRAGMA max_page_count = 40")
+
+        big = NewJob(worker="w", args=("x" * 1_000_000,), name="big")
+        with listening("begin", limit):
+            sentence = self.refused(errors.StoreFull, self.store.addJobs(self.epoch, [big], 0))
+            self.assertEqual(self.everything(), [])
+            self.assertEqual(self.add(new("small"))[0].id, 1)
+        self.assertIn(self.path, sentence)
+        self.assertNotIn("xxx", sentence)
+
+    def test_twoOwners(self) -> None:
+        """
+        Of two stores over one file, only the later owner writes.
+        """
+        another = self.reopen()
+        self.wait(another.acquire("host:2"))
+        self.refused(errors.OwnershipLost, self.store.addJobs(self.epoch, [new()], 0))
+        self.assertEqual(self.wait(another.lastPosition()), -1)
+
+    def test_durable(self) -> None:
+        """
+        Every commit of the write-ahead log is synchronised with the disk, and
+        the reading connection cannot write.
+        """
+        pragmas: list[list[Any]] = []
+
+        def ask(connection: Connection) -> None:
+            names = ("synchronous", "journal_mode", "query_only")
+            pragmas.append(
+                [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names]
+            )
+
+        with listening("begin", ask):
+            self.add()
+            self.wait(self.store.settings())
+        self.assertEqual([pragmas[0], pragmas[1][1:]], [[2, "wal", 0], ["wal", 1]])
+
+    def test_files(self) -> None:
+        """
+        The file is its owner's alone, and the log is gone after the close.
+        """
+        self.add()
+        mode = stat.S_IMODE(os.stat(self.path).st_mode)
+        self.assertEqual(mode, 0o600)
+        self.assertTrue(os.path.exists(self.path + "-wal"))
+        self.closed(self.store)
+        self.assertEqual(os.listdir(os.path.dirname(self.path)), [os.path.basename(self.path)])
+
+    def test_sizes(self) -> None:
+        """
+        The summary has the size of the files and the room that is left.
+        """
+        directory = os.path.dirname(self.path)
+        summary = self.wait(self.store.summary())
+        sizes = [os.stat(os.path.join(directory, name)).st_size for name in os.listdir(directory)]
+        self.assertEqual((len(sizes), summary["bytes"]), (3, sum(sizes)))
+        self.assertGreater(summary["freeBytes"], 0)
+
+    def test_sizesWithoutLog(self) -> None:
+        """
+        The size is told too while no log is there.
+        """
+        os.rename(self.path + "-wal", self.path + "-moved")
+        summary = self.wait(self.store.summary())
+        os.rename(self.path + "-moved", self.path + "-wal")
+        self.assertGreater(summary["bytes"], 0)
+
+    def test_idle(self) -> None:
+        """
+        A store that was not acquired has no thread and no file, and closes at once.
+        """
+        path = os.path.join(os.path.dirname(self.path), "other")
+        before = self.threads()
+        store = SQLiteJobStore(self.turns, path)
+        self.assertEqual(self.threads(), before)
+        self.successResultOf(store.close())
+        self.assertFalse(os.path.exists(path))
+
+    def test_readBeforeAcquire(self) -> None:
+        """
+        A read of a store that is not there fails, and makes none.
+        """
+        path = os.path.join(os.path.dirname(self.path), "other")
+        self.refused(errors.StoreError, self.openAt(path).settings())
+        self.assertFalse(os.path.exists(path))
+
+    def test_ownClock(self) -> None:
+        """
+        By default the time is the real one, in UTC.
+        """
+        self.closed(self.store)
+        self.store = SQLiteJobStore(self.turns, self.path)
+        self.addCleanup(self.closed, self.store)
+        self.epoch = self.wait(self.store.acquire("host:1"))
+        self.assertEqual(self.add()[0].submittedAt.utcoffset(), timedelta(0))
+
+    def test_relativePath(self) -> None:
+        """
+        The file stays where it was when the process changes its directory.
+        """
+        store = SQLiteJobStore(self.turns, "jobs.sqlite")
+        self.assertEqual(store.path, os.path.abspath("jobs.sqlite"))
+
+    def test_noDirectory(self) -> None:
+        """
+        A directory that is missing is told, and one can try again.
+        """
+        directory = temporary(self)
+        store = self.openAt(os.path.join(directory, "jobs.sqlite"))
+        sentence = self.refused(errors.StoreError, store.acquire("host:1"))
+        self.assertIn(directory, sentence)
+        os.mkdir(directory)
+        self.assertEqual(self.wait(store.acquire("host:1")), 1)
+
+    def unchanged(self, path: str) -> str:
+        """
+        Check that a file cannot be acquired and stays as it is; return why.
+        """
+        before = Path(path).read_bytes()
+        store = self.openAt(path)
+        sentence = self.refused(errors.StoreError, store.acquire("host:1"))
+        self.closed(store)
+        self.assertEqual(Path(path).read_bytes(), before)
+        return sentence
+
+    def test_newerSchema(self) -> None:
+        """
+        A store of a newer version is refused in one sentence, and stays as it is.
+        """
+        self.closed(self.store)
+        connection = sqlite3.connect(self.path)
+        connection.execute("UPDATE schema_version SET version = 99")
+        connection.commit()
+        connection.close()
+        sentence = self.unchanged(self.path)
+        self.assertIn("version 99", sentence)
+        self.assertIn(f"up to {SCHEMA_VERSION}", sentence)
+        self.assertNotIn("\n", sentence)
+
+    def test_otherProgram(self) -> None:
+        """
+        Another program's database, or a file that is none, is refused and stays
+        as it is.
+        """
+        database = temporary(self)
+        connection = sqlite3.connect(database)
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+        connection.close()
+        self.assertIn("another program", self.unchanged(database))
+        garbage = temporary(self)
+        Path(garbage).write_text("To whom it may concern. " * 100)
+        self.assertIn("not a database", self.unchanged(garbage))
+
+    def test_plans(self) -> None:
+        """
+        What is asked of a store with many finished jobs is read off an index.
+        """
+        store = self.store
+        some = frozenset({JobState.SUCCEEDED, JobState.FAILED})
+        with self.statements() as seen:
+            self.wait(store.queuedJobs())
+            self.wait(store.runningJobs())
+            self.wait(store.changedJobs(3, 9))
+            self.wait(store.summary())
+            for which in (JobFilter(), JobFilter(some), JobFilter(name="a"), JobFilter(some, "a")):
+                self.wait(store.listJobs(which, True, 9, None))
+                self.wait(store.listJobs(which, False, 9, 4))
+        connection = sqlite3.connect(self.path)
+        self.addCleanup(connection.close)
+        selects = [(s, p) for s, p in seen if s.startswith("SELECT")]
+        self.assertEqual(len(selects), 3 + 7 + 8)
+        for statement, parameters in selects:
+            plan = connection.execute("EXPLAIN QUERY PLAN " + statement, parameters).fetchall()
+            steps = [step for *_, step in plan]
+            for step in steps:
+                if step.startswith("SCAN"):
+                    # all jobs by id, up to a limit; or what was chosen by others
+                    isAll = step == "SCAN jobs" and "LIMIT" in statement
+                    self.assertTrue(isAll or "anon" in step or "CO-ROUTINE" in step, steps)
+                if "jobs.name = ?" in statement and "jobs_by" in step:
+                    self.assertIn("name=? AND state=?", step)
+                if "TEMP B-TREE" in step:
+                    # the queue, once at the start
+                    self.assertIn("ORDER BY jobs.priority", statement)
+
+
+class LaneTests(SynchronousTestCase):
+    """
+    Tests for L{Lane}.
+    """
+
+    def setUp(self) -> None:
+        self.turns = Turns()
+        self.prepared: Callable[[], None] = lambda: None
+        engine = create_engine(
+            f"sqlite:///{temporary(self)}", connect_args={"isolation_level": None}
+        )
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        self.lane = Lane(self.turns, "lane", engine, lambda: self.prepared())
+        self.addCleanup(lambda: self.turns.wait(self.lane.close()))
+        self.turns.wait(self.lane.ask(lambda c: c.execute(text("CREATE TABLE t (n)")) and None))
+
+    def insert(self, n: int) -> Callable[[Connection], None]:
+        def work(connection: Connection) -> None:
+            connection.execute(text(f"INSERT INTO t VALUES ({n})"))
+
+        return work
+
+    def rows(self) -> list[int]:
+        def work(connection: Connection) -> list[int]:
+            return list(connection.execute(text("SELECT n FROM t ORDER BY n")).scalars())
+
+        return self.turns.wait(self.lane.ask(work))
+
+    def group(self, *works: Callable[[Connection], Any]) -> list[Deferred[Any]]:
+        """
+        Ask for several things in one group.
+        """
+        reached, gate = threading.Event(), threading.Event()
+
+        def hold(connection: Connection) -> None:
+            reached.set()
+            self.assertTrue(gate.wait(TIMEOUT))
+
+        first = self.lane.ask(hold)
+        self.assertTrue(reached.wait(TIMEOUT))
+        asked = [self.lane.ask(work) for work in works]
+        gate.set()
+        self.turns.wait(first)
+        return asked
+
+    def test_lostTransaction(self) -> None:
+        """
+        When SQLite gives up the whole transaction in one request, all of its
+        group fail, and nothing of it stays.
+        """
+
+        def lose(connection: Connection) -> None:
+            connection.exec_driver_sql("ROLLBACK")
+            raise sqlite3.OperationalError("database or disk is full")
+
+        for deferred in self.group(self.insert(1), lose, self.insert(2)):
+            self.assertRaises(errors.StoreFull, self.turns.wait, deferred)
+        self.assertEqual(self.rows(), [])
+
+    def test_anyException(self) -> None:
+        """
+        Whatever is raised, all are told, and the thread goes on.
+        """
+
+        def leave(connection: Connection) -> None:
+            raise SystemExit(3)
+
+        for deferred in self.group(self.insert(1), leave):
+            self.assertRaises(errors.StoreError, self.turns.wait, deferred)
+        self.assertEqual(self.rows(), [])
+
+    def test_prepareFails(self) -> None:
+        """
+        A group that cannot be prepared for fails; a full disk is told as such.
+        """
+
+        def full() -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        self.prepared = full
+        self.assertRaises(errors.StoreFull, self.turns.wait, self.lane.ask(self.insert(1)))
+        self.prepared = lambda: None
+        self.assertEqual(self.rows(), [])
+
+    def test_cancelled(self) -> None:
+        """
+        Whoever stops waiting changes nothing for the others.
+        """
+        first, second = self.lane.ask(self.insert(1)), self.lane.ask(self.insert(2))
+        first.cancel()
+        self.failureResultOf(first)
+        self.turns.wait(second)
+        self.assertEqual(self.rows(), [1, 2])
+
+    def test_noThread(self) -> None:
+        """
+        Where no thread can be started, the request fails, and a later one may not.
+        """
+
+        class Refusing(threading.Thread):
+            def start(self) -> None:
+                raise RuntimeError("can't start new thread")
+
+        lane = Lane(self.turns, "other", create_engine("sqlite://"), lambda: None)
+        self.patch(_lane, "Thread", Refusing)
+        failure = self.failureResultOf(lane.ask(self.insert(1)), errors.StoreError)
+        self.assertIn("can't start new thread", failure.getErrorMessage())
+        self.successResultOf(lane.close())

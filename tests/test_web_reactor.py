@@ -1,0 +1,266 @@
+"""
+Tests for L{ganeti_pool.web} and L{ganeti_pool.client} over real sockets.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor as installedReactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import (
+    TCP4ClientEndpoint,
+    TCP4ServerEndpoint,
+    UNIXServerEndpoint,
+    connectProtocol,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from ganeti_pool.client import (
+    DaemonUnreachable,
+    JobClient,
+    RequestRefused,
+    connectHTTP,
+    connectUnix,
+)
+from ganeti_pool.jobs import JobState
+from ganeti_pool.web import makeSite
+from ganeti_pool.wire import MAX_BODY
+
+from .fakequeue import FakeQueue, makeJob
+
+reactor: Any = installedReactor
+
+TOKEN = "s3cret"
+
+
+class Raw(Protocol):
+    """
+    A connection by hand.
+
+    @ivar received: what has come.
+    @ivar refused: fires when a whole problem document has come.
+    @ivar closed: fires when the connection has closed.
+    """
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.refused: Deferred[None] = Deferred()
+        self.closed: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Keep it.
+        """
+        self.received += data
+        if self.received.endswith(b"}"):
+            self.refused.callback(None)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        Tell.
+        """
+        self.closed.callback(None)
+
+
+class Daemon:
+    """
+    A site that listens on a port and on a socket.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.queue = FakeQueue(str(directory))
+        self.socket = str(directory / "s")
+        self.ports: list[Any] = []
+
+    @property
+    def byPort(self) -> JobClient:
+        """
+        A client that has the token.
+        """
+        return connectHTTP(reactor, f"http://127.0.0.1:{self.ports[0].getHost().port}", TOKEN)
+
+    @property
+    def bySocket(self) -> JobClient:
+        """
+        A client on the socket.
+        """
+        return connectUnix(reactor, self.socket)
+
+    async def listen(self) -> None:
+        """
+        Begin.
+        """
+        site = makeSite(reactor, self.queue, TOKEN.encode())
+        self.ports.append(await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site))
+        site = makeSite(reactor, self.queue, None)
+        self.ports.append(await UNIXServerEndpoint(reactor, self.socket, mode=0o600).listen(site))
+
+    async def connect(self) -> Raw:
+        """
+        A connection by hand to the port.
+        """
+        port = self.ports[0].getHost().port
+        raw = Raw()
+        await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), raw)
+        return raw
+
+
+@pytest.fixture
+def daemon() -> Generator[Daemon, None, None]:
+    """
+    A daemon that listens.
+    """
+    # A short path: a socket's is limited, and pytest's are long.
+    with tempfile.TemporaryDirectory() as directory:
+        listening = Daemon(Path(directory))
+        pytest_twisted.blockon(Deferred.fromCoroutine(listening.listen()))
+        yield listening
+        for port in listening.ports:
+            pytest_twisted.blockon(port.stopListening())
+
+
+@pytest_twisted.ensureDeferred
+async def test_everyDayOverSockets(daemon: Daemon) -> None:
+    """
+    Over a port and over a socket, jobs are submitted and read again.
+    """
+    for client in (daemon.byPort, daemon.bySocket):
+        (job,) = await client.submit([{"args": [["true"]]}])
+        assert (await client.job(job["id"]))["name"] == "true"
+        assert job["id"] in [each["id"] for each in (await client.listJobs())["jobs"]]
+
+
+@pytest_twisted.ensureDeferred
+async def test_tooLargeByClient(daemon: Daemon) -> None:
+    """
+    A client that sends far too much hears why it was refused.
+    """
+    for client in (daemon.byPort, daemon.bySocket):
+        with pytest.raises(RequestRefused) as caught:
+            await client.submit([{"args": ["x" * 20 * MAX_BODY]}])
+        assert (caught.value.status, caught.value.code) == (413, "body_too_large")
+    assert daemon.queue.calls == []
+
+
+@pytest.mark.parametrize("framing", ["announced", "chunked"])
+@pytest_twisted.ensureDeferred
+async def test_tooLargeWhileItArrives(daemon: Daemon, framing: str) -> None:
+    """
+    A body that is too large is refused while more of it is to come.
+    """
+    raw = await daemon.connect()
+    assert raw.transport is not None
+    head = f"POST /v1/jobs HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\n"
+    if framing == "announced":
+        body = f"Content-Length: {5 * MAX_BODY}\r\n\r\n".encode()
+    else:
+        chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+        body = b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 17
+    raw.transport.write(head.encode() + body)
+    # The end of the body was never sent.
+    await raw.refused
+    raw.transport.loseConnection()
+    await raw.closed
+    assert raw.received.startswith(b"HTTP/1.1 413 ")
+    assert b'"code":"body_too_large"' in raw.received
+
+
+@pytest_twisted.ensureDeferred
+async def test_waiterLeaves(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A client that goes away while it waits for changes ends the wait.
+    """
+    cancelled: Deferred[None] = Deferred()
+    asked: Deferred[None] = Deferred()
+    held: Deferred[Any] = Deferred(lambda _: cancelled.callback(None))
+
+    def changedJobs(*args: object) -> Deferred[Any]:
+        asked.callback(None)
+        return held
+
+    monkeypatch.setattr(daemon.queue, "changedJobs", changedJobs)
+    waiting = daemon.bySocket.changedJobs(0, 60)
+    await asked
+    waiting.cancel()
+    with pytest.raises(CancelledError):
+        await waiting
+    await cancelled
+
+
+@pytest_twisted.ensureDeferred
+async def test_follow(daemon: Daemon) -> None:
+    """
+    Output of a running job comes as it is written, and ends with the job.
+    """
+    daemon.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
+    path = daemon.directory / "17.1.stdout"
+    received = b""
+
+    def collector(data: bytes) -> None:
+        nonlocal received
+        received += data
+        if received == b"first":
+            with path.open("ab") as file:
+                file.write(b", last")
+            daemon.queue.add(makeJob(17, attempt=1, state=JobState.SUCCEEDED))
+
+    path.write_bytes(b"first")
+    await daemon.byPort.output(17, "stdout", wait=60, collector=collector)
+    assert received == b"first, last"
+
+
+@pytest_twisted.ensureDeferred
+async def test_large(daemon: Daemon) -> None:
+    """
+    An output of many chunks arrives whole, from an offset on.
+    """
+    content = os.urandom(3_000_000)
+    (daemon.directory / "17.1.stderr").write_bytes(content)
+    daemon.queue.add(makeJob(17, attempt=1, state=JobState.FAILED))
+    pieces: list[bytes] = []
+    await daemon.bySocket.output(17, "stderr", offset=7, collector=pieces.append)
+    assert b"".join(pieces) == content[7:]
+
+
+@pytest_twisted.ensureDeferred
+async def test_brokenOff(daemon: Daemon) -> None:
+    """
+    Output that breaks off does not pass for whole.
+    """
+    daemon.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
+    (daemon.directory / "17.1.stdout").write_bytes(b"half")
+    pieces: list[bytes] = []
+
+    def collector(data: bytes) -> None:
+        pieces.append(data)
+        del daemon.queue.jobs[17]
+
+    for client in (daemon.byPort, daemon.bySocket):
+        daemon.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
+        with pytest.raises(DaemonUnreachable):
+            await client.output(17, "stdout", wait=60, collector=collector)
+    assert pieces == [b"half", b"half"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_nobodyThere(daemon: Daemon) -> None:
+    """
+    Without a daemon the client says where it looked.
+    """
+    path = daemon.socket + ".not"
+    with pytest.raises(DaemonUnreachable) as caught:
+        await connectUnix(reactor, path).pool()
+    assert caught.value.where == path
+    assert "No such file" in caught.value.why
+    with pytest.raises(DaemonUnreachable) as caught:
+        await connectHTTP(reactor, "http://127.0.0.1:1").pool()
+    assert caught.value.where == "http://127.0.0.1:1"

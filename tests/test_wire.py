@@ -1,0 +1,573 @@
+"""
+Tests for L{ganeti_pool.wire}.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from ganeti_pool import wire
+from ganeti_pool.errors import InvalidJob
+from ganeti_pool.jobs import (
+    Attempt,
+    JobFailure,
+    JobFilter,
+    JobState,
+    NewJob,
+    OnCrash,
+    OutputSize,
+)
+
+from .fakequeue import NOON, makeJob
+
+WORKER = "ganeti_pool.commands.CommandWorker"
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+class DecodeTests(SynchronousTestCase):
+    """
+    Tests for L{wire.decode}.
+    """
+
+    def refused(self, body: bytes) -> list[tuple[str, str]]:
+        """
+        Where and why a body is refused.
+        """
+        error = self.assertRaises(InvalidJob, wire.decode, body)
+        return [(pointer, code) for pointer, code, _ in error.problems]
+
+    @given(VALUES)
+    def test_roundTrip(self, value: Any) -> None:
+        """
+        What was encoded is read again as it was.
+        """
+        self.assertEqual(wire.decode(wire.encode(value)), value)
+
+    def test_halfSurrogate(self) -> None:
+        """
+        Half of a surrogate pair is refused, in a value and in a key.
+        """
+        self.assertEqual(self.refused(rb'{"a": ["\ud800"]}'), [("/a/0", "not_text")])
+        self.assertEqual(self.refused(rb'[{"\udc00": 1}]'), [("/0", "not_text")])
+
+    def test_badUTF8(self) -> None:
+        """
+        Bytes that are no UTF-8 are refused, and so is JSON in another encoding.
+        """
+        self.assertEqual(self.refused(b'"\xff"'), [("", "bad_encoding")])
+        self.assertEqual(self.refused('"a"'.encode("utf-16")), [("", "bad_encoding")])
+        self.assertEqual(self.refused(b"\xef\xbb\xbf1"), [("", "bad_syntax")])
+
+    def test_badSyntax(self) -> None:
+        """
+        What is no JSON is refused, an empty body too.
+        """
+        for body in (b"", b"{", b"[1,]", b"{'a': 1}"):
+            self.assertEqual(self.refused(body), [("", "bad_syntax")])
+
+    def test_duplicateKey(self) -> None:
+        """
+        A key that is there twice is refused, however deep, and once.
+        """
+        self.assertEqual(
+            self.refused(b'[{"a": {"b/~": 1, "b/~": 2, "b/~": 3}}]'),
+            [("/0/a/b~1~0", "duplicate_key")],
+        )
+
+    def test_noNumbers(self) -> None:
+        """
+        NaN and the infinities are refused, written out or too large to hold.
+        """
+        self.assertEqual(
+            self.refused(b"[NaN, Infinity, -Infinity, 1e999, -1e999, 1.5]"),
+            [
+                ("/0", "not_a_number"),
+                ("/1", "not_a_number"),
+                ("/2", "not_a_number"),
+                ("/3", "out_of_range"),
+                ("/4", "out_of_range"),
+            ],
+        )
+
+    def test_64Bits(self) -> None:
+        """
+        A whole number is read up to the ends of 64 bits and refused beyond,
+        without reading a million digits.
+        """
+        ends = [2**63 - 1, -(2**63)]
+        self.assertEqual(wire.decode(json.dumps(ends).encode()), ends)
+        beyond = f"[{2**63}, {-(2**63) - 1}, {'9' * 1_000_000}]"
+        self.assertEqual(
+            self.refused(beyond.encode()),
+            [("/0", "out_of_range"), ("/1", "out_of_range"), ("/2", "out_of_range")],
+        )
+
+    def test_depth(self) -> None:
+        """
+        Nesting is read up to 64 levels, and refused beyond, however far.
+        """
+        wire.decode(b"[" * 64 + b"]" * 64)
+        pointer = "/0" * 64
+        self.assertEqual(self.refused(b"[" * 65 + b"]" * 65), [(pointer, "too_deep")])
+        self.assertEqual(self.refused(b"[" * 500_000 + b"]" * 500_000), [("", "too_deep")])
+
+    def test_someOfManyProblems(self) -> None:
+        """
+        Of a flood of problems, fifty are told.
+        """
+        self.assertEqual(len(self.refused(b"[" + b"NaN," * 999 + b"NaN]")), 50)
+
+
+class EncodeTests(SynchronousTestCase):
+    """
+    Tests for L{wire.encode} and L{wire.timestamp}.
+    """
+
+    def test_anyText(self) -> None:
+        """
+        Text that UTF-8 cannot say is sent in ASCII.
+        """
+        self.assertEqual(wire.encode({"é": "\udcff"}), rb'{"\u00e9":"\udcff"}')
+
+    def test_noNumber(self) -> None:
+        """
+        What is no number is not sent as one.
+        """
+        self.assertRaises(ValueError, wire.encode, float("nan"))
+
+    def test_timestamp(self) -> None:
+        """
+        A time is told in UTC and to the millisecond, also a full one.
+        """
+        self.assertEqual(wire.timestamp(NOON), "2026-01-31T09:15:02.123Z")
+        east = datetime(2026, 1, 1, 1, tzinfo=timezone(timedelta(hours=2)))
+        self.assertEqual(wire.timestamp(east), "2025-12-31T23:00:00.000Z")
+
+
+class JobDocumentTests(SynchronousTestCase):
+    """
+    Tests for L{wire.jobToJSON} and what is made of it.
+    """
+
+    def test_whole(self) -> None:
+        """
+        A job has every key of the documented object in that order, null for
+        what it has not.
+        """
+        job = makeJob(
+            17,
+            state=JobState.FAILED,
+            attempt=1,
+            startedAt=NOON,
+            finishedAt=NOON,
+            error=JobFailure("exit_nonzero", "it exited with 3", exitCode=3),
+            output={"stdout": OutputSize(120, False), "stderr": OutputSize(0, True)},
+            revision=5,
+        )
+        moment = "2026-01-31T09:15:02.123Z"
+        expected = {
+            "id": 17,
+            "key": None,
+            "name": "README.md",
+            "owner": None,
+            "labels": None,
+            "worker": WORKER,
+            "args": [["sha256sum", "README.md"], {"cwd": "/src"}],
+            "priority": 0,
+            "state": "failed",
+            "reason": None,
+            "attempt": 1,
+            "max_attempts": 1,
+            "deferrals": 0,
+            "on_crash": "fail",
+            "timeout": None,
+            "not_before": None,
+            "depends_on": None,
+            "progress": None,
+            "submitted_at": moment,
+            "started_at": moment,
+            "finished_at": moment,
+            "cancel_requested_at": None,
+            "result": None,
+            "error": {
+                "code": "exit_nonzero",
+                "message": "it exited with 3",
+                "exit_code": 3,
+                "signal": None,
+            },
+            "output": {
+                "stdout": {"bytes": 120, "truncated": False},
+                "stderr": {"bytes": 0, "truncated": True},
+            },
+            "revision": 5,
+        }
+        self.assertEqual(wire.encode(wire.jobToJSON(job)), wire.encode(expected))
+
+    def test_attempts(self) -> None:
+        """
+        With attempts they stand beside it, without what only the store can read.
+        """
+        attempt = Attempt(
+            number=1,
+            startedAt=NOON,
+            finishedAt=None,
+            handle="42:7",
+            outcome=JobState.QUEUED,
+            error=None,
+            output=None,
+        )
+        document = wire.jobToJSON(makeJob(), [attempt])
+        self.assertEqual(
+            document["attempts"],
+            [
+                {
+                    "number": 1,
+                    "started_at": "2026-01-31T09:15:02.123Z",
+                    "finished_at": None,
+                    "outcome": "queued",
+                    "error": None,
+                    "output": None,
+                }
+            ],
+        )
+        self.assertEqual(wire.jobToJSON(makeJob(), [])["attempts"], [])
+        self.assertNotIn("attempts", wire.jobToJSON(makeJob()))
+
+    def test_page(self) -> None:
+        """
+        A page that is followed by more names its last id as the cursor, a last
+        page none.
+        """
+        jobs = [makeJob(1), makeJob(2), makeJob(3)]
+        page = wire.pageToJSON(jobs, 2)
+        self.assertEqual([job["id"] for job in page["jobs"]], [1, 2])
+        self.assertEqual(page["next"], 2)
+        self.assertEqual(wire.pageToJSON(jobs, 3)["next"], None)
+        self.assertEqual(wire.pageToJSON([], 3), {"jobs": [], "next": None})
+
+    def test_changes(self) -> None:
+        """
+        Changes come with the highest revision among them, or the one asked with.
+        """
+        changes = wire.changesToJSON([makeJob(1), makeJob(3)], 7)
+        self.assertEqual([job["id"] for job in changes["jobs"]], [1, 3])
+        self.assertEqual((changes["revision"], changes["next"]), (30, None))
+        self.assertEqual(wire.changesToJSON([], 7), {"jobs": [], "revision": 7, "next": None})
+
+    def test_problem(self) -> None:
+        """
+        A refusal has the shape of RFC 9457, and the status of its code; an
+        unknown code is the daemon's own trouble.
+        """
+        self.assertEqual(
+            wire.problem("not_queued", "job 1 runs", [("/a", "missing", "it is missing")]),
+            {
+                "type": "about:blank",
+                "title": "Conflict",
+                "status": 409,
+                "code": "not_queued",
+                "detail": "job 1 runs",
+                "errors": [{"pointer": "/a", "code": "missing", "detail": "it is missing"}],
+            },
+        )
+        self.assertEqual(wire.problem("store_failed", "")["status"], 500)
+
+
+class NewJobTests(SynchronousTestCase):
+    """
+    Tests for L{wire.parseNewJobs}.
+    """
+
+    def refused(self, value: object) -> list[tuple[str, str]]:
+        """
+        Where and why what is submitted is refused.
+        """
+        error = self.assertRaises(InvalidJob, wire.parseNewJobs, json.dumps(value).encode(), WORKER)
+        return [(pointer, code) for pointer, code, _ in error.problems]
+
+    def test_least(self) -> None:
+        """
+        A job needs its args, and gets the rest: its name from its program.
+        """
+        jobs, wasList = wire.parseNewJobs(b'{"args": [["/usr/bin/sha256sum", "a"]]}', WORKER)
+        self.assertEqual(
+            jobs, [NewJob(WORKER, (["/usr/bin/sha256sum", "a"],), "sha256sum", 0, OnCrash.FAIL, 1)]
+        )
+        self.assertFalse(wasList)
+
+    def test_all(self) -> None:
+        """
+        Everything that a job can say is taken as it is, in a list too.
+        """
+        body = json.dumps(
+            [
+                {
+                    "name": "one",
+                    "worker": "a.B",
+                    "args": [],
+                    "priority": -5,
+                    "on_crash": "retry",
+                    "max_attempts": 3,
+                }
+            ]
+        )
+        jobs, wasList = wire.parseNewJobs(body.encode(), WORKER)
+        self.assertEqual(jobs, [NewJob("a.B", (), "one", -5, OnCrash.RETRY, 3)])
+        self.assertIs(type(jobs[0].onCrash), OnCrash)
+        self.assertTrue(wasList)
+
+    def test_defaultName(self) -> None:
+        """
+        A name that is not given is the last part of the first text of the first
+        argument, or else the class of the worker, and is cut where names end.
+        """
+        for args, name in [
+            ([["/bin/tool/", "x"]], "tool"),
+            (["plain/text"], "text"),
+            ([["/"]], "CommandWorker"),
+            ([[]], "CommandWorker"),
+            ([[1, "a"]], "CommandWorker"),
+            ([{}], "CommandWorker"),
+            ([], "CommandWorker"),
+            (["x" * 500], "x" * 200),
+        ]:
+            jobs, _ = wire.parseNewJobs(json.dumps({"args": args}).encode(), WORKER)
+            self.assertEqual(jobs[0].name, name)
+
+    def test_noFunctionYet(self) -> None:
+        """
+        A key that has no function yet is refused by that name, also with null.
+        """
+        later = [
+            "key",
+            "owner",
+            "labels",
+            "timeout",
+            "reason",
+            "not_before",
+            "depends_on",
+            "progress",
+        ]
+        self.assertEqual(
+            self.refused({"args": [], **dict.fromkeys(later)}),
+            [(f"/{key}", "not_implemented") for key in later],
+        )
+
+    def test_unknownKey(self) -> None:
+        """
+        An unknown key is refused, and so is one that only the daemon writes.
+        """
+        self.assertEqual(
+            self.refused([{"args": [], "prio": 1}, {"args": [], "state": "queued"}]),
+            [("/0/prio", "unknown_key"), ("/1/state", "unknown_key")],
+        )
+
+    def test_wrongValues(self) -> None:
+        """
+        Each member is refused with a value of another kind, such as true for a
+        number, and all that is wrong is told at once.
+        """
+        self.assertEqual(
+            self.refused(
+                {
+                    "name": 1,
+                    "worker": None,
+                    "args": {},
+                    "priority": True,
+                    "on_crash": "explode",
+                    "max_attempts": 1.0,
+                }
+            ),
+            [
+                ("/name", "wrong_type"),
+                ("/worker", "wrong_type"),
+                ("/args", "wrong_type"),
+                ("/priority", "wrong_type"),
+                ("/on_crash", "out_of_range"),
+                ("/max_attempts", "wrong_type"),
+            ],
+        )
+
+    def test_outOfRange(self) -> None:
+        """
+        Values beyond their range are refused, and the ends of it are not.
+        """
+        self.assertEqual(
+            self.refused(
+                {"args": [], "name": "", "worker": "no class", "max_attempts": 0, "on_crash": []}
+            ),
+            [
+                ("/name", "out_of_range"),
+                ("/worker", "out_of_range"),
+                ("/max_attempts", "out_of_range"),
+                ("/on_crash", "out_of_range"),
+            ],
+        )
+        self.assertEqual(self.refused({"args": [], "name": "n" * 201}), [("/name", "out_of_range")])
+        wire.parseNewJobs(
+            json.dumps({"args": [], "name": "n" * 200, "max_attempts": 1}).encode(), WORKER
+        )
+
+    def test_missing(self) -> None:
+        """
+        A job without args, or one that is no object, is refused where it stands.
+        """
+        self.assertEqual(self.refused({}), [("/args", "missing")])
+        self.assertEqual(self.refused([{"args": []}, 5]), [("/1", "wrong_type")])
+        self.assertEqual(self.refused("job"), [("", "wrong_type")])
+
+    def test_listLength(self) -> None:
+        """
+        An empty list and one that is too long are refused, a full one is not.
+        """
+        self.assertEqual(self.refused([]), [("", "out_of_range")])
+        self.assertEqual(self.refused([{"args": []}] * 1001), [("", "out_of_range")])
+        full = json.dumps([{"args": []}] * wire.MAX_JOBS).encode()
+        self.assertEqual(len(wire.parseNewJobs(full, WORKER)[0]), 1000)
+
+
+class ChangeTests(SynchronousTestCase):
+    """
+    Tests for the bodies that change something.
+    """
+
+    def test_priority(self) -> None:
+        """
+        A change of a job says its priority, all of 64 bits, and nothing else.
+        """
+        self.assertEqual(wire.parsePriority(b'{"priority": -9223372036854775808}'), -(2**63))
+        for body in (b"{}", b'{"priority": null}', b'{"priority": 1, "name": "x"}', b"[]"):
+            self.assertRaises(InvalidJob, wire.parsePriority, body)
+
+    def test_pool(self) -> None:
+        """
+        A change of the pool says one thing or both.
+        """
+        self.assertEqual(
+            wire.parsePoolChange(b'{"active": false, "workers": 0}'), wire.PoolChange(False, 0)
+        )
+        self.assertEqual(wire.parsePoolChange(b'{"workers": 1000}'), wire.PoolChange(None, 1000))
+        self.assertEqual(wire.parsePoolChange(b'{"active": true}'), wire.PoolChange(True, None))
+
+    def test_poolRefused(self) -> None:
+        """
+        A change of the pool that says nothing, or what cannot be, is refused.
+        """
+        for body, expected in [
+            (b"{}", ("", "missing")),
+            (b'{"active": 1}', ("/active", "wrong_type")),
+            (b'{"workers": true}', ("/workers", "wrong_type")),
+            (b'{"workers": -1}', ("/workers", "out_of_range")),
+            (b'{"workers": 1001}', ("/workers", "out_of_range")),
+            (b'{"busy": 1}', ("/busy", "unknown_key")),
+        ]:
+            error = self.assertRaises(InvalidJob, wire.parsePoolChange, body)
+            self.assertEqual([problem[:2] for problem in error.problems], [expected])
+
+    def test_noBody(self) -> None:
+        """
+        A body is refused where none has a meaning.
+        """
+        wire.checkNoBody(b"")
+        self.assertRaises(InvalidJob, wire.checkNoBody, b"{}")
+
+
+class QueryTests(SynchronousTestCase):
+    """
+    Tests for what is asked in a URL.
+    """
+
+    def refused(self, query: bytes) -> list[tuple[str, str]]:
+        """
+        Where and why a query about jobs is refused.
+        """
+        error = self.assertRaises(InvalidJob, wire.parseJobsQuery, query)
+        return [(pointer, code) for pointer, code, _ in error.problems]
+
+    def test_list(self) -> None:
+        """
+        A list is asked for by any of the states, name, order, limit, cursor.
+        """
+        self.assertEqual(wire.parseJobsQuery(b""), wire.ListQuery(JobFilter(), False, 100, None))
+        self.assertEqual(
+            wire.parseJobsQuery(
+                b"state=queued&state=running&name=a%20%C3%A9+b&order=desc&limit=1000&after=0"
+            ),
+            wire.ListQuery(
+                JobFilter(frozenset({JobState.QUEUED, JobState.RUNNING}), "a é b"), True, 1000, 0
+            ),
+        )
+        asked = wire.parseJobsQuery(b"order=asc&limit=1")
+        self.assertEqual(asked, wire.ListQuery(JobFilter(), False, 1, None))
+
+    def test_changes(self) -> None:
+        """
+        Changes are asked for by revision, with a wait that is cut to a minute.
+        """
+        self.assertEqual(wire.parseJobsQuery(b"changed_after=7"), wire.ChangesQuery(7, 1000, 0.0))
+        self.assertEqual(
+            wire.parseJobsQuery(b"changed_after=7&wait=1.5&limit=5"), wire.ChangesQuery(7, 5, 1.5)
+        )
+        self.assertEqual(
+            wire.parseJobsQuery(b"changed_after=7&wait=3600"), wire.ChangesQuery(7, 1000, 60.0)
+        )
+
+    def test_output(self) -> None:
+        """
+        Output is asked for by stream, attempt, offset and wait, all of which
+        may be left out.
+        """
+        self.assertEqual(wire.parseOutputQuery(b""), wire.OutputQuery("stdout", None, 0, 0.0))
+        self.assertEqual(
+            wire.parseOutputQuery(b"stream=stderr&attempt=2&offset=10&wait=3600"),
+            wire.OutputQuery("stderr", 2, 10, 3600.0),
+        )
+        for query in (b"stream=both", b"attempt=0", b"offset=-1", b"wait=86401", b"wait=-1"):
+            self.assertRaises(InvalidJob, wire.parseOutputQuery, query)
+
+    def test_refused(self) -> None:
+        """
+        What cannot be understood is refused by the name of the parameter.
+        """
+        for query, expected in [
+            (b"colour=red", ("/colour", "unknown_key")),
+            (b"label=a", ("/label", "not_implemented")),
+            (b"state=done", ("/state", "out_of_range")),
+            (b"order=up", ("/order", "out_of_range")),
+            (b"limit=0", ("/limit", "out_of_range")),
+            (b"limit=1001", ("/limit", "out_of_range")),
+            (b"limit=1&limit=2", ("/limit", "duplicate_key")),
+            (b"limit=", ("/limit", "wrong_type")),
+            (b"after=1.0", ("/after", "wrong_type")),
+            (b"after=%D9%A1", ("/after", "wrong_type")),
+            (b"after=9223372036854775808", ("/after", "out_of_range")),
+            (b"changed_after=1&state=queued", ("/state", "unknown_key")),
+            (b"changed_after=1&wait=inf", ("/wait", "wrong_type")),
+            (b"wait=1", ("/wait", "unknown_key")),
+            (b"limit", ("", "bad_syntax")),
+            (b"name=%FF", ("", "bad_syntax")),
+            (b"name=\xb0", ("", "bad_syntax")),
+        ]:
+            self.assertEqual(self.refused(query), [expected], query)
+
+    def test_noQuery(self) -> None:
+        """
+        A query is refused where none has a meaning.
+        """
+        wire.checkNoQuery(b"")
+        self.assertRaises(InvalidJob, wire.checkNoQuery, b"a=1")
