@@ -254,7 +254,8 @@ class TaskQueue:
 
         @return: its replacement, with all that it had, which waits nowhere.
         """
-        moved = newEntry(*entry, entry.completion, entry.invoke, entry.since)
+        priority, order, taskID, args = entry
+        moved = newEntry(priority, order, taskID, args, entry.completion, entry.invoke, entry.since)
         moved.attempt = entry.attempt
         entry[3] = entry.completion = entry.invoke = entry.queue = None
         self.abandoned += 1

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-class DeferTask(Exception):  # noqa: N818 - the name is Ganeti's
+class DeferTask(Exception):
     """
     Raised in C{RunTask} to put the running task back in the queue.
 

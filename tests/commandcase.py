@@ -143,7 +143,8 @@ class CommandCase(SynchronousTestCase):
         """
         Run a command that fails, as the attempt.
         """
-        return self.assertRaises(CommandFailed, self.run_, argv, options).failure
+        error: CommandFailed = self.assertRaises(CommandFailed, self.run_, argv, options)
+        return error.failure
 
     def start(self, script: str, *args: str, killDelay: float = PATIENCE) -> Running:
         """

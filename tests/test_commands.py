@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from subprocess import DEVNULL, Popen
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -22,7 +22,6 @@ from zope.interface import implementer
 
 from ganeti_pool import commands
 from ganeti_pool.commands import CommandFailed, CommandWorker, NoMoreCommands, _run, checkArgs
-from ganeti_pool.commands._groups import Group, ProcessGroups
 from ganeti_pool.commands._output import OutputFile
 from ganeti_pool.commands._run import runCommand
 from ganeti_pool.commands._waiting import Latch, exitDescriptor
@@ -70,7 +69,8 @@ class ArgumentTests(SynchronousTestCase):
         """
         for args in ("ls", [], [["ls"]], [["ls"], {}, 1], None):
             self.assertEqual(self.problems(args), [("/args", "not_a_command")])
-        for argv in ("ls", [], None, {"ls": 1}):
+        noCommands: tuple[object, ...] = ("ls", [], None, {"ls": 1})
+        for argv in noCommands:
             self.assertEqual(self.problems([argv, {}]), [("/args/0", "not_a_command")])
 
     def test_arguments(self) -> None:
@@ -253,13 +253,16 @@ class SurroundingTests(CommandCase):
         The environment is a part of the daemon's, then the job's, then the marks.
         """
         self.patch(
-            os, "environ", {"HOME": "/h", "TOKEN": "secret", "LC_TIME": "C", "PATH": "/none"}
+            os,
+            "environ",
+            {"HOME": "/h", "TOKEN": "x", "LC_ALL": "C", "LC_TIME": "C", "PATH": "/none"},
         )
         self.run_(["env"], {"env": {"PATH": "/usr/bin:/bin", "LC_TIME": "x"}})
         self.assertEqual(
             dict(line.split("=", 1) for line in self.kept("stdout").decode().splitlines()),
             {
                 "HOME": "/h",
+                "LC_ALL": "C",
                 "LC_TIME": "x",
                 "PATH": "/usr/bin:/bin",
                 "GANETI_POOL_JOB": "7",
@@ -380,6 +383,31 @@ class OutputTests(CommandCase):
         self.assertEqual((self.output / "stdout").stat().st_size, limit)
         self.assertEqual(self.kept("stderr"), b"done\n")
 
+    def test_again(self) -> None:
+        """
+        An attempt that starts again, after a deferral, replaces what was kept.
+        """
+        self.run_(["echo", "first and long"])
+        self.run_(["echo", "second"])
+        self.assertEqual(self.kept("stdout"), b"second\n")
+
+    def test_endOfStream(self) -> None:
+        """
+        A stream that has ended is looked at once, however long the other goes on.
+        """
+        ends: list[OutputFile] = []
+        take = OutputFile.take
+
+        def takeAndCount(file: OutputFile, pipe: int) -> bool:
+            more = take(file, pipe)
+            if not more:
+                ends.append(file)
+            return more
+
+        self.patch(OutputFile, "take", takeAndCount)
+        self.run_(["sh", "-c", "exec >&-; head -c 2000000 /dev/zero >&2"])
+        self.assertEqual(len(ends), len(set(ends)))
+
     def test_closedByTheCommand(self) -> None:
         """
         A command that closes its output goes on, and its end is still seen.
@@ -402,7 +430,7 @@ class OutputTests(CommandCase):
 
         def readAndWrite(descriptor: int, length: int) -> bytes:
             data = read(descriptor, length)
-            os.write(writeEnd, b"y" * len(data))
+            os.write(writeEnd, b"y")
             return data
 
         self.patch(os, "read", readAndWrite)
@@ -470,15 +498,13 @@ class EndTests(CommandCase):
         """
         cancellers: list[Callable[[], object]] = []
 
-        class Groups(ProcessGroups):
-            def running(self, spawn: Callable[[], Popen[bytes]]) -> AbstractContextManager[Group]:
-                def spawnAndCancel() -> Popen[bytes]:
-                    cancellers[0]()
-                    return spawn()
+        spawn = _run._spawn
 
-                return super().running(spawnAndCancel)
+        def cancelAndSpawn(*args: Any) -> Popen[bytes]:
+            cancellers[0]()
+            return spawn(*args)
 
-        self.groups = Groups()
+        self.patch(_run, "_spawn", cancelAndSpawn)
         error = self.assertRaises(
             CommandFailed, self.run_, ["sleep", "1000"], callWhenCancelled=cancellers.append
         )
@@ -491,20 +517,19 @@ class EndTests(CommandCase):
 
     def test_cancelled(self) -> None:
         """
-        A cancellation sends TERM to the whole group; what the command does on
-        TERM it may still do.
+        A cancellation sends TERM to the whole group, and what that does on TERM it
+        may still do.
         """
         path, met = self.meeting()
-        running = self.start(
-            'trap "echo bye; exit 5" TERM; sleep 1000 & echo ready > "$1"; wait', path
-        )
+        child = """trap "echo child; exit" TERM; echo > "$1"; sleep 1000 & wait"""
+        running = self.start(f'trap "wait; exit 5" TERM; sh -c \'{child}\' sh "$1" & wait', path)
         met()
         running.cancel()
         self.assertEqual(
             running.failure(),
             JobFailure("cancelled", "'sh' was cancelled and exited with status 5", 5),
         )
-        self.assertEqual(self.kept("stdout"), b"bye\n")
+        self.assertEqual(self.kept("stdout"), b"child\n")
 
     def test_termIgnored(self) -> None:
         """
@@ -640,6 +665,24 @@ class GroupTests(CommandCase):
         groups.killAll()
         self.assertEqual(running.failure(), JobFailure("True", "", -signal.SIGKILL))
 
+    def test_killedBeforeTheWait(self) -> None:
+        """
+        What lives does not wait for what is being spawned.
+        """
+        interrupted: list[bool] = []
+
+        def spawn() -> Popen[bytes]:
+            return Popen(["sleep", "1000"], start_new_session=True)
+
+        with self.groups.running(spawn) as group:
+            self.patch(
+                self.groups._changed,
+                "wait_for",
+                lambda predicate, timeout: interrupted.append(group.interrupted),
+            )
+            self.groups.killAll()
+        self.assertEqual(interrupted, [True])
+
     def test_spawnFails(self) -> None:
         """
         A spawn that failed is waited for no more.
@@ -671,6 +714,7 @@ class WaitingTests(SynchronousTestCase):
         latch.set()
         self.assertTrue(self.isReadable(latch.fileno()))
         self.assertTrue(latch.isSet)
+        self.assertEqual(os.read(latch.fileno(), 10), b"\0")
 
     def test_closedLatch(self) -> None:
         """

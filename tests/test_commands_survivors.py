@@ -79,6 +79,25 @@ class KillSurvivorsTests(CommandCase):
         self.assertEqual(self.kill(handleOf(child.pid)), 2)
         self.assertKilled(child)
 
+    def test_stoppedFirst(self) -> None:
+        """
+        Nothing is killed before all that was found is stopped: so nothing forks
+        between a look and the kill.
+        """
+        sent: list[tuple[int, int]] = []
+        send = signal.pidfd_send_signal
+
+        def sendAndTell(descriptor: int, number: int) -> None:
+            sent.append((descriptor, number))
+            send(descriptor, number)
+
+        self.patch(signal, "pidfd_send_signal", sendAndTell)
+        for _ in range(2):
+            self.child("sleep", "1000", environment=self.marked)
+        self.kill()
+        self.assertEqual([n for _, n in sent], [signal.SIGSTOP] * 2 + [signal.SIGKILL] * 2)
+        self.assertEqual(len(set(sent)), 4)
+
     def test_byEnvironment(self) -> None:
         """
         What carries the mark is killed without a handle, in whatever session.
@@ -101,21 +120,15 @@ class KillSurvivorsTests(CommandCase):
         A child that left the group outlives its command, and is found here.
         """
         path, met = self.meeting()
-        self.run_(
-            ["sh", "-c", 'setsid sh -c \'echo $$ > "$1"; exec sleep 1000\' sh "$1" & read x < "$2"']
-            + ["sh", path, self.released()]
-        )
+        script = """
+            mkfifo "$1.2"
+            setsid sh -c 'echo $$ > "$1"; echo > "$1.2"; exec sleep 1000' sh "$1" &
+            read line < "$1.2"
+        """
+        self.run_(["sh", "-c", script, "sh", path])
         pid = int(met())
         os.kill(pid, 0)
         self.assertEqual(self.kill(*self.handles), 1)
-
-    def released(self) -> str:
-        """
-        A path from which a line can be read at once.
-        """
-        path = self.state / "line"
-        path.write_text("line\n")
-        return str(path)
 
     def test_ignoringTerm(self) -> None:
         """
@@ -293,6 +306,6 @@ class KillSurvivorsTests(CommandCase):
         self.patch(Path, "read_text", refuse)
         self.assertIsNone(handleOf(child.pid))
         self.assertEqual(self.kill(), 0)
-        self.patch(_survivors, "_statusOf", lambda pid: _survivors._Status(1, pid, pid, 5))
+        self.patch(_survivors, "_statusOf", lambda pid: _survivors._Status(0, pid, pid, 5))
         self.assertEqual(self.kill(), 0)
         child.kill()

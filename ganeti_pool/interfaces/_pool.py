@@ -290,6 +290,13 @@ class IDeferredWorkerPool(ICallInThread):
         @raise PoolTerminated: while it is stopping.
         """
 
+    def shutdownPolicy(drain: bool = False, deadline: float | None = None) -> None:
+        """
+        Say how the pool stops when the reactor shuts down: as
+        L{terminateWorkers} called with these. Until this is called, with its
+        defaults. A termination that is under way by then goes on as it is.
+        """
+
     def addTask(
         args: Sequence[Any], priority: float = 0, taskID: Hashable | None = None
     ) -> Deferred[Any]:

@@ -190,9 +190,7 @@ class MemoryJobStore:
 
     def cancelQueued(self, epoch: int, jobID: int) -> Deferred[Job]:
         now = self._clock()
-        return self._write(
-            epoch, lambda: self._save(_transitions.withdrawn(self._job(jobID), now))
-        )
+        return self._write(epoch, lambda: self._save(_transitions.withdrawn(self._job(jobID), now)))
 
     def requestCancel(self, epoch: int, jobID: int) -> Deferred[Job]:
         now = self._clock()
@@ -229,8 +227,7 @@ class MemoryJobStore:
     def runningJobs(self) -> Deferred[list[tuple[Job, Attempt]]]:
         return self._read(
             lambda: [
-                (job, self._journal.attempts[job.id][-1])
-                for job in self._inState(JobState.RUNNING)
+                (job, self._journal.attempts[job.id][-1]) for job in self._inState(JobState.RUNNING)
             ]
         )
 

@@ -37,8 +37,7 @@ def CheckArgs(args: object) -> tuple[Any, ...] | list[Any]:
     if isinstance(args, list):
         return list(args)
     raise InvalidArgument(
-        f"the arguments of a task must be a tuple or a list, not {args!r} "
-        f"({type(args).__name__})"
+        f"the arguments of a task must be a tuple or a list, not {args!r} ({type(args).__name__})"
     )
 
 

@@ -5,7 +5,7 @@ The pool of the reference page: the scheduler, and threads as its slots.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ..errors import InvalidArgument, WorkersNotStarted, WouldWaitForItself
-from ..interfaces import IWorkerPool, PoolStatistics
+from ..interfaces import ICompletion, IWorkerPool, PoolStatistics
 from ._arguments import CheckCount
 from ._scheduler import Acquire, Scheduler
 from ._worker import TERMINATE, BaseWorker, ProvideWorker
@@ -27,14 +27,15 @@ class _Farewell:
     """
     Somebody waits for workers to end.
 
-    @ivar missing: those that have not left, and whatever else is waited for.
-    @ivar done: called, with no lock held, when there is nobody left.
+    @ivar missing: the workers that have not left, and the farewell itself until
+        its maker is ready.
+    @ivar done: called, with no lock held, when nobody is missing.
     """
 
     __slots__ = ("done", "missing")
 
-    def __init__(self, missing: Sequence[object], done: Callable[[], object]) -> None:
-        self.missing = set(missing)
+    def __init__(self, workers: Sequence[BaseWorker], done: Callable[[], object] | None) -> None:
+        self.missing: set[object] = {self, *workers}
         self.done = done
 
 
@@ -119,18 +120,30 @@ class WorkerPool(Scheduler):
             end; or L{None} to be asked again.
         """
         while True:
-            if self._waking is worker:
-                self._waking = None
-            if self._ShouldWorkerTerminateUnlocked(worker):
-                return TERMINATE
-            if self._active and self._tasks:
-                return self._queue.pop()
-            self._idle.append(worker)
+            task = self._TakeUnlocked(worker)
+            if task is not None:
+                return task
             self._lock.release()
             try:
                 worker._Park()
             finally:
                 Acquire(self._lock)
+
+    def _TakeUnlocked(self, worker: BaseWorker) -> Any:
+        """
+        Take the next task for a worker, or make it idle in the same step.
+
+        @return: an entry of the queue; or C{_TERMINATE} when the worker is to
+            end; or L{None} if it is idle now, and will be woken.
+        """
+        if self._waking is worker:
+            self._waking = None
+        if self._ShouldWorkerTerminateUnlocked(worker):
+            return TERMINATE
+        if self._active and self._tasks:
+            return self._queue.pop()
+        self._idle.append(worker)
+        return None
 
     def _ShouldWorkerTerminateUnlocked(self, worker: BaseWorker) -> bool:
         """
@@ -188,16 +201,34 @@ class WorkerPool(Scheduler):
         """
         if num_workers < len(self._workers) + self._starting:
             self._RefuseOwnWorker("a shrinking Resize")
-        missing, surplus, woken = self._SetSizeUnlocked(num_workers)
-        self._terminated = False
         self._lock.release()
         try:
-            for worker in woken:
-                worker._Wake()
-            self._StartWorkers(missing)
-            self._JoinWorkers(surplus)
+            self._JoinWorkers(self._BeginResize(num_workers))
         finally:
             Acquire(self._lock)
+
+    def _BeginResize(
+        self, num_workers: int, done: Callable[[], object] | None = None
+    ) -> list[BaseWorker]:
+        """
+        Change the number of workers, without a wait for those that are surplus.
+
+        @param done: called, with no lock held, when they have left.
+        @return: the surplus workers.
+        @raise WorkersNotStarted: if some could not be started; C{done} is
+            called all the same.
+        """
+        with self._lock:
+            missing, surplus, woken = self._SetSizeUnlocked(num_workers)
+            self._terminated = False
+            farewell = self._AwaitUnlocked(surplus, done)
+        for worker in woken:
+            worker._Wake()
+        try:
+            self._StartWorkers(missing)
+        finally:
+            self._Part(farewell)
+        return surplus
 
     def TerminateWorkers(self) -> None:
         """
@@ -205,12 +236,7 @@ class WorkerPool(Scheduler):
         <ganeti_pool.interfaces.IWorkerPool.TerminateWorkers>}.
         """
         self._RefuseOwnWorker("TerminateWorkers")
-        with self._lock:
-            woken, actions = self._CloseUnlocked()
-        for worker in woken:
-            worker._Wake()
-        for action in actions:
-            action()
+        self._BeginTerminate()
         with self._lock:
             # A Resize that was under way starts threads, and retires them.
             while self._starting:
@@ -218,14 +244,25 @@ class WorkerPool(Scheduler):
             leaving = list(self._termworkers)
         self._JoinWorkers(leaving)
 
-    def _CloseUnlocked(self) -> tuple[list[BaseWorker], list[Callable[[], object]]]:
+    def _BeginTerminate(self, done: Callable[[], object] | None = None) -> list[BaseWorker]:
         """
-        Retire all workers and give up the queue.
+        Retire all workers and give up the queue, without a wait.
 
-        @return: the workers to wake, and what else to do without the lock.
+        @param done: called, with no lock held, when all workers have left and
+            all tasks that were given up have been told.
+        @return: the workers that are leaving.
         """
-        _, _, woken = self._SetSizeUnlocked(0)
-        return woken, self._TerminateUnlocked()
+        with self._lock:
+            _, _, woken = self._SetSizeUnlocked(0)
+            leaving = list(self._termworkers)
+            farewell = self._AwaitUnlocked(leaving, done)
+            actions = self._TerminateUnlocked()
+        for worker in woken:
+            worker._Wake()
+        for action in actions:
+            action()
+        self._Part(farewell)
+        return leaving
 
     def _SetSizeUnlocked(self, size: int) -> tuple[int, list[BaseWorker], list[BaseWorker]]:
         """
@@ -316,18 +353,25 @@ class WorkerPool(Scheduler):
             actions.append(wake._Wake)
         return actions
 
-    def _AwaitLeaving(
-        self, extra: Sequence[object], workers: Sequence[object], done: Callable[[], object]
+    def _AwaitUnlocked(
+        self, workers: Sequence[BaseWorker], done: Callable[[], object] | None
     ) -> _Farewell:
         """
-        Call C{done}, with no lock held, once those workers have left and
-        L{_Part} was called for each of C{extra}.
+        Have C{done} called once those workers have left and L{_Part} was called
+        with the farewell itself, which says that whoever waits is ready for it.
+        """
+        farewell = _Farewell(workers, done)
+        self._farewells.append(farewell)
+        return farewell
+
+    def _Part(self, farewell: _Farewell) -> None:
+        """
+        Whoever made a farewell has done all that comes before it is over.
         """
         with self._lock:
-            present = {*self._workers, *self._termworkers}
-            farewell = _Farewell([*extra, *present.intersection(workers)], done)
-            self._farewells.append(farewell)
-        return farewell
+            actions = self._PartUnlocked(farewell)
+        for action in actions:
+            action()
 
     def _PartUnlocked(self, who: object) -> list[Callable[[], object]]:
         """
@@ -340,9 +384,21 @@ class WorkerPool(Scheduler):
         over = [farewell for farewell in self._farewells if not farewell.missing]
         for farewell in over:
             self._farewells.remove(farewell)
-        return [farewell.done for farewell in over]
+        return [farewell.done for farewell in over if farewell.done is not None]
 
     # Looking
+
+    def _RunningCompletions(self) -> list[ICompletion]:
+        """
+        The completions of the tasks that workers have now.
+        """
+        with self._lock:
+            tasks = [worker._current_task for worker in (*self._workers, *self._termworkers)]
+            return [
+                task.completion
+                for task in tasks
+                if task is not None and task.completion is not None
+            ]
 
     def GetStatistics(self) -> PoolStatistics:
         """

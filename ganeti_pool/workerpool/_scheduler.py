@@ -75,7 +75,7 @@ put to sleep by the system, and waiting is right.
 """
 
 
-def Acquire(lock: threading.RLock) -> None:  # type: ignore[valid-type]
+def Acquire(lock: threading.RLock) -> None:
     """
     Take a lock whose holders keep it for a few microseconds.
 
@@ -85,9 +85,9 @@ def Acquire(lock: threading.RLock) -> None:  # type: ignore[valid-type]
     short spin, which is right as well.)
     """
     tries = _MOST_YIELDS
-    while not lock.acquire(False):  # type: ignore[attr-defined]
+    while not lock.acquire(False):
         if not tries:
-            lock.acquire()  # type: ignore[attr-defined]
+            lock.acquire()
             return
         tries -= 1
         time.sleep(0)
@@ -291,9 +291,7 @@ class Scheduler:
         if refused is not None:
             raise self._MakeRefusal(*refused)
 
-    def _AddUnlocked(
-        self, entry: Entry, queue: TaskQueue, ordered: bool = False
-    ) -> None:
+    def _AddUnlocked(self, entry: Entry, queue: TaskQueue, ordered: bool = False) -> None:
         """
         Count an entry in and push it. Nothing speaks against it.
         """

@@ -1,0 +1,115 @@
+"""
+Carry outcomes from worker threads to the reactor, in batches.
+
+Whoever has something to say on the reactor thread puts a call into one FIFO; one
+wake-up of the reactor serves all that are ready. So an outcome that was put in
+first is told first, whatever it is the outcome of.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from .workerpool._scheduler import Acquire
+
+__all__ = ["LONGEST_TURN", "Delivery"]
+
+_log = Logger()
+
+LONGEST_TURN = 0.005
+"""
+After so many seconds a drain lets the reactor do something else.
+"""
+
+
+class _CallFromThread(Protocol):
+    """
+    What is needed of a reactor.
+    """
+
+    def callFromThread(self, f: Callable[[], object], /) -> object:
+        """
+        Have C{f} called on the reactor thread, soon.
+        """
+
+
+class Delivery:
+    """
+    A FIFO of calls to be made on the reactor thread.
+
+    Guarantees:
+
+      - Calls are made in the order in which they were put, each once.
+      - Either the FIFO is empty, or a drain has been asked for (C{_armed}). So
+        one call of C{callFromThread} is under way at most, and none is missed.
+      - No lock is held while a call is made.
+      - A drain ends with the first call past L{LONGEST_TURN}, and goes on in the
+        reactor's next turn.
+
+    Threads: L{put} may be called on any. C{_lock} guards C{_ready} and C{_armed};
+    C{_batch} is the reactor thread's own.
+    """
+
+    def __init__(
+        self, reactor: _CallFromThread, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """
+        @param reactor: where C{callFromThread} is asked for.
+        @param clock: gives the time in seconds, for the length of a drain.
+        """
+        self._reactor = reactor
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._ready: deque[Callable[[], object]] = deque()
+        self._batch: deque[Callable[[], object]] = deque()
+        self._armed = False
+
+    def put(self, call: Callable[[], object]) -> None:
+        """
+        Have C{call} called on the reactor thread, in its turn. It must not
+        raise.
+        """
+        Acquire(self._lock)
+        self._ready.append(call)
+        arm = not self._armed
+        self._armed = True
+        self._lock.release()
+        if arm:
+            self._arm()
+
+    def _arm(self) -> None:
+        """
+        Ask the reactor for a drain.
+        """
+        try:
+            self._reactor.callFromThread(self._drain)
+        except RuntimeError:
+            # An asyncio loop that has been closed says so; every other reactor
+            # that has stopped is silent. Nothing can be told there any more.
+            _log.failure("The reactor has gone; {count} calls are dropped", count=len(self._ready))
+
+    def _drain(self) -> None:
+        """
+        Make the calls that are ready. Reactor thread.
+        """
+        end = self._clock() + LONGEST_TURN
+        while True:
+            if not self._batch:
+                Acquire(self._lock)
+                self._batch, self._ready = self._ready, self._batch
+                self._armed = bool(self._batch)
+                self._lock.release()
+                if not self._batch:
+                    return
+            self._batch.popleft()()
+            if self._clock() >= end:
+                # Also with nothing left: C{_armed} says that a drain will come. Not
+                # callLater(0), which would leave a reactor under test dirty.
+                self._arm()
+                return

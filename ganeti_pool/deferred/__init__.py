@@ -1,0 +1,7 @@
+"""
+The pool as seen from a reactor: every outcome comes back as a Deferred.
+"""
+
+from ._pool import DeferredWorkerPool, deferToPool
+
+__all__ = ["DeferredWorkerPool", "deferToPool"]

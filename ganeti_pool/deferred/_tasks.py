@@ -1,0 +1,222 @@
+"""
+What stands between one task and whoever waits for it on the reactor's side.
+
+Which outcome a Deferred gets is decided on the reactor thread alone. A worker
+leaves its outcome with the L{TaskCompletion} and has it delivered; by then the
+Deferred may have been cancelled or its task abandoned, and the outcome is dropped.
+So there is nothing to lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python import context
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from .._delivery import Delivery
+from .._taskqueue import Entry
+from ..errors import TaskAbandoned
+from ..interfaces import ICompletion
+from ..workerpool import WorkerPool
+
+__all__ = ["Abandon", "Call", "CallbackCompletion", "Surroundings", "TaskCompletion"]
+
+_log = Logger()
+
+
+class Surroundings:
+    """
+    The context variables and the Twisted context of whoever submits a task.
+    """
+
+    __slots__ = ("_twisted", "_variables")
+
+    def __init__(self) -> None:
+        self._variables: Context = copy_context()
+        self._twisted: dict[Any, Any] = context.theContextTracker.currentContext().contexts[-1]
+
+    def __call__(self, f: Callable[..., object], *args: Any, **kwargs: Any) -> object:
+        """
+        Call a function in them. Each call enters a copy, since a Context cannot
+        be entered twice, and since one run must not see what another set.
+        """
+        variables = self._variables.copy()
+        if self._twisted:
+            return variables.run(context.call, self._twisted, f, *args, **kwargs)
+        return variables.run(f, *args, **kwargs)
+
+
+class Call:
+    """
+    A call of a function in place of C{RunTask}.
+    """
+
+    __slots__ = ("_f", "_kwargs", "_surroundings")
+
+    def __init__(self, f: Callable[..., object], kwargs: dict[str, Any]) -> None:
+        self._f = f
+        self._kwargs = kwargs
+        self._surroundings = Surroundings()
+
+    def __call__(self, runTask: Callable[..., object], *args: Any) -> object:
+        return self._surroundings(self._f, *args, **self._kwargs)
+
+
+@implementer(ICompletion)
+class TaskCompletion:
+    """
+    What stands between a task and its Deferred. Called, on the reactor thread,
+    it fires the Deferred with what became of the task.
+
+    Threads: the L{ICompletion} methods are called on any; the others on the
+    reactor thread.
+
+    @ivar result: what is to fire, or L{None} once it has.
+    @ivar entry: the task in the pool.
+    """
+
+    __slots__ = ("_delivery", "_failed", "_pool", "_value", "entry", "result")
+
+    def __init__(self, pool: WorkerPool, delivery: Delivery, entry: Entry) -> None:
+        self._pool = pool
+        self._delivery = delivery
+        self.entry: Entry | None = entry
+        self._value: Any = None
+        self._failed = False
+        self.result: Deferred[Any] | None = Deferred(self._cancel)
+
+    def begin(self, attempt: int) -> None:
+        """
+        Nothing speaks against a run.
+        """
+
+    def deferred(self, priority: float, order: int) -> None:
+        """
+        Wait for the outcome that there will be in the end.
+        """
+
+    def succeed(self, value: object) -> None:
+        """
+        Have the result delivered.
+        """
+        self._value = value
+        self._delivery.put(self)
+
+    def fail(self, failure: Failure) -> None:
+        """
+        Have the failure delivered.
+        """
+        self._failed = True
+        self._value = failure
+        self._delivery.put(self)
+
+    def abandon(self, deadline: float) -> None:
+        """
+        Fire without waiting for the task any longer.
+        """
+        result = self.result
+        if result is not None:
+            self.result = None
+            result.errback(TaskAbandoned(self._pool._name, deadline))
+
+    def _cancel(self, result: Deferred[Any]) -> None:
+        """
+        The Deferred is being cancelled, and fires by itself.
+        """
+        self.result = None
+        if self.entry is not None:
+            self._pool._CancelEntry(self.entry)
+
+    def __call__(self) -> None:
+        result, value = self.result, self._value
+        self.result = self._value = self.entry = None
+        if result is not None:
+            if self._failed:
+                result.errback(value)
+            else:
+                result.callback(value)
+        elif self._failed and not value.check(CancelledError):
+            _log.failure(
+                "A task of pool {pool!r} that nobody waits for any more failed",
+                failure=value,
+                pool=self._pool._name,
+            )
+
+
+@implementer(ICompletion)
+class CallbackCompletion:
+    """
+    Tells the outcome to a function, at once, on the thread that decides.
+
+    Threads: any. C{_claim} is taken by whoever tells first: the worker, or the
+    reactor thread when a deadline passes.
+    """
+
+    __slots__ = ("_claim", "_onResult", "_pool")
+
+    def __init__(self, pool: str, onResult: Callable[[bool, Any], object] | None) -> None:
+        self._pool = pool
+        self._onResult = onResult
+        self._claim = threading.Lock()
+
+    def begin(self, attempt: int) -> None:
+        """
+        Nothing speaks against a run.
+        """
+
+    def deferred(self, priority: float, order: int) -> None:
+        """
+        Wait for the outcome that there will be in the end.
+        """
+
+    def succeed(self, value: object) -> None:
+        """
+        Tell the result.
+        """
+        self._tell(True, value)
+
+    def fail(self, failure: Failure) -> None:
+        """
+        Tell the failure.
+        """
+        self._tell(False, failure)
+
+    def abandon(self, deadline: float) -> None:
+        """
+        Tell that the task is not waited for.
+        """
+        self._tell(False, Failure(TaskAbandoned(self._pool, deadline)))
+
+    def _tell(self, success: bool, value: Any) -> None:
+        """
+        Tell an outcome, or log a failure that nobody is told.
+        """
+        first = self._claim.acquire(False)
+        if first and self._onResult is not None:
+            self._onResult(success, value)
+        elif not success:
+            _log.failure(
+                "A call in a thread of pool {pool!r} failed", failure=value, pool=self._pool
+            )
+
+
+class Abandon:
+    """
+    The news that a task is not waited for any more, on its way to the reactor.
+    """
+
+    __slots__ = ("_completion", "_deadline")
+
+    def __init__(self, completion: TaskCompletion | CallbackCompletion, deadline: float) -> None:
+        self._completion = completion
+        self._deadline = deadline
+
+    def __call__(self) -> None:
+        self._completion.abandon(self._deadline)
