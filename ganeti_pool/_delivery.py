@@ -16,7 +16,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from .workerpool._scheduler import Acquire
+from .workerpool._locking import Acquire
 
 __all__ = ["LONGEST_TURN", "Delivery"]
 

@@ -15,7 +15,8 @@ from zope.interface import implementer
 from ..errors import InvalidArgument, WorkersNotStarted, WouldWaitForItself
 from ..interfaces import ICompletion, IWorkerPool, PoolStatistics
 from ._arguments import CheckCount
-from ._scheduler import Acquire, Scheduler
+from ._locking import Acquire
+from ._scheduler import Scheduler
 from ._worker import TERMINATE, BaseWorker, ProvideWorker
 
 __all__ = ["DEFAULT_PRIORITY", "WorkerPool"]

@@ -5,7 +5,8 @@ There are two operations. Take the next task for a slot, and finish it with an
 outcome. A slot is whatever can run one task at a time; here that is a worker
 with a thread of its own, but nothing in this module starts, joins or names one.
 
-One lock guards every attribute of a L{Scheduler}, and the C{_current_task} of
+One lock guards every attribute of a L{Scheduler} and of the
+L{WaitingTasks} that it is made of, and the C{_current_task} of
 its slots. A method whose name ends in C{Unlocked} is called with the lock held;
 the others take it. What is decided under it is carried out after its release:
 no user code runs, and no object of a user is released, while it is held.
@@ -20,503 +21,39 @@ that could run a finaliser.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
-from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from .._taskqueue import Entry, TaskQueue, newEntry
-from ..errors import (
-    DeferTask,
-    DuplicateTaskID,
-    NoSuchTask,
-    PoolError,
-    PoolTerminated,
-    TaskCancelled,
-    TaskNotStarted,
-    UnusableResult,
-)
-from ..interfaces import ICompletion, PoolStatistics
-from ._arguments import (
-    CheckArgs,
-    CheckCompletion,
-    CheckPriority,
-    CheckSequence,
-    CheckTaskId,
-    OneForEach,
-)
+from .._taskqueue import Entry
+from ..interfaces import PoolStatistics
+from ._locking import Acquire, Do
+from ._outcomes import CANCELLED, DEFERRED, DUPLICATE, FAILED, SUCCEEDED, UNSTARTED, Perform, Tell
+from ._waiting import WaitingTasks
 
 if TYPE_CHECKING:
     from ._worker import BaseWorker
 
-__all__ = ["Acquire", "Fence", "Scheduler"]
-
-_log = Logger()
-
-Action = Callable[[], object]
-"""
-Something decided under the lock, to be done after its release.
-"""
-
-# The outcomes of a task.
-_SUCCEEDED, _FAILED, _DEFERRED, _CANCELLED, _UNSTARTED, _DUPLICATE = range(6)
-
-_UNUSABLE = (Deferred, CoroutineType)
-
-_MOST_YIELDS = 20
-"""
-How often L{Acquire} yields before it waits. Beyond this the holder was itself
-put to sleep by the system, and waiting is right.
-"""
+__all__ = ["Scheduler"]
 
 
-def Acquire(lock: threading.RLock) -> None:
+class Scheduler(WaitingTasks):
     """
-    Take a lock whose holders keep it for a few microseconds.
+    Takes tasks for slots and finishes them.
 
-    A thread that blocks in C{acquire} gives up the GIL, is handed the lock while
-    it does not have the GIL, and makes all others wait for both: a convoy. To
-    give way and try again keeps lock and GIL together. (Without a GIL this is a
-    short spin, which is right as well.)
+    Invariant, whenever the lock is free: C{_busy} counts the slots with a task,
+    up to the moment at which its outcome was told; C{_running} the tasks without
+    an outcome.
     """
-    tries = _MOST_YIELDS
-    while not lock.acquire(False):
-        if not tries:
-            lock.acquire()
-            return
-        tries -= 1
-        time.sleep(0)
-
-
-class Fence:
-    """
-    Somebody waits for the pool to be quiet.
-
-    @ivar done: called, with no lock held, with L{None} once that is so, or with
-        a Failure if it will not be.
-    @ivar held: what was submitted behind the fence by those who cannot wait.
-    """
-
-    __slots__ = ("done", "held")
-
-    def __init__(self, done: Callable[[Failure | None], object]) -> None:
-        self.done = done
-        self.held = TaskQueue()
-
-
-class Scheduler:
-    """
-    Tasks, slots, fences and counts under one lock.
-
-    Invariants, whenever the lock is free:
-
-      - An idle slot is in C{_idle}, once. Whoever takes it out wakes it, once.
-      - At most one slot, C{_waking}, has been woken and has not looked for a
-        task yet. If a task waits, the pool is active and some slot is idle, then
-        some slot has been woken or is about to look: it passes the wake on. So no
-        wake-up is lost.
-      - C{_busy} counts the slots with a task, up to the moment at which its
-        outcome was told; C{_running} the tasks without an outcome.
-      - With a fence standing, the pool is not quiet: the step that makes it so
-        takes the first fence down.
-
-    @ivar _lock: guards all of this.
-    @ivar _tasks: the heap, a list of entries C{[priority, order ID, task ID,
-        args]}; the arguments of an abandoned entry are L{None}.
-    @ivar _taskdata: maps task IDs to entries of C{_tasks}.
-    @ivar _active: whether tasks are started.
-    """
-
-    _clock = staticmethod(time.monotonic)
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._queue = TaskQueue()
-        self._tasks = self._queue.tasks
-        self._taskdata = self._queue.byID
-        self._running_ids: dict[Hashable, Entry] = {}
-        self._active = True
-        self._terminated = False
-        self._idle: list[BaseWorker] = []
-        self._waking: BaseWorker | None = None
-        self._fences: list[Fence] = []
-        self._next_order = 0
-        self._busy = 0
+        super().__init__(name)
         self._running = 0
-        self._added = 0
         self._succeeded = 0
         self._failed = 0
-        self._cancelled = 0
-        self._unstarted = 0
         self._deferrals = 0
 
-    # Adding
-
-    def _NewEntry(
-        self,
-        args: object,
-        priority: object,
-        task_id: Hashable,
-        completion: object = None,
-        invoke: Callable[..., object] | None = None,
-    ) -> Entry:
-        """
-        Make an entry of checked arguments, without an order ID.
-        """
-        if type(args) is not tuple:
-            args = CheckArgs(args)
-        if type(priority) is not int:
-            priority = CheckPriority(priority)
-        if task_id is not None:
-            CheckTaskId(task_id)
-        if completion is not None:
-            CheckCompletion(completion)
-        return newEntry(priority, -1, task_id, args, completion, invoke, self._clock())  # type: ignore[arg-type]
-
-    def _NewEntries(
-        self,
-        tasks: object,
-        priority: object,
-        task_id: object,
-        completion: object = None,
-        invoke: Callable[..., object] | None = None,
-    ) -> list[Entry]:
-        """
-        Make the entries of many tasks, without order IDs.
-        """
-        checked = CheckSequence("tasks", tasks)
-        count = len(checked)
-        if isinstance(priority, Sequence):
-            priorities = OneForEach("priorities", priority, count)
-        else:
-            priorities = [CheckPriority(priority)] * count
-        task_ids = OneForEach("task IDs", task_id, count)
-        completions = OneForEach("completions", completion, count)
-        return [
-            self._NewEntry(*one, invoke)
-            for one in zip(checked, priorities, task_ids, completions, strict=True)
-        ]
-
-    def AddTask(
-        self,
-        args: Sequence[Any],
-        priority: float = 0,
-        task_id: Hashable | None = None,
-        *,
-        completion: object | None = None,
-    ) -> None:
-        """
-        Add a task. See L{IWorkerPool.AddTask
-        <ganeti_pool.interfaces.IWorkerPool.AddTask>}.
-        """
-        entry = self._NewEntry(args, priority, task_id, completion)
-        lock = self._lock
-        if not lock.acquire(False):
-            Acquire(lock)
-        try:
-            if self._fences:
-                self._WaitWhileQuiescingUnlocked()
-            refusal = self._RefusalUnlocked(entry)
-            if refusal is None:
-                self._AddUnlocked(entry, self._queue)
-            wake = self._NextToWakeUnlocked()
-        finally:
-            lock.release()
-        if wake is not None:
-            wake._Wake()
-        if refusal is not None:
-            raise self._MakeRefusal(entry, refusal)
-
-    def AddManyTasks(
-        self,
-        tasks: Sequence[Sequence[Any]],
-        priority: float | Sequence[float] = 0,
-        task_id: Sequence[Hashable | None] | None = None,
-        *,
-        completion: Sequence[object | None] | None = None,
-    ) -> None:
-        """
-        Add tasks, all or none. See L{IWorkerPool.AddManyTasks
-        <ganeti_pool.interfaces.IWorkerPool.AddManyTasks>}.
-        """
-        self._Submit(self._NewEntries(tasks, priority, task_id, completion), hold=False)
-
-    def _AddTaskUnlocked(
-        self, args: Sequence[Any], priority: float, task_id: Hashable | None
-    ) -> None:
-        """
-        Add a task to the queue, for a subclass that holds the lock.
-        """
-        entry = self._NewEntry(args, priority, task_id)
-        refusal = self._RefusalUnlocked(entry)
-        if refusal is not None:
-            raise self._MakeRefusal(entry, refusal)
-        self._AddUnlocked(entry, self._queue)
-        wake = self._NextToWakeUnlocked()
-        if wake is not None:
-            wake._Wake()
-
-    def _Submit(
-        self, entries: Sequence[Entry], hold: bool, ordered: bool = False, new: bool = False
-    ) -> None:
-        """
-        Add entries, all or none.
-
-        @param hold: while a fence stands, do not wait but hold them behind it.
-        @param ordered: they bring their order IDs, as L{_ReserveOrder} gave them
-            or as an earlier pool did.
-        @param new: an ID must not be that of a running task either.
-        """
-        Acquire(self._lock)
-        try:
-            if self._fences and not hold:
-                self._WaitWhileQuiescingUnlocked()
-            refused = self._FirstRefusedUnlocked(entries, new)
-            if refused is None:
-                queue = self._fences[-1].held if hold and self._fences else self._queue
-                for entry in entries:
-                    self._AddUnlocked(entry, queue, ordered)
-            wake = self._NextToWakeUnlocked()
-        finally:
-            self._lock.release()
-        if wake is not None:
-            wake._Wake()
-        if refused is not None:
-            raise self._MakeRefusal(*refused)
-
-    def _AddUnlocked(self, entry: Entry, queue: TaskQueue, ordered: bool = False) -> None:
-        """
-        Count an entry in and push it. Nothing speaks against it.
-        """
-        if not ordered:
-            entry[1] = self._next_order
-            self._next_order += 1
-        elif entry[1] >= self._next_order:
-            self._next_order = entry[1] + 1
-        self._added += 1
-        queue.push(entry)
-
-    def _ReserveOrder(self, count: int) -> int:
-        """
-        Set order IDs aside, for entries that are added later.
-
-        @return: the first of them.
-        """
-        with self._lock:
-            order = self._next_order
-            self._next_order += count
-        return order
-
-    def _RefusalUnlocked(self, entry: Entry, new: bool = False) -> str | None:
-        """
-        Why an entry cannot be added, in a word for L{_MakeRefusal}.
-        """
-        if self._terminated and entry.completion is not None:
-            return "terminated"
-        task_id = entry[2]
-        if task_id is not None:
-            if task_id in self._taskdata or (
-                self._fences and any(task_id in fence.held.byID for fence in self._fences)
-            ):
-                return "it is queued"
-            if new and task_id in self._running_ids:
-                return "it is running"
-        return None
-
-    def _FirstRefusedUnlocked(
-        self, entries: Iterable[Entry], new: bool
-    ) -> tuple[Entry, str] | None:
-        """
-        The first of some entries that cannot be added, and why.
-        """
-        seen = set()
-        for entry in entries:
-            refusal = self._RefusalUnlocked(entry, new)
-            if refusal is None and entry[2] is not None:
-                if entry[2] in seen:
-                    refusal = "it is given twice"
-                seen.add(entry[2])
-            if refusal is not None:
-                return entry, refusal
-        return None
-
-    def _MakeRefusal(self, entry: Entry, refusal: str) -> PoolError:
-        """
-        Make the exception for what L{_RefusalUnlocked} said. Its text needs the
-        C{repr} of an ID, so this is done without the lock.
-        """
-        if refusal == "terminated":
-            return PoolTerminated(self._name, f"task {entry[2]!r} was not added")
-        return DuplicateTaskID(entry[2], self._name, refusal)
-
-    def _WaitWhileQuiescingUnlocked(self) -> None:
-        """
-        Wait until nobody quiesces the pool. The pool's own workers need not.
-        """
-        if not self._OnOwnWorker():
-            while self._fences:
-                self._changed.wait()
-
-    def _OnOwnWorker(self) -> BaseWorker | None:
-        """
-        The worker of this pool on whose thread this is called, if any.
-        """
-        raise NotImplementedError
-
-    # Moving and cancelling
-
-    def _QueuesUnlocked(self) -> list[TaskQueue]:
-        """
-        Wherever tasks wait, in the order in which they will start.
-        """
-        return [self._queue, *(fence.held for fence in self._fences)]
-
-    def _WaitingUnlocked(self, task_id: Hashable) -> Entry | None:
-        """
-        The queued or held task of an ID.
-        """
-        for queue in self._QueuesUnlocked():
-            if task_id in queue.byID:
-                return queue.byID[task_id]
-        return None
-
-    def ChangeTaskPriority(self, task_id: Hashable, priority: float) -> None:
-        """
-        Move a queued task. See L{IWorkerPool.ChangeTaskPriority
-        <ganeti_pool.interfaces.IWorkerPool.ChangeTaskPriority>}.
-        """
-        priority = CheckPriority(priority)
-        CheckTaskId(task_id)
-        dropped: list[Entry] = []
-        lock = self._lock
-        if not lock.acquire(False):
-            Acquire(lock)
-        try:
-            entry = self._WaitingUnlocked(task_id) if self._fences else self._taskdata.get(task_id)
-            if entry is not None and entry.queue is not None:
-                queue = entry.queue
-                queue.reprioritise(task_id, priority)
-                if queue.dropped:
-                    dropped = queue.release()
-            queued = self._QueuedUnlocked() if entry is None else 0
-        finally:
-            lock.release()
-        dropped.clear()
-        if entry is None:
-            raise NoSuchTask(task_id, self._name, queued)
-
-    def CancelTask(self, task_id: Hashable) -> None:
-        """
-        Withdraw a queued task. See L{IWorkerPool.CancelTask
-        <ganeti_pool.interfaces.IWorkerPool.CancelTask>}.
-        """
-        CheckTaskId(task_id)
-        Acquire(self._lock)
-        try:
-            entry = self._WaitingUnlocked(task_id)
-            queued = self._QueuedUnlocked()
-            actions = [] if entry is None else self._WithdrawUnlocked(entry)
-        finally:
-            self._lock.release()
-        if entry is None:
-            raise NoSuchTask(task_id, self._name, queued)
-        _Do(actions)
-
-    def InterruptTask(self, task_id: Hashable) -> None:
-        """
-        Tell a running task that it is cancelled. See L{IWorkerPool.InterruptTask
-        <ganeti_pool.interfaces.IWorkerPool.InterruptTask>}.
-        """
-        CheckTaskId(task_id)
-        Acquire(self._lock)
-        try:
-            entry = self._running_ids.get(task_id)
-            queued = self._QueuedUnlocked()
-            actions = [] if entry is None else self._InterruptUnlocked(entry)
-        finally:
-            self._lock.release()
-        if entry is None:
-            raise NoSuchTask(task_id, self._name, queued)
-        _Do(actions)
-
-    def _CancelEntry(self, entry: Entry) -> None:
-        """
-        Withdraw the task of an entry, or tell it that it is cancelled, or do
-        nothing if it has ended.
-        """
-        Acquire(self._lock)
-        try:
-            task_id = entry[2]
-            if task_id is not None and entry.queue is None:
-                # A change of priority has put another entry in its place; the
-                # completion tells the same task from a later one of the same ID.
-                current = self._WaitingUnlocked(task_id) or self._running_ids.get(task_id)
-                if current is not None and current.completion is entry.completion:
-                    entry = current
-            if entry.queue is not None:
-                actions = self._WithdrawUnlocked(entry)
-            else:
-                actions = self._InterruptUnlocked(entry)
-        finally:
-            self._lock.release()
-        _Do(actions)
-
-    def _WithdrawUnlocked(self, entry: Entry) -> list[Action]:
-        """
-        Take a waiting task out of its queue.
-
-        @return: what to do about it without the lock.
-        """
-        queue = entry.queue
-        assert queue is not None
-        withdrawn = queue.withdraw(entry)
-        dropped = queue.release()
-        self._cancelled += 1
-        return [
-            lambda: self._Tell(withdrawn, _CANCELLED, None),
-            dropped.clear,
-            *self._TakeDownFencesUnlocked(),
-        ]
-
-    def _InterruptUnlocked(self, entry: Entry) -> list[Action]:
-        """
-        Set the flag of a running task.
-
-        @return: what to do about it without the lock.
-        """
-        listeners = entry.cancellation
-        entry.cancellation = True
-        return [_Guarded(listener) for listener in listeners or ()] if listeners is not True else []
-
-    def SetActive(self, active: bool) -> None:
-        """
-        Pause, or go on. See L{IWorkerPool.SetActive
-        <ganeti_pool.interfaces.IWorkerPool.SetActive>}.
-        """
-        with self._lock:
-            self._active = bool(active)
-            wake = self._NextToWakeUnlocked()
-        if wake is not None:
-            wake._Wake()
-
     # Taking and finishing
-
-    def _NextToWakeUnlocked(self) -> BaseWorker | None:
-        """
-        Choose the slot to wake, if there is work for one and nobody is being
-        woken. The caller wakes it, best without the lock.
-        """
-        if self._idle and self._waking is None and self._tasks and self._active:
-            self._waking = worker = self._idle.pop()
-            return worker
-        return None
 
     def _StartUnlocked(self, worker: BaseWorker, entry: Entry) -> None:
         """
@@ -542,7 +79,7 @@ class Scheduler:
         worker._garbage.clear()
         if wake is not None:
             wake._Wake()
-        self._FinishUnlocked(worker, entry, _Perform(worker, entry))
+        self._FinishUnlocked(worker, entry, Perform(worker, entry))
 
     def _FinishUnlocked(self, worker: BaseWorker, entry: Entry, outcome: int) -> None:
         """
@@ -556,22 +93,22 @@ class Scheduler:
         pool to be quiet waits for the completion too.
         """
         lock = self._lock
-        if outcome == _SUCCEEDED and entry.completion is None:
+        if outcome == SUCCEEDED and entry.completion is None:
             # nobody to tell, so the first step and the third are one
             worker._value = None
             if not lock.acquire(False):
                 Acquire(lock)
-            self._CountUnlocked(entry, _SUCCEEDED)
+            self._CountUnlocked(entry, SUCCEEDED)
         else:
             value, worker._value = worker._value, None
             if not lock.acquire(False):
                 Acquire(lock)
-            if outcome == _DEFERRED:
+            if outcome == DEFERRED:
                 outcome, value = self._DeferUnlocked(worker, entry, value)
-            if outcome != _DEFERRED:
+            if outcome != DEFERRED:
                 self._CountUnlocked(entry, outcome)
                 lock.release()
-                self._Tell(entry, outcome, value)
+                Tell(self._name, entry, outcome, value)
                 value = None
                 if not lock.acquire(False):
                     Acquire(lock)
@@ -582,7 +119,7 @@ class Scheduler:
             actions = self._TakeDownFencesUnlocked()
             if actions:
                 lock.release()
-                _Do(actions)
+                Do(actions)
                 Acquire(lock)
 
     def _CountUnlocked(self, entry: Entry, outcome: int) -> None:
@@ -590,11 +127,11 @@ class Scheduler:
         Count an outcome of a running task, and free its ID.
         """
         self._running -= 1
-        if outcome == _SUCCEEDED:
+        if outcome == SUCCEEDED:
             self._succeeded += 1
-        elif outcome == _CANCELLED:
+        elif outcome == CANCELLED:
             self._cancelled += 1
-        elif outcome == _UNSTARTED:
+        elif outcome == UNSTARTED:
             self._unstarted += 1
         else:
             self._failed += 1
@@ -634,7 +171,7 @@ class Scheduler:
                 failure = Failure()
             Acquire(self._lock)
             if failure is not None:
-                return _FAILED, failure
+                return FAILED, failure
             hindrance = self._HindranceUnlocked(entry)
             if hindrance is not None:
                 return hindrance, None
@@ -647,156 +184,21 @@ class Scheduler:
         entry[1] = order
         entry.since = self._clock()
         self._queue.push(entry)
-        return _DEFERRED, None
+        return DEFERRED, None
 
     def _HindranceUnlocked(self, entry: Entry) -> int | None:
         """
         The outcome of a task that may not be put back, else L{None}.
         """
         if entry.cancellation is True:
-            return _CANCELLED
+            return CANCELLED
         if self._terminated:
-            return _UNSTARTED
+            return UNSTARTED
         if entry[2] is not None and self._WaitingUnlocked(entry[2]) is not None:
-            return _DUPLICATE
+            return DUPLICATE
         return None
 
-    def _Tell(self, entry: Entry, outcome: int, value: Any) -> None:
-        """
-        Tell the completion of a task what became of it. Called without the lock;
-        never raises.
-        """
-        completion: ICompletion | None = entry.completion
-        if outcome == _CANCELLED:
-            value = Failure(TaskCancelled(self._name, entry[2]))
-        elif outcome == _UNSTARTED:
-            value = Failure(TaskNotStarted(self._name, entry[2]))
-        elif outcome == _DUPLICATE:
-            value = Failure(
-                DuplicateTaskID(entry[2], self._name, "it was queued again while the task ran")
-            )
-        try:
-            if completion is None:
-                if outcome != _CANCELLED:
-                    _log.failure(
-                        "Task {task_id!r} of pool {pool!r} failed",
-                        failure=value,
-                        level=LogLevel.critical,
-                        pool=self._name,
-                        task_id=entry[2],
-                    )
-            elif outcome == _SUCCEEDED:
-                completion.succeed(value)
-            else:
-                completion.fail(value)
-        except BaseException:
-            _log.failure(
-                "The completion of task {task_id!r} of pool {pool!r} failed",
-                level=LogLevel.critical,
-                pool=self._name,
-                task_id=entry[2],
-            )
-
-    # Waiting for quiet
-
-    def _OpenFence(self, done: Callable[[Failure | None], object]) -> Fence:
-        """
-        Call C{done} once the pool is quiet, without a lock: at once if it is so
-        now. It gets a Failure with L{PoolTerminated} if that cannot come.
-        """
-        fence = Fence(done)
-        with self._lock:
-            if self._terminated and not self._QuietUnlocked():
-                actions: list[Action] = [lambda: done(self._NotQuiet())]
-            else:
-                self._fences.append(fence)
-                actions = self._TakeDownFencesUnlocked()
-        _Do(actions)
-        return fence
-
-    def _LiftFence(self, fence: Fence) -> None:
-        """
-        Give up waiting. What was held behind the fence waits behind the one
-        before it, or joins the queue.
-        """
-        with self._lock:
-            if fence in self._fences:
-                place = self._fences.index(fence)
-                del self._fences[place]
-                before = self._fences[place - 1].held if place else self._queue
-                before.absorb(fence.held)
-                self._changed.notify_all()
-            actions = self._TakeDownFencesUnlocked()
-            wake = self._NextToWakeUnlocked()
-        if wake is not None:
-            wake._Wake()
-        _Do(actions)
-
-    def _QuietUnlocked(self) -> bool:
-        """
-        Whether no task is queued and no slot has one.
-        """
-        return not self._busy and not self._tasks
-
-    def _TakeDownFencesUnlocked(self) -> list[Action]:
-        """
-        Take down the fences that have nothing left to wait for.
-
-        @return: what to do about it without the lock.
-        """
-        actions: list[Action] = []
-        while self._fences and self._QuietUnlocked():
-            fence = self._fences.pop(0)
-            self._queue.absorb(fence.held)
-            actions.append(_Bound(fence.done, None))
-            self._changed.notify_all()
-        if actions:
-            wake = self._NextToWakeUnlocked()
-            if wake is not None:
-                actions.append(wake._Wake)
-        return actions
-
-    def _NotQuiet(self) -> Failure:
-        """
-        What whoever waits for quiet gets on a termination.
-        """
-        return Failure(PoolTerminated(self._name, "it does not become quiet any more"))
-
-    # Terminating
-
-    def _TerminateUnlocked(self) -> list[Action]:
-        """
-        Give up what was promised about tasks that have not started.
-
-        @return: what to do about it without the lock.
-        """
-        self._terminated = True
-        fences, self._fences = self._fences, []
-        unstarted: list[Entry] = []
-        for queue in [self._queue, *(fence.held for fence in fences)]:
-            unstarted += queue.withdrawAll(lambda entry: entry.completion is not None)
-        for fence in fences:
-            self._queue.absorb(fence.held)
-        dropped = self._queue.release()
-        self._unstarted += len(unstarted)
-        self._changed.notify_all()
-
-        def tell() -> None:
-            unstarted.reverse()
-            while unstarted:
-                self._Tell(unstarted.pop(), _UNSTARTED, None)
-            for fence in fences:
-                fence.done(self._NotQuiet())
-
-        return [tell, dropped.clear]
-
     # Looking
-
-    def _QueuedUnlocked(self) -> int:
-        """
-        How many tasks wait, the held ones included.
-        """
-        return sum(len(queue) for queue in self._QueuesUnlocked())
 
     def _HasRunningTasksUnlocked(self) -> bool:
         """
@@ -832,66 +234,3 @@ class Scheduler:
             active=self._active,
             waited=None if head is None else self._clock() - head.since,
         )
-
-
-def _Perform(worker: BaseWorker, entry: Entry) -> int:
-    """
-    Run a task, without the lock.
-
-    @return: the outcome; its value is C{worker._value}.
-    """
-    try:
-        if entry.completion is not None:
-            entry.completion.begin(entry.attempt)
-        if entry.invoke is None:
-            value = worker.RunTask(*entry[3])
-        else:
-            value = entry.invoke(worker.RunTask, *entry[3])
-        if value is not None and isinstance(value, _UNUSABLE):
-            if isinstance(value, CoroutineType):
-                value.close()
-            raise UnusableResult(value)
-        worker._value = value
-        return _SUCCEEDED
-    except DeferTask as error:
-        try:
-            worker._value = None if error.priority is None else CheckPriority(error.priority)
-            return _DEFERRED
-        except BaseException:
-            worker._value = Failure()
-            return _FAILED
-    except BaseException:
-        worker._value = Failure()
-        return _FAILED
-    finally:
-        if worker._task_name is not None:
-            worker.SetTaskName(None)
-
-
-def _Bound(f: Callable[[Any], object], argument: Any) -> Action:
-    """
-    A call with one argument, as an action.
-    """
-    return lambda: f(argument)
-
-
-def _Guarded(f: Callable[[], object]) -> Action:
-    """
-    A call of a user's function, as an action that never raises.
-    """
-
-    def call() -> None:
-        try:
-            f()
-        except BaseException:
-            _log.failure("{function!r}, called on a cancellation, failed", function=f)
-
-    return call
-
-
-def _Do(actions: list[Action]) -> None:
-    """
-    Carry out what was decided. Called without the lock.
-    """
-    for action in actions:
-        action()

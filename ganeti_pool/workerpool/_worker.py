@@ -14,7 +14,7 @@ from zope.interface import implementer
 from .._taskqueue import Entry
 from ..errors import InvalidArgument, ProgrammerError
 from ..interfaces import IWorker
-from ._scheduler import Acquire
+from ._locking import Acquire
 
 if TYPE_CHECKING:
     from ._pool import WorkerPool
