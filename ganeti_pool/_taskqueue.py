@@ -266,7 +266,7 @@ class TaskQueue:
         Hold to the bound on abandoned entries.
         """
         live = len(self.tasks) - self.abandoned
-        if self.abandoned > MOST_ABANDONED and self.abandoned > live or not live:
+        if (self.abandoned > MOST_ABANDONED and self.abandoned > live) or not live:
             self.dropped += (entry for entry in self.tasks if entry[3] is None)
             self._replace([entry for entry in self.tasks if entry[3] is not None])
 

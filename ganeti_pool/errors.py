@@ -163,9 +163,7 @@ class TaskNotStarted(PoolError):
     """
 
     def __init__(self, pool: str, task_id: Hashable) -> None:
-        super().__init__(
-            f"pool {pool!r} was terminated before task {task_id!r} could start"
-        )
+        super().__init__(f"pool {pool!r} was terminated before task {task_id!r} could start")
         self.task_id = task_id
 
 

@@ -9,6 +9,7 @@ import os
 import select
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
@@ -70,7 +71,10 @@ class CommandCase(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.state = Path(self.mktemp()).absolute()
+        # mktemp would leave it in the working directory under pytest
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.state = Path(directory.name)
         self.output = self.state / "output"
         self.output.mkdir(parents=True)
         self.groups = ProcessGroups()

@@ -290,9 +290,7 @@ class StoreContract(_Mixin):
         """
         (job,) = self.add()
         for attempt in (0, 2):
-            self.refused(
-                errors.StaleAttempt, self.store.startAttempt(self.epoch, job.id, attempt)
-            )
+            self.refused(errors.StaleAttempt, self.store.startAttempt(self.epoch, job.id, attempt))
         self.assertEqual(self.everything(), [(job, [])])
 
     def test_handle(self) -> None:
@@ -304,9 +302,7 @@ class StoreContract(_Mixin):
         ((found, attempt),) = self.wait(self.store.runningJobs())
         self.assertEqual((found, attempt.handle), (job, "pgid 17"))
         before = self.everything()
-        self.refused(
-            errors.StaleAttempt, self.store.recordHandle(self.epoch, job.id, 2, "pgid 18")
-        )
+        self.refused(errors.StaleAttempt, self.store.recordHandle(self.epoch, job.id, 2, "pgid 18"))
         self.refused(errors.NoSuchJob, self.store.recordHandle(self.epoch, 99, 1, "pgid 18"))
         self.assertEqual(self.everything(), before)
 
@@ -610,9 +606,7 @@ class StoreContract(_Mixin):
             ((), "none", False, 9, None, []),
         ]:
             listed = self.wait(
-                self.store.listJobs(
-                    JobFilter(frozenset(states), name), newestFirst, limit, after
-                )
+                self.store.listJobs(JobFilter(frozenset(states), name), newestFirst, limit, after)
             )
             self.assertEqual([job.id for job in listed], expected)
             self.assertEqual(listed, [self.wait(self.store.job(n)) for n in expected])
@@ -748,8 +742,7 @@ class StoreContract(_Mixin):
             return jobs[0].id
 
         asked = [
-            self.store.addJobs(self.epoch, [new(str(n))], n).addCallback(note, n)
-            for n in range(50)
+            self.store.addJobs(self.epoch, [new(str(n))], n).addCallback(note, n) for n in range(50)
         ]
         self.assertEqual([self.wait(deferred) for deferred in asked], list(range(1, 51)))
         self.assertEqual(answered, list(range(50)))

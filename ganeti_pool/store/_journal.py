@@ -86,9 +86,7 @@ def addJobs(
     # has the write lock, and rows that bring their ids go in as one statement.
     lastID = connection.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'")) or 0
     made = [
-        _transitions.added(
-            job, lastID + 1 + n, firstPosition + n, now, counters.revision + 1 + n
-        )
+        _transitions.added(job, lastID + 1 + n, firstPosition + n, now, counters.revision + 1 + n)
         for n, job in enumerate(new)
     ]
     connection.execute(insert(jobs), [vars(job) for job in made])
@@ -107,15 +105,11 @@ def startAttempt(
     counters = _counters(connection, epoch)
     job = getJob(connection, jobID)
     started = _save(connection, counters, job, _transitions.started(job, attempt, now))
-    connection.execute(
-        insert(attempts).values(jobID=jobID, number=attempt, startedAt=now)
-    )
+    connection.execute(insert(attempts).values(jobID=jobID, number=attempt, startedAt=now))
     return started
 
 
-def recordHandle(
-    connection: Connection, epoch: int, jobID: int, attempt: int, handle: str
-) -> None:
+def recordHandle(connection: Connection, epoch: int, jobID: int, attempt: int, handle: str) -> None:
     _counters(connection, epoch)
     _transitions.checkRunning(getJob(connection, jobID), attempt)
     _changeAttempt(connection, jobID, handle=handle)
@@ -158,9 +152,7 @@ def requeueAttempt(
     waiting = _transitions.requeued(job, attempt, priority, position, deferred)
     waiting = _save(connection, counters, job, waiting)
     _changeAttempt(connection, jobID, finishedAt=now, outcome=JobState.QUEUED)
-    connection.execute(
-        update(journal).values(lastPosition=max(counters.lastPosition, position))
-    )
+    connection.execute(update(journal).values(lastPosition=max(counters.lastPosition, position)))
     return waiting
 
 
@@ -245,9 +237,7 @@ def getAttempts(connection: Connection, jobID: int) -> list[Attempt]:
     @raise NoSuchJob: if there is no such job.
     """
     getJob(connection, jobID)
-    rows = connection.execute(
-        allAttempts.where(attempts.c.jobID == jobID).order_by(attempts.c.id)
-    )
+    rows = connection.execute(allAttempts.where(attempts.c.jobID == jobID).order_by(attempts.c.id))
     return [_attempt(row) for row in rows]
 
 
@@ -283,6 +273,7 @@ def getSummary(connection: Connection, now: datetime) -> dict[str, Any]:
     What L{IJobStore.summary <ganeti_pool.interfaces.IJobStore.summary>} says of
     the jobs.
     """
+
     def one(column: Any, state: JobState, *more: Any) -> Any:
         return connection.scalar(select(column).where(jobs.c.state == state, *more))
 
@@ -291,8 +282,7 @@ def getSummary(connection: Connection, now: datetime) -> dict[str, Any]:
     oldest = select(func.min(jobs.c.id)).where(jobs.c.state == JobState.QUEUED)
     return {
         "states": {
-            state.value: one(func.count(), state)
-            for state in (JobState.QUEUED, JobState.RUNNING)
+            state.value: one(func.count(), state) for state in (JobState.QUEUED, JobState.RUNNING)
         },
         "oldestQueuedAt": connection.scalar(
             select(jobs.c.submittedAt).where(jobs.c.id == oldest.scalar_subquery())
@@ -300,9 +290,7 @@ def getSummary(connection: Connection, now: datetime) -> dict[str, Any]:
         "longestRunningAt": one(func.min(jobs.c.startedAt), JobState.RUNNING),
         # one count for each state: a GROUP BY would walk the whole index
         "lastDay": {
-            state.value: one(func.count(), state, lately)
-            for state in JobState
-            if state in FINISHED
+            state.value: one(func.count(), state, lately) for state in JobState if state in FINISHED
         },
     }
 

@@ -110,9 +110,7 @@ class _Failure(TypeDecorator[JobFailure]):
     impl = JSON(none_as_null=True)
     cache_ok = True
 
-    def process_bind_param(
-        self, value: JobFailure | None, dialect: Any
-    ) -> dict[str, Any] | None:
+    def process_bind_param(self, value: JobFailure | None, dialect: Any) -> dict[str, Any] | None:
         return None if value is None else vars(value)
 
     def process_result_value(self, value: Any, dialect: Any) -> JobFailure | None:

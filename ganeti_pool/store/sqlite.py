@@ -105,9 +105,7 @@ class SQLiteJobStore:
 
     def recordHandle(self, epoch: int, jobID: int, attempt: int, handle: str) -> Deferred[None]:
         return self._writes.ask(
-            partial(
-                _journal.recordHandle, epoch=epoch, jobID=jobID, attempt=attempt, handle=handle
-            )
+            partial(_journal.recordHandle, epoch=epoch, jobID=jobID, attempt=attempt, handle=handle)
         )
 
     def finishAttempt(
@@ -162,9 +160,7 @@ class SQLiteJobStore:
         )
 
     def setSettings(self, epoch: int, settings: Mapping[str, Any]) -> Deferred[None]:
-        return self._writes.ask(
-            partial(_journal.setSettings, epoch=epoch, values=dict(settings))
-        )
+        return self._writes.ask(partial(_journal.setSettings, epoch=epoch, values=dict(settings)))
 
     def settings(self) -> Deferred[dict[str, Any]]:
         return self._reads.ask(_journal.getSettings)
@@ -235,9 +231,7 @@ def _engine(location: Mapping[str, Any], begin: str, pragma: str) -> Engine:
     @param pragma: how each connection is set up.
     """
     # without an isolation level, sqlite3 adds no BEGIN and COMMIT of its own
-    engine = create_engine(
-        URL.create("sqlite", **location), connect_args={"isolation_level": None}
-    )
+    engine = create_engine(URL.create("sqlite", **location), connect_args={"isolation_level": None})
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, record: object) -> None:
