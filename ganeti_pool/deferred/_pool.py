@@ -276,7 +276,7 @@ class DeferredWorkerPool:
         if self._state is _State.DRAINING:
             self._close()
         deadline = self._deadline
-        for completion in self.pool._RunningCompletions():
+        for completion in self.pool._AbandonWorkers():
             if isinstance(completion, (TaskCompletion, CallbackCompletion)):
                 self._delivery.put(Abandon(completion, deadline))
         stop = self._stops
@@ -297,8 +297,8 @@ class DeferredWorkerPool:
             self._reactor.removeSystemEventTrigger(self._stopTrigger)
             self._stopTrigger = None
         waiters, self._stopWaiters = self._stopWaiters, []
-        for waiter in waiters:
-            waiter.callback(None)
+        while waiters:  # a callback may cancel another one
+            waiters.pop(0).callback(None)
 
     # Tasks
 

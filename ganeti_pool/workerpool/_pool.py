@@ -15,7 +15,7 @@ from zope.interface import implementer
 from ..errors import InvalidArgument, WorkersNotStarted, WouldWaitForItself
 from ..interfaces import ICompletion, IWorkerPool, PoolStatistics
 from ._arguments import CheckCount
-from ._locking import Acquire
+from ._locking import Acquire, Do
 from ._scheduler import Scheduler
 from ._worker import TERMINATE, BaseWorker, ProvideWorker
 
@@ -260,8 +260,7 @@ class WorkerPool(Scheduler):
             actions = self._TerminateUnlocked()
         for worker in woken:
             worker._Wake()
-        for action in actions:
-            action()
+        Do(actions)
         self._Part(farewell)
         return leaving
 
@@ -337,6 +336,28 @@ class WorkerPool(Scheduler):
         for worker in workers:
             worker.join()
 
+    def _AbandonWorkers(self) -> list[ICompletion]:
+        """
+        Wait no longer for the workers that were told to end and still run a
+        task. Whenever that ends, it is counted, its completion is told, and the
+        thread ends; but the pool is quiet without it.
+
+        @return: the completions of those tasks.
+        """
+        completions = []
+        with self._lock:
+            busy = [worker for worker in self._termworkers if worker._current_task is not None]
+            for worker in busy:
+                self._termworkers.remove(worker)
+                worker._abandoned = True
+                self._busy -= 1
+                assert worker._current_task is not None
+                if worker._current_task.completion is not None:
+                    completions.append(worker._current_task.completion)
+            actions = self._TakeDownFencesUnlocked()
+        Do(actions)
+        return completions
+
     def _LeaveUnlocked(self, worker: BaseWorker) -> list[Callable[[], object]]:
         """
         A worker ends. If it had been woken, another is woken for the task.
@@ -371,8 +392,7 @@ class WorkerPool(Scheduler):
         """
         with self._lock:
             actions = self._PartUnlocked(farewell)
-        for action in actions:
-            action()
+        Do(actions)
 
     def _PartUnlocked(self, who: object) -> list[Callable[[], object]]:
         """
@@ -388,18 +408,6 @@ class WorkerPool(Scheduler):
         return [farewell.done for farewell in over if farewell.done is not None]
 
     # Looking
-
-    def _RunningCompletions(self) -> list[ICompletion]:
-        """
-        The completions of the tasks that workers have now.
-        """
-        with self._lock:
-            tasks = [worker._current_task for worker in (*self._workers, *self._termworkers)]
-            return [
-                task.completion
-                for task in tasks
-                if task is not None and task.completion is not None
-            ]
 
     def GetStatistics(self) -> PoolStatistics:
         """

@@ -42,8 +42,8 @@ class Scheduler(WaitingTasks):
     Takes tasks for slots and finishes them.
 
     Invariant, whenever the lock is free: C{_busy} counts the slots with a task,
-    up to the moment at which its outcome was told; C{_running} the tasks without
-    an outcome.
+    up to the moment at which its outcome was told or the slot was abandoned;
+    C{_running} the tasks without an outcome.
     """
 
     def __init__(self, name: str) -> None:
@@ -112,7 +112,8 @@ class Scheduler(WaitingTasks):
                 value = None
                 if not lock.acquire(False):
                     Acquire(lock)
-        self._busy -= 1
+        if not worker._abandoned:
+            self._busy -= 1
         worker._current_task = None
         worker._garbage.append(entry)
         if self._fences:

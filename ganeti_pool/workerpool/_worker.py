@@ -55,6 +55,7 @@ class BaseWorker(threading.Thread):
         # What this thread lets go once it does not hold the lock.
         self._garbage: list[object] = []
         self._retired = False
+        self._abandoned = False
         # Held while the worker has nothing to do: before the pool has recorded
         # it, and while it is idle. Who takes it from the idle ones releases it.
         self._park = threading.Lock()
