@@ -14,7 +14,7 @@ from zope.interface import implementer
 from .._taskqueue import Entry
 from ..errors import InvalidArgument, ProgrammerError
 from ..interfaces import IWorker
-from ._locking import Acquire
+from ._locking import Acquire, Do
 
 if TYPE_CHECKING:
     from ._pool import WorkerPool
@@ -172,8 +172,7 @@ class BaseWorker(threading.Thread):
             actions = pool._LeaveUnlocked(self)
             pool._lock.release()
             self._garbage.clear()
-            for action in actions:
-                action()
+            Do(actions)
 
     def _RunningUnlocked(self) -> Entry:
         """
