@@ -4,18 +4,22 @@ Where the API reference links to what is not ours.
 The usual way is to fetch each project's inventory, which a build without a
 network cannot. A name's page follows from the name; that the name exists is
 seen by importing it, so a wrong link is still a warning.
+
+And where it shows what is ours: at its public name.
 """
 
 from __future__ import annotations
 
 import builtins
 import sys
+from typing import ClassVar
 
+from pydoctor.extensions import ExtRegistrar, ModuleMixin
 from pydoctor.model import System as BaseSystem
 from pydoctor.sphinx import SphinxInventory
 from twisted.python.reflect import namedAny
 
-__all__ = ["Inventory", "System"]
+__all__ = ["Inventory", "PublicNames", "System", "setup_pydoctor_extension"]
 
 PYTHON = "https://docs.python.org/3/library"
 TWISTED = "https://docs.twisted.org/en/stable/api"
@@ -56,10 +60,39 @@ def builtinPage(value: object) -> str:
     return "functions" if callable(value) else "constants"
 
 
+class PublicNames(ModuleMixin):
+    """
+    Has what a private module defines shown in the package that exports it. pydoctor
+    does so by itself only for names that the private module's own C{__all__} lacks.
+    """
+
+    _names: list[str] | None = None
+
+    @property
+    def all(self) -> list[str] | None:
+        """
+        The names in C{__all__}, of a public module.
+        """
+        return None if self.name.startswith("_") else self._names
+
+    @all.setter
+    def all(self, names: list[str] | None) -> None:
+        self._names = names
+
+
+def setup_pydoctor_extension(registrar: ExtRegistrar) -> None:
+    """
+    Called by pydoctor, which looks for this name.
+    """
+    registrar.register_mixin(PublicNames)
+
+
 class System(BaseSystem):
     """
     What pydoctor documents, with L{Inventory} for the rest.
     """
+
+    custom_extensions: ClassVar[list[str]] = ["apilinks"]
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)

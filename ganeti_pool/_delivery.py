@@ -49,8 +49,8 @@ class Delivery:
       - Either the FIFO is empty, or a drain has been asked for (C{_armed}). So
         one call of C{callFromThread} is under way at most, and none is missed.
       - No lock is held while a call is made.
-      - A drain ends with the first call past L{LONGEST_TURN}, and goes on in the
-        reactor's next turn.
+      - A drain ends with the first call past L{LONGEST_TURN}, or one that raises,
+        and goes on in the reactor's next turn.
 
     Threads: L{put} may be called on any. C{_lock} guards C{_ready} and C{_armed};
     C{_batch} is the reactor thread's own.
@@ -72,8 +72,8 @@ class Delivery:
 
     def put(self, call: Callable[[], object]) -> None:
         """
-        Have C{call} called on the reactor thread, in its turn. It must not
-        raise.
+        Have C{call} called on the reactor thread, in its turn. What it raises
+        is logged by the reactor.
         """
         Acquire(self._lock)
         self._ready.append(call)
@@ -107,7 +107,12 @@ class Delivery:
                 self._lock.release()
                 if not self._batch:
                     return
-            self._batch.popleft()()
+            try:
+                self._batch.popleft()()
+            except BaseException:
+                # The reactor logs it. The calls behind it are made all the same.
+                self._arm()
+                raise
             if self._clock() >= end:
                 # Also with nothing left: C{_armed} says that a drain will come. Not
                 # callLater(0), which would leave a reactor under test dirty.

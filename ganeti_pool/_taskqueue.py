@@ -13,8 +13,10 @@ order number takes its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from heapq import heapify, heappop, heappush
+from itertools import compress, repeat
+from operator import attrgetter, is_, is_not, itemgetter
 from typing import Any
 
 from .interfaces import ICompletion
@@ -26,6 +28,9 @@ MOST_ABANDONED = 64
 Up to this many abandoned entries are kept, however few live ones there are.
 """
 
+_argsOf = itemgetter(3)
+_queueOf = attrgetter("queue")
+
 
 class Entry(list[Any]):
     """
@@ -36,7 +41,9 @@ class Entry(list[Any]):
     decides every comparison but that of an entry with an abandoned twin of its
     own, see L{_MovedTuple}.
 
-    @ivar completion: who is told of the outcome, or L{None}.
+    @ivar completion: who is told of the outcome, or L{None}. The entry that a
+        change of priority has abandoned keeps it: it tells whoever has that
+        entry which of the tasks that have had its ID is meant.
     @ivar invoke: called as C{invoke(RunTask, *args)} in place of C{RunTask}, or
         L{None}.
     @ivar since: when it was added, by the pool's clock, in seconds.
@@ -189,7 +196,11 @@ class TaskQueue:
 
         @raise KeyError: if no live entry has the ID.
         """
-        moved = self._abandon(self.byID[taskID])
+        entry = self.byID[taskID]
+        completion = entry.completion
+        moved = self._abandon(entry)
+        # Whoever has the old entry finds the task by this, see L{Entry}.
+        entry.completion = completion
         moved[0] = priority
         args = moved[3]
         moved[3] = _MovedTuple(args) if isinstance(args, tuple) else _MovedList(args)
@@ -214,20 +225,12 @@ class TaskQueue:
 
         @return: those entries, in order.
         """
-        kept: list[Entry] = []
-        withdrawn: list[Entry] = []
-        for entry in self.tasks:
-            if entry[3] is None:
-                self.dropped.append(entry)
-            elif which(entry):
-                withdrawn.append(entry)
-            else:
-                kept.append(entry)
+        withdrawn = [entry for entry in self.tasks.copy() if entry[3] is not None and which(entry)]
         for entry in withdrawn:
             entry.queue = None
             if entry[2] is not None:
                 del self.byID[entry[2]]
-        self._replace(kept)
+        self._sweep()
         withdrawn.sort()
         return withdrawn
 
@@ -267,13 +270,17 @@ class TaskQueue:
         """
         live = len(self.tasks) - self.abandoned
         if (self.abandoned > MOST_ABANDONED and self.abandoned > live) or not live:
-            self.dropped += (entry for entry in self.tasks if entry[3] is None)
-            self._replace([entry for entry in self.tasks if entry[3] is not None])
+            self._sweep()
 
-    def _replace(self, live: Iterable[Entry]) -> None:
+    def _sweep(self) -> None:
         """
-        Make the heap of live entries only, in place.
+        Leave in the heap only what waits in it, in place.
         """
-        self.tasks[:] = live
-        heapify(self.tasks)
+        # Each of these steps is done in C throughout. Between two of them the
+        # garbage collector may run a finaliser that pushes an entry; inside of
+        # one, that entry would be lost.
+        tasks = self.tasks
+        self.dropped += compress(tasks, map(is_, map(_argsOf, tasks), repeat(None)))
+        tasks[:] = compress(tasks, map(is_not, map(_queueOf, tasks), repeat(None)))
         self.abandoned = 0
+        heapify(tasks)

@@ -11,11 +11,9 @@ async def main(reactor):
     held = pool.addTask([lines.append, "after"])
 
     await quiet
-    print(lines.count("before"), "tasks were done when the pool was quiet")
-    print("the one that came later has run:", "after" in lines)
-
+    print("the pool was quiet after", lines.count("before"), "tasks")
     await held
-    print("and now it has:", "after" in lines)
+    print("the held task is number", lines.index("after") + 1)
 
 
 react(main)

@@ -5,10 +5,10 @@ from ganeti_pool import DeferredWorkerPool
 
 async def main(reactor):
     pool = DeferredWorkerPool(reactor, "demo", numWorkers=1)
-    can_wait = pool.addTask([str.upper, "can wait"], priority=10).addCallback(print)
+    later = pool.addTask([str.upper, "can wait"], priority=10).addCallback(print)
     urgent = pool.addTask([str.upper, "urgent"], priority=-10).addCallback(print)
     await urgent
-    await can_wait
+    await later
 
 
 react(main)

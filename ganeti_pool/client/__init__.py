@@ -1,7 +1,7 @@
 """
 The client of the daemon.
 
-What a method's L{Deferred} gives is what the daemon sent, JSON objects as
+What a method's Deferred gives is what the daemon sent, JSON objects as
 dictionaries; the keys are those of L{wire <ganeti_pool.wire>}. Each of them can
 fail with L{RequestRefused} and with L{DaemonUnreachable}. To cancel one closes
 its connection; what the daemon has been told to do by then, it does.

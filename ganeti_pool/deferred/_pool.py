@@ -4,6 +4,7 @@ The pool as seen from a reactor, and its life.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from enum import Enum
@@ -43,6 +44,19 @@ class _State(Enum):
 
 _TAKES_TASKS = (_State.NEW, _State.RUNNING)
 _CLOSING = (_State.DRAINING, _State.STOPPING)
+
+
+def _checkDeadline(deadline: float | None) -> None:
+    """
+    @raise InvalidArgument: if it is neither L{None} nor a number of seconds.
+    """
+    if deadline is not None and not (
+        isinstance(deadline, (int, float)) and 0 <= deadline < math.inf
+    ):
+        raise InvalidArgument(
+            f"a deadline must be a finite number of seconds of at least 0, or None, "
+            f"not {deadline!r}"
+        )
 
 
 @implementer(ICallInThread)
@@ -140,6 +154,8 @@ class DeferredWorkerPool:
         self._deadline = 0.0
         self._deadlineCall: IDelayedCall | None = None
         self._stops = 0
+        # The Deferreds of resize that wait, and the threads that they wait for.
+        self._resizes: dict[Deferred[None], list[threading.Thread]] = {}
         self.start()
 
     def __repr__(self) -> str:
@@ -156,6 +172,8 @@ class DeferredWorkerPool:
         if self._state in _CLOSING:
             raise PoolTerminated(self.name, "it can start again once it has stopped")
         if self._state is not _State.RUNNING and self._startTrigger is None:
+            # It takes tasks again from now on, even if the reactor does not run yet.
+            self.pool._BeginResize(0)
             self._state = _State.NEW
             self._startTrigger = self._reactor.callWhenRunning(self._run)
 
@@ -166,6 +184,7 @@ class DeferredWorkerPool:
         this is called.
         """
         self._checkThread("shutdownPolicy")
+        _checkDeadline(deadline)
         self._policy = (drain, deadline)
 
     def terminateWorkers(
@@ -176,6 +195,7 @@ class DeferredWorkerPool:
         <ganeti_pool.interfaces.IDeferredWorkerPool.terminateWorkers>}.
         """
         self._checkThread("terminateWorkers")
+        _checkDeadline(deadline)
         if self._state is _State.STOPPED:
             return succeed(None)
         result: Deferred[None] = Deferred(self._stopWaiters.remove)
@@ -236,7 +256,8 @@ class DeferredWorkerPool:
             self._startTrigger = None
         self._state = _State.STOPPING
         stop = self._stops
-        leaving: list[threading.Thread] = []
+        # Those of an earlier resize may have left the pool and not be gone yet.
+        leaving = [thread for surplus in self._resizes.values() for thread in surplus]
         left = self._whenDead(leaving, lambda: self._stopped(stop))
         leaving += self.pool._BeginTerminate(lambda: self._delivery.put(left))
 
@@ -296,6 +317,12 @@ class DeferredWorkerPool:
         if self._stopTrigger is not None:
             self._reactor.removeSystemEventTrigger(self._stopTrigger)
             self._stopTrigger = None
+        resizes, self._resizes = self._resizes, {}
+        for resize in resizes:
+            if not resize.called:
+                resize.errback(
+                    PoolTerminated(self.name, "threads that were to leave were still running")
+                )
         waiters, self._stopWaiters = self._stopWaiters, []
         while waiters:  # a callback may cancel another one
             waiters.pop(0).callback(None)
@@ -424,13 +451,15 @@ class DeferredWorkerPool:
         self._size = n
         if self._state is _State.NEW:
             return succeed(None)
+        surplus: list[threading.Thread] = []
         result: Deferred[None] = Deferred(lambda result: None)
+        self._resizes[result] = surplus
 
         def fire() -> None:
+            self._resizes.pop(result, None)
             if not result.called:
                 result.callback(None)
 
-        surplus: list[threading.Thread] = []
         left = self._whenDead(surplus, fire)
         try:
             surplus += self.pool._BeginResize(n, lambda: self._delivery.put(left))

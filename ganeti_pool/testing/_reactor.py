@@ -20,7 +20,7 @@ class FakeReactor(Clock):
     """
     What a pool needs of a reactor, whose turns a test makes.
 
-    It is a L{Clock}: C{advance} moves its time. What was given to
+    It is a L{Clock <twisted.internet.task.Clock>}: C{advance} moves its time. What was given to
     C{callFromThread} waits for L{turn} or L{run}. It runs from the start, unless
     told otherwise.
 
@@ -80,7 +80,9 @@ class FakeReactor(Clock):
             maybeDeferred(f, *args, **kwargs)
             for f, args, kwargs in self._take("before", "shutdown")
         ]
-        stopped: Deferred[None] = gatherResults(waits).addCallback(self._stopped)
+        stopped: Deferred[None] = gatherResults(waits, consumeErrors=True).addCallback(
+            self._stopped
+        )
         return stopped
 
     def _stopped(self, _: object) -> None:

@@ -104,7 +104,7 @@ class Scheduler(WaitingTasks):
             if not lock.acquire(False):
                 Acquire(lock)
             if outcome == DEFERRED:
-                outcome, value = self._DeferUnlocked(worker, entry, value)
+                outcome, value = self._DeferUnlocked(entry, value)
             if outcome != DEFERRED:
                 self._CountUnlocked(entry, outcome)
                 lock.release()
@@ -116,6 +116,10 @@ class Scheduler(WaitingTasks):
             self._busy -= 1
         worker._current_task = None
         worker._garbage.append(entry)
+        if entry.cancellation is not None:
+            # Nobody is called once the task has ended, or run again.
+            worker._garbage.append(entry.cancellation)
+            entry.cancellation = None
         if self._fences:
             actions = self._TakeDownFencesUnlocked()
             if actions:
@@ -147,7 +151,7 @@ class Scheduler(WaitingTasks):
         if task_id is not None and self._running_ids.get(task_id) is entry:
             del self._running_ids[task_id]
 
-    def _DeferUnlocked(self, worker: BaseWorker, entry: Entry, priority: Any) -> tuple[int, Any]:
+    def _DeferUnlocked(self, entry: Entry, priority: Any) -> tuple[int, Any]:
         """
         Put a running task back, if nothing speaks against it. The lock is free
         while its completion is told.
@@ -179,8 +183,6 @@ class Scheduler(WaitingTasks):
         self._running -= 1
         self._deferrals += 1
         self._ForgetRunningUnlocked(entry)
-        worker._garbage.append(entry.cancellation)
-        entry.cancellation = None
         entry[0] = priority
         entry[1] = order
         entry.since = self._clock()
@@ -231,7 +233,7 @@ class Scheduler(WaitingTasks):
             unstarted=self._unstarted,
             deferrals=self._deferrals,
             workers=workers,
-            idle=len(self._idle) + (self._waking is not None),
+            idle=len(self._idle) + (self._waking is not None and not self._waking._retired),
             active=self._active,
             waited=None if head is None else self._clock() - head.since,
         )

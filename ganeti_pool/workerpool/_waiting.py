@@ -389,9 +389,10 @@ class WaitingTasks:
             if task_id is not None and entry.queue is None:
                 # A change of priority has put another entry in its place; the
                 # completion tells the same task from a later one of the same ID.
-                current = self._WaitingUnlocked(task_id) or self._running_ids.get(task_id)
-                if current is not None and current.completion is entry.completion:
-                    entry = current
+                # The ID may have been queued again while the task runs.
+                for current in (self._WaitingUnlocked(task_id), self._running_ids.get(task_id)):
+                    if current is not None and current.completion is entry.completion:
+                        entry = current
             if entry.queue is not None:
                 actions = self._WithdrawUnlocked(entry)
             else:

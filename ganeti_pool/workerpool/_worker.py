@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .._taskqueue import Entry
@@ -151,6 +152,7 @@ class BaseWorker(threading.Thread):
         Run tasks until told to end.
         """
         pool = self.pool
+        trouble: Failure | None = None
         self._Park()
         Acquire(pool._lock)
         try:
@@ -160,19 +162,22 @@ class BaseWorker(threading.Thread):
                     break
                 if task is not None:
                     pool._ExecuteUnlocked(self, task)
+                    # An idle worker keeps nothing alive; C{_garbage} has it yet.
+                    task = None
         except BaseException:
             # The hooks that a subclass of the pool overrides run in here.
+            trouble = Failure()
+        actions = pool._LeaveUnlocked(self)
+        pool._lock.release()
+        self._garbage.clear()
+        Do(actions)
+        if trouble is not None:
             _log.failure(
                 "Worker {worker!r} failed between two tasks, and ends",
+                failure=trouble,
                 level=LogLevel.critical,
                 worker=self._worker_id,
             )
-        finally:
-            task = None
-            actions = pool._LeaveUnlocked(self)
-            pool._lock.release()
-            self._garbage.clear()
-            Do(actions)
 
     def _RunningUnlocked(self) -> Entry:
         """

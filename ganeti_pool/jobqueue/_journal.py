@@ -1,0 +1,175 @@
+"""
+The store as its owner writes to it, and who waits for what is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from ..errors import OwnershipLost, StaleAttempt, StoreError
+from ..jobs import Job
+
+__all__ = ["Changes", "Journal"]
+
+_T = TypeVar("_T")
+
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 30.0
+
+
+class Changes:
+    """
+    Whoever waits for a job to change.
+
+    Threads: the reactor's.
+
+    @ivar latest: the highest revision that was announced.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.latest = -1
+        self._clock = clock
+        self._isClosed = False
+        self._waiting: set[Deferred[None]] = set()
+
+    def announce(self, revision: int) -> None:
+        """
+        A change was committed.
+        """
+        self.latest = max(self.latest, revision)
+        self._wake()
+
+    def close(self) -> None:
+        """
+        Let nobody wait any more.
+        """
+        self._isClosed = True
+        self._wake()
+
+    def wait(self, seconds: float) -> Deferred[None]:
+        """
+        @return: a Deferred that fires with the next change, or when the time is
+            over. It can be cancelled.
+        """
+        if self._isClosed:
+            return succeed(None)
+        change: Deferred[None] = Deferred(self._waiting.discard)
+        self._waiting.add(change)
+        return change.addTimeout(seconds, self._clock, lambda _, timeout: None)
+
+    @property
+    def isClosed(self) -> bool:
+        """
+        Whether L{close} was called.
+        """
+        return self._isClosed
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, set()
+        for change in waiting:
+            change.callback(None)
+
+
+class Journal:
+    """
+    Writes to a store with the epoch of its owner, and knows how that goes.
+
+    Threads: the reactor's.
+
+    @ivar epoch: what the store's C{acquire} gave.
+    @ivar lastError: what the store said last, L{None} once it has written again.
+    @ivar unwritten: how many outcomes wait to be tried again.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, changes: Changes, whenLost: Callable[[], object]
+    ) -> None:
+        """
+        @param changes: is told of every change of a job.
+        @param whenLost: called when another owner has the store.
+        """
+        self.epoch = -1
+        self.lastError: str | None = None
+        self.unwritten = 0
+        self._clock = clock
+        self._changes = changes
+        self._whenLost = whenLost
+        self._isClosed = False
+        self._pauses: set[Deferred[None]] = set()
+
+    def write(self, ask: Callable[..., Deferred[_T]], *args: Any) -> Deferred[_T]:
+        """
+        Write once.
+
+        @param ask: a method of the store, called with the epoch and C{args}.
+        @return: a Deferred that fires and fails as that of the store.
+        """
+        return ask(self.epoch, *args).addCallbacks(self._written, self._refused)
+
+    async def persist(self, write: Callable[[], Awaitable[_T]], isOutcome: bool = True) -> _T:
+        """
+        Write until it is written: while the store fails, try again after a pause
+        that grows.
+
+        @param isOutcome: whether to count it as unwritten meanwhile.
+        @raise StaleAttempt: if it has no place any more.
+        @raise OwnershipLost: if another owner has the store.
+        @raise StoreError: if the store failed, and L{close} was called.
+        """
+        pause = _FIRST_PAUSE
+        counted = 0
+        try:
+            while True:
+                try:
+                    return await write()
+                except (StaleAttempt, OwnershipLost):
+                    raise
+                except StoreError:
+                    if self._isClosed:
+                        raise
+                    if isOutcome and not counted:
+                        counted = 1
+                        self.unwritten += 1
+                    await self._rest(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+        finally:
+            self.unwritten -= counted
+
+    def close(self) -> None:
+        """
+        Try nothing again: what rests fails with its last error.
+        """
+        self._isClosed = True
+        for pause in list(self._pauses):
+            pause.cancel()
+
+    async def _rest(self, seconds: float) -> None:
+        pause: Deferred[None] = deferLater(self._clock, seconds)
+        self._pauses.add(pause)
+        try:
+            await pause
+        except CancelledError:
+            raise StoreError(f"given up, since the daemon ends: {self.lastError}") from None
+        finally:
+            self._pauses.discard(pause)
+
+    def _written(self, written: _T) -> _T:
+        self.lastError = None
+        changed = written if isinstance(written, list) else [written]
+        for job in changed:
+            if isinstance(job, Job):
+                self._changes.announce(job.revision)
+        return written
+
+    def _refused(self, failure: Failure) -> Failure:
+        if failure.check(StoreError) and not failure.check(StaleAttempt):
+            self.lastError = failure.getErrorMessage()
+            if failure.check(OwnershipLost):
+                self._whenLost()
+        return failure

@@ -1,0 +1,68 @@
+"""
+The state of a queue, as the JSON object of C{GET /v1/pool}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from ..interfaces import PoolStatistics
+from ..wire import timestamp
+from ._journal import Journal
+
+__all__ = ["statusToJSON"]
+
+_COUNTS = (
+    "added",
+    "queued",
+    "running",
+    "succeeded",
+    "failed",
+    "cancelled",
+    "unstarted",
+    "deferrals",
+    "waited",
+)
+
+
+def statusToJSON(
+    statistics: PoolStatistics,
+    busy: int,
+    summary: Mapping[str, Any],
+    journal: Journal,
+    daemon: Mapping[str, Any],
+) -> dict[str, Any]:
+    """
+    @param busy: how many workers have a job, one whose outcome is not yet
+        written included.
+    @param summary: see L{IJobStore.summary
+        <ganeti_pool.interfaces.IJobStore.summary>}.
+    @param daemon: what to tell under C{daemon}.
+    """
+    counts = asdict(statistics)
+    return {
+        "active": statistics.active,
+        "workers": statistics.workers,
+        "busy": busy,
+        "statistics": {name: counts[name] for name in _COUNTS},
+        "jobs": {
+            **summary["states"],
+            "oldest_queued_at": _moment(summary["oldestQueuedAt"]),
+            "longest_running_at": _moment(summary["longestRunningAt"]),
+            "last_day": summary["lastDay"],
+        },
+        "store": {
+            "bytes": summary["bytes"],
+            "free_bytes": summary["freeBytes"],
+            "unwritten": journal.unwritten,
+            "last_error": journal.lastError,
+        },
+        "daemon": dict(daemon),
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else timestamp(moment)

@@ -1,0 +1,142 @@
+"""
+The job queue and its HTTP interface as a service.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults, maybeDeferred
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ._lock import StateLock
+
+__all__ = ["JobQueueService", "StartableQueue"]
+
+_log = Logger()
+
+
+class StartableQueue(Protocol):
+    """
+    What the service needs of the queue.
+    """
+
+    def start(self) -> Deferred[None]:
+        """
+        Take over what is in the store, and run it.
+        """
+
+    def stop(self, grace: float) -> Deferred[None]:
+        """
+        Let what runs end, and close the store.
+        """
+
+
+class JobQueueService(Service):
+    """
+    Starts the parts of the daemon one after another, and stops them in the other
+    direction: the lock on the state directory, the queue, the doors.
+
+    The lock is taken at once; the rest waits until the reactor runs, since a
+    thread that is started before twistd forks does not survive that. It cannot
+    be started again, since a queue cannot.
+
+    Threads: the reactor's.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        queue: StartableQueue,
+        lock: StateLock,
+        doors: Sequence[tuple[IStreamServerEndpoint, IProtocolFactory]],
+        *,
+        socket: str,
+        grace: float,
+        guard: Callable[[], object],
+        killAll: Callable[[], object],
+        abort: Callable[[str], object],
+    ) -> None:
+        """
+        @param doors: where to listen, and with what.
+        @param socket: the path of the daemon's own socket, which an earlier
+            daemon may have left: who has the lock may remove it.
+        @param grace: seconds that running jobs get when the service stops.
+        @param guard: called when the reactor runs, to watch for signals.
+        @param killAll: ends every process of the jobs, and lets none start.
+        @param abort: told, in one sentence, why the daemon cannot start.
+        """
+        self._reactor = reactor
+        self._queue = queue
+        self._lock = lock
+        self._doors = doors
+        self._socket = socket
+        self._grace = grace
+        self._guard = guard
+        self._killAll = killAll
+        self._abort = abort
+        self._ports: list[IListeningPort] = []
+        self._trigger: Any = None
+        self._isStopping = False
+        # The start and the stop, one at a time.
+        self._life = DeferredLock()
+
+    def startService(self) -> None:
+        """
+        Take the state directory, and start the rest when the reactor runs.
+
+        @raise DirectoryInUse: if another daemon has it.
+        """
+        self._lock.acquire()
+        super().startService()  # type: ignore[no-untyped-call]
+        self._trigger = self._reactor.callWhenRunning(self._run)
+
+    def _run(self) -> None:
+        self._trigger = None
+        self._guard()
+        self._life.run(lambda: Deferred.fromCoroutine(self._start())).addErrback(self._failed)
+
+    async def _start(self) -> None:
+        await self._queue.start()
+        with suppress(FileNotFoundError):
+            os.unlink(self._socket)
+        for endpoint, factory in self._doors:
+            # What comes up now would not be taken down again.
+            if not self._isStopping:
+                self._ports.append(await endpoint.listen(factory))
+        _log.info("Ready for jobs")
+
+    def _failed(self, failure: Failure) -> None:
+        _log.failure("The daemon cannot start", failure)
+        self._abort(f"the daemon cannot start: {failure.getErrorMessage()}")
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Close the doors, stop the queue, and give the state directory back.
+
+        @return: a Deferred that fires when all is done. No process of a job is
+            left then.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._isStopping = True
+        if self._trigger is not None:
+            self._reactor.removeSystemEventTrigger(self._trigger)
+            self._trigger = None
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        # Asked first, so that a queue which is still starting starts no job.
+        stopped = self._queue.stop(self._grace)
+        try:
+            await self._life.acquire()
+            await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
+            await stopped
+        finally:
+            self._killAll()
+            self._lock.release()

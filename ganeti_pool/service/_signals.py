@@ -1,0 +1,93 @@
+"""
+How the process ends, when it does not end by itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, TextIO
+
+__all__ = ["Abort", "endOnSignals"]
+
+
+def endOnSignals(
+    stop: Callable[[], object],
+    endAll: Callable[[], object],
+    signals: Any = signal,
+    kill: Callable[[int, int], object] = os.kill,
+) -> None:
+    """
+    At the first SIGTERM or SIGINT stop in good order; at the second one, which
+    Twisted's own handlers would only log, end the process at once, by that
+    signal.
+
+    Threads: the main thread's, when the reactor runs: its own handlers, set when
+    it starts, would replace these.
+
+    @param stop: called from a signal handler; stops the reactor. Since it is not
+        Twisted's handler that does so, a daemon that was told to stop and did
+        exits with 0.
+    @param endAll: called before the end at once.
+    @param signals: the module C{signal}, or what stands for it in a test.
+    @param kill: C{os.kill}, likewise.
+    """
+    asked: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        if len(asked) == 1:
+            stop()
+        else:
+            endAll()
+            signals.signal(number, signal.SIG_DFL)
+            kill(os.getpid(), number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signals.signal(number, handle)
+
+
+class Abort:
+    """
+    Ends a daemon that could not start: one sentence, a shutdown in good order,
+    and exit code 1.
+
+    Twistd exits with 0 however its reactor came to stop. So the code is set when
+    the interpreter is about to end, after twistd has done all that it does.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        stderr: TextIO | None = sys.__stderr__,
+        atEnd: Callable[[Callable[[], object]], object] = atexit.register,
+        leave: Callable[[int], object] = os._exit,
+    ) -> None:
+        """
+        @param stderr: not C{sys.stderr}, which twistd has turned into a log.
+        @param atEnd: C{atexit.register}.
+        @param leave: C{os._exit}.
+        """
+        self._reactor = reactor
+        self._stderr = stderr
+        self._atEnd = atEnd
+        self._leave = leave
+
+    def __call__(self, sentence: str) -> None:
+        """
+        Say why, and stop the reactor.
+        """
+        if self._stderr is not None:
+            self._stderr.write(f"ganeti-pool: {sentence}\n")
+            self._stderr.flush()
+        self._atEnd(self._exit)
+        self._reactor.stop()
+
+    def _exit(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        self._leave(1)

@@ -1,0 +1,258 @@
+"""
+The measurements that need a reactor, or an event loop of another make.
+
+An engine makes a pool and C{submit}, which takes a task's number and gives
+something to await. An exercise submits tasks, and returns the sum of their
+results.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from ganeti_pool.deferred import DeferredWorkerPool, deferToPool
+
+from ._blocking import Echo, Figures, echo, verify
+
+__all__ = ["LOOPING"]
+
+Submit = Callable[[int], Any]
+Exercise = Callable[[Submit, int], Awaitable[int]]
+
+
+class _Tally:
+    """
+    Adds results up, and says when all are there.
+    """
+
+    def __init__(self, count: int, over: Callable[[int], object]) -> None:
+        self._left = count
+        self._total = 0
+        self._over = over
+
+    def __call__(self, value: int) -> None:
+        self._total += value
+        self._left -= 1
+        if not self._left:
+            self._over(self._total)
+
+    def future(self, future: asyncio.Future[int]) -> None:
+        """
+        Add the result of a future.
+        """
+        self(future.result())
+
+
+async def _oneByOne(submit: Submit, count: int) -> int:
+    """
+    Submit a task when the one before it is back.
+    """
+    total = 0
+    for i in range(count):
+        total += await submit(i)
+    return total
+
+
+async def _deferreds(submit: Submit, count: int) -> int:
+    """
+    Submit all, and wait for the Deferreds.
+    """
+    result: Deferred[int] = Deferred()
+    tally = _Tally(count, result.callback)
+    for i in range(count):
+        submit(i).addCallback(tally)
+    return await result
+
+
+async def _futures(submit: Submit, count: int) -> int:
+    """
+    Submit all, and wait for the futures.
+    """
+    result: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    tally = _Tally(count, result.set_result)
+    for i in range(count):
+        submit(i).add_done_callback(tally.future)
+    return await result
+
+
+async def _children(makeGroup: Callable[[], Any], submit: Submit, count: int) -> int:
+    """
+    Submit each in a task of its own, in one group.
+    """
+    total = 0
+
+    async def one(i: int) -> None:
+        nonlocal total
+        value = await submit(i)
+        total += value
+
+    async with makeGroup() as group:
+        for i in range(count):
+            group.start_soon(one, i)
+    return total
+
+
+async def _timed(exercise: Exercise, submit: Submit, count: int) -> Figures:
+    """
+    Time an exercise.
+    """
+    await exercise(submit, min(count, 100))
+    gc.collect()
+    begin = time.perf_counter()
+    total = await exercise(submit, count)
+    seconds = time.perf_counter() - begin
+    verify("sum", total, sum(range(count)))
+    return {"microseconds": seconds / count * 1e6}
+
+
+def _react(main: Callable[[Any], Awaitable[Figures]]) -> Figures:
+    """
+    Run the reactor for as long as it takes.
+    """
+    from twisted.internet import reactor
+
+    results: list[Any] = []
+
+    async def stopping() -> None:
+        try:
+            results.append(await main(reactor))
+        except BaseException:
+            results.append(Failure())
+        reactor.stop()  # type: ignore[attr-defined]
+
+    reactor.callWhenRunning(lambda: ensureDeferred(stopping()))  # type: ignore[attr-defined]
+    reactor.run()  # type: ignore[attr-defined]
+    (result,) = results
+    if isinstance(result, Failure):
+        result.raiseException()
+    figures: Figures = result
+    return figures
+
+
+def _addTask(exercise: Exercise, count: int, workers: int) -> Figures:
+    async def main(reactor: Any) -> Figures:
+        pool = DeferredWorkerPool(reactor, "bench", workers, Echo)
+        return await _timed(exercise, lambda i: pool.addTask((i,)), count)
+
+    return _react(main)
+
+
+def _deferToPool(exercise: Exercise, count: int, workers: int) -> Figures:
+    async def main(reactor: Any) -> Figures:
+        pool = DeferredWorkerPool(reactor, "bench", workers)
+        return await _timed(exercise, lambda i: deferToPool(pool, echo, i), count)
+
+    return _react(main)
+
+
+def _deferToThreadPool(exercise: Exercise, count: int, workers: int) -> Figures:
+    async def main(reactor: Any) -> Figures:
+        pool = ThreadPool(workers, workers, "bench")
+        pool.start()
+        try:
+            return await _timed(
+                exercise, lambda i: deferToThreadPool(reactor, pool, echo, i), count
+            )
+        finally:
+            pool.stop()
+
+    return _react(main)
+
+
+def _asynqueue(exercise: Exercise, count: int, workers: int) -> Figures:
+    import asynqueue
+    from asynqueue.threads import ThreadWorker
+
+    async def main(reactor: Any) -> Figures:
+        queue = asynqueue.TaskQueue()
+        for _ in range(workers):
+            queue.attachWorker(ThreadWorker(raw=True))
+        figures = await _timed(exercise, lambda i: queue.call(echo, i), count)
+        await queue.shutdown()
+        return figures
+
+    return _react(main)
+
+
+def _asyncioExecutor(exercise: Exercise, count: int, workers: int) -> Figures:
+    async def main() -> Figures:
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(workers) as pool:
+            return await _timed(exercise, partial(loop.run_in_executor, pool, echo), count)
+
+    return asyncio.run(main())
+
+
+def _pebble(exercise: Exercise, count: int, workers: int) -> Figures:
+    import pebble
+
+    async def main() -> Figures:
+        with pebble.ThreadPool(max_workers=workers) as pool:
+            return await _timed(
+                exercise, lambda i: asyncio.wrap_future(pool.schedule(echo, args=(i,))), count
+            )
+
+    return asyncio.run(main())
+
+
+def _anyio(exercise: Exercise | None, count: int, workers: int) -> Figures:
+    import anyio
+    import anyio.to_thread
+
+    async def main() -> Figures:
+        limiter = anyio.CapacityLimiter(workers)
+        return await _timed(
+            exercise or partial(_children, anyio.create_task_group),
+            lambda i: anyio.to_thread.run_sync(echo, i, limiter=limiter),
+            count,
+        )
+
+    return anyio.run(main)
+
+
+def _trio(exercise: Exercise | None, count: int, workers: int) -> Figures:
+    import trio
+
+    async def main() -> Figures:
+        limiter = trio.CapacityLimiter(workers)
+        return await _timed(
+            exercise or partial(_children, trio.open_nursery),
+            lambda i: trio.to_thread.run_sync(echo, i, limiter=limiter),
+            count,
+        )
+
+    return trio.run(main)
+
+
+LOOPING: dict[tuple[str, str], Callable[[int, int], Figures]] = {
+    ("firing", "deferred-add-task"): partial(_addTask, _deferreds),
+    ("firing", "defer-to-pool"): partial(_deferToPool, _deferreds),
+    ("firing", "defer-to-thread-pool"): partial(_deferToThreadPool, _deferreds),
+    ("firing", "asynqueue"): partial(_asynqueue, _deferreds),
+    ("firing", "asyncio-executor"): partial(_asyncioExecutor, _futures),
+    ("firing", "pebble"): partial(_pebble, _futures),
+    ("firing", "anyio"): partial(_anyio, None),
+    ("firing", "trio"): partial(_trio, None),
+    ("returning", "deferred-add-task"): partial(_addTask, _oneByOne),
+    ("returning", "defer-to-pool"): partial(_deferToPool, _oneByOne),
+    ("returning", "defer-to-thread-pool"): partial(_deferToThreadPool, _oneByOne),
+    ("returning", "asynqueue"): partial(_asynqueue, _oneByOne),
+    ("returning", "asyncio-executor"): partial(_asyncioExecutor, _oneByOne),
+    ("returning", "pebble"): partial(_pebble, _oneByOne),
+    ("returning", "anyio"): partial(_anyio, _oneByOne),
+    ("returning", "trio"): partial(_trio, _oneByOne),
+}
+"""
+By row and engine: called with how much and how many workers.
+"""

@@ -1,0 +1,66 @@
+"""
+Worker classes that the tests give to a daemon by C{--worker-class}.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ganeti_pool.commands import CommandFailed, CommandWorker
+from ganeti_pool.errors import DeferTask
+from ganeti_pool.workerpool import BaseWorker
+
+__all__ = ["AgainWorker", "CountingWorker", "HastyWorker", "NoWorker"]
+
+
+class AgainWorker(CommandWorker):
+    """
+    Runs commands. One that exits with status 75, which C{sysexits.h} calls a
+    temporary failure, is deferred.
+    """
+
+    def RunTask(self, argv: Sequence[str], options: Mapping[str, Any]) -> None:
+        """
+        Run a command.
+        """
+        try:
+            super().RunTask(argv, options)
+        except CommandFailed as error:
+            if error.failure.exitCode == os.EX_TEMPFAIL:
+                raise DeferTask() from error
+            raise
+
+
+class HastyWorker(CommandWorker):
+    """
+    Kills soon what does not end when it is told to.
+    """
+
+    killDelay = 0.2
+
+
+class CountingWorker(BaseWorker):
+    """
+    Its task has two arguments, a file and a number: it defers itself until the
+    file has as many bytes, one for each run.
+    """
+
+    def RunTask(self, path: str, wanted: int) -> dict[str, int]:
+        """
+        Add a byte, and return how many there are.
+        """
+        with Path(path).open("ab") as file:
+            file.write(b".")
+        runs = Path(path).stat().st_size
+        if runs < wanted:
+            raise DeferTask(priority=runs)
+        return {"runs": runs}
+
+
+class NoWorker:
+    """
+    A class, and no worker.
+    """

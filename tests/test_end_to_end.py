@@ -1,0 +1,445 @@
+"""
+The daemon and its command as an operator has them: real processes, from the
+start to the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import stat
+import subprocess
+from http.client import HTTPConnection
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from .daemoncase import COMMAND, PATIENCE, ROOT, TWISTD, Daemon, DaemonCase, Job
+
+
+def shell(script: str, *arguments: str, **fields: Any) -> Job:
+    """
+    A job to submit that is a shell script.
+    """
+    return {"args": [["sh", "-c", script, "sh", *arguments], {}], **fields}
+
+
+class StartTests(DaemonCase):
+    """
+    Tests for how the daemon starts, and why it does not.
+    """
+
+    def refusal(self, *options: str, environment: dict[str, str] | None = None) -> str:
+        """
+        Start a daemon that does not start.
+
+        @return: the sentence that it says.
+        """
+        done = subprocess.run(
+            [TWISTD, "-n", "--pidfile=", "ganeti-pool", *options],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            stdin=subprocess.DEVNULL,
+            cwd=ROOT,
+            env={**os.environ, "HOME": str(self.scratch), **(environment or {})},
+        )
+        self.assertEqual(done.returncode, 1, done)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertNotIn("Traceback", done.stdout)
+        return done.stderr
+
+    def test_noOption(self) -> None:
+        """
+        No option is needed: daemon and command meet in the user's state directory,
+        into which nobody else sees.
+        """
+        environment = {**os.environ, "HOME": str(self.scratch)}
+        environment.pop("XDG_STATE_HOME", None)
+        self.state = self.scratch / ".local" / "state" / "ganeti-pool"
+        daemon = Daemon(str(self.state), environment=environment)
+        self.addCleanup(self._end, daemon)
+        daemon.awaitReady()
+        done = subprocess.run(
+            [COMMAND, "submit", "--wait", "--", "true"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        self.assertEqual((done.returncode, done.stdout), (0, "1\n"), done.stderr)
+        self.assertEqual(stat.S_IMODE(self.state.stat().st_mode), 0o700)
+        mode = os.stat(daemon.paths.socket).st_mode
+        self.assertTrue(stat.S_ISSOCK(mode))
+        self.assertEqual(stat.S_IMODE(mode), 0o600)
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+        self.assertNotIn("Traceback", daemon.log)
+
+    def test_oneDaemonADirectory(self) -> None:
+        """
+        A second daemon on the directory is refused, and leaves the first alone; one
+        that was killed is in nobody's way.
+        """
+        daemon = self.start()
+        self.assertIn(str(self.state), self.refusal("--state-dir", str(self.state)))
+        self.assertEqual(daemon.request("GET", "/v1/pool")[0], 200)
+        daemon.kill()
+        self.assertEqual(self.start().stop(), 0)
+
+    def test_daemonized(self) -> None:
+        """
+        It works in the background too, with a pid file.
+        """
+        pidfile = self.scratch / "pid"
+        daemonize = [TWISTD, f"--pidfile={pidfile}", f"--logfile={self.scratch / 'log'}"]
+        subprocess.run(
+            [*daemonize, "ganeti-pool", "--state-dir", str(self.state)],
+            check=True,
+            timeout=PATIENCE,
+            cwd=self.scratch,
+        )
+        pid = int(pidfile.read_text())
+        process = os.pidfd_open(pid)
+        self.addCleanup(os.close, process)
+        deadline = monotonic() + PATIENCE
+        done = self.run_("submit", "--wait", "--", "true")
+        # it may not listen yet, and each try takes its time
+        while done.returncode == 3 and monotonic() < deadline:
+            done = self.run_("submit", "--wait", "--", "true")
+        os.kill(pid, signal.SIGTERM)
+        self.assertTrue(select.select([process], [], [], PATIENCE)[0])
+        self.assertEqual((done.returncode, done.stdout), (0, "1\n"), done.stderr)
+        self.assertFalse(pidfile.exists())
+
+    def test_wrongOptions(self) -> None:
+        """
+        An option that is not known, or a value that makes no sense, is named.
+        """
+        self.assertIn("--nonsense", self.refusal("--nonsense"))
+        self.assertIn("many", self.refusal("--workers", "many"))
+        self.assertIn("soon", self.refusal("--grace", "soon"))
+        self.assertIn("tcp", self.refusal("--listen", "tcp:nowhere", "--token-file", "/dev/null"))
+
+    def test_wrongWorkerClass(self) -> None:
+        """
+        A class that cannot be imported or is no worker is named.
+        """
+        for name in ("tests.nowhere.Worker", "tests.daemonworkers.NoWorker", "tests"):
+            state = ("--state-dir", str(self.state))
+            self.assertIn(name, self.refusal("--worker-class", name, *state))
+
+    def test_unusableDirectory(self) -> None:
+        """
+        A directory that is too deep for a socket or that cannot be written is named.
+        """
+        deep = str(self.scratch / ("d" * 100))
+        self.assertIn(deep, self.refusal("--state-dir", deep))
+        file = self.scratch / "file"
+        file.touch()
+        self.assertIn(str(file), self.refusal("--state-dir", str(file / "state")))
+        self.assertIn("/proc/state", self.refusal("--state-dir", "/proc/state"))
+
+    def test_noToken(self) -> None:
+        """
+        Who listens elsewhere than on a Unix socket needs a token.
+        """
+        listen = ("--listen", "tcp:0:interface=127.0.0.1", "--state-dir", str(self.state))
+        self.assertIn("--token-file", self.refusal(*listen))
+
+    def test_missingExtra(self) -> None:
+        """
+        Without what C{ganeti-pool[daemon]} brings, daemon and command say what to
+        install.
+        """
+        for name in ("sqlalchemy", "klein", "treq", "click"):
+            fake = f"raise ModuleNotFoundError('no {name}', name={name!r})"
+            (self.scratch / f"{name}.py").write_text(fake)
+        environment = {"PYTHONPATH": str(self.scratch)}
+        refusal = self.refusal("--state-dir", str(self.state), environment=environment)
+        self.assertIn("ganeti-pool[daemon]", refusal)
+        done = self.run_("status", env={**os.environ, **environment})
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("ganeti-pool[daemon]", done.stderr)
+        self.assertEqual(len(done.stderr.splitlines()), 1)
+
+
+class StopTests(DaemonCase):
+    """
+    Tests for how the daemon stops.
+    """
+
+    def test_grace(self) -> None:
+        """
+        A running job that ends in the time of grace is recorded; one that does not
+        is killed, and becomes what C{on_crash} says. What is queued stays.
+        """
+        meeting = self.meeting()
+        daemon = self.start("--grace", "1", "--workers", "3")
+        wait = 'echo here > "$1"; read line < "$2"'
+        linger = 'test "$GANETI_POOL_ATTEMPT" = 2 || { echo here > "$1"; exec tail -f /dev/null; }'
+        ids = []
+        for job in (
+            shell(wait, meeting.arrived, meeting.leave),
+            shell(linger, meeting.arrived),
+            shell(linger, meeting.arrived, on_crash="retry", max_attempts=2),
+        ):
+            ids += daemon.submit(job)
+            meeting.awaitArrival()
+        ids += daemon.submit(shell(":"))
+        daemon.process.send_signal(signal.SIGTERM)
+        meeting.letGo()
+        self.assertEqual(daemon.awaitEnd(), 0, daemon.log)
+        self.assertEqual(self.processes(), [])
+        daemon = self.start()
+        ended, killed, again, queued = daemon.awaitEnds(*ids)
+        self.assertEqual((ended["state"], ended["attempt"]), ("succeeded", 1))
+        self.assertEqual((killed["state"], killed["error"]["code"]), ("failed", "interrupted"))
+        self.assertEqual((again["state"], again["attempt"]), ("succeeded", 2))
+        self.assertEqual((queued["state"], queued["attempt"]), ("succeeded", 1))
+
+    def test_secondSignal(self) -> None:
+        """
+        A second signal ends it at once, with the processes of its jobs.
+        """
+        meeting = self.meeting()
+        daemon = self.start("--grace", "3600")
+        stubborn = 'trap "" TERM; echo here > "$1"; while :; do read line < "$2"; done'
+        (stuck,) = daemon.submit(shell(stubborn, meeting.arrived, meeting.leave))
+        meeting.awaitArrival()
+        daemon.process.send_signal(signal.SIGTERM)
+        # another number, since two of the same may arrive as one
+        daemon.process.send_signal(signal.SIGINT)
+        self.assertNotEqual(daemon.awaitEnd(), 0)
+        self.assertNothingLeft()
+        (job,) = self.start().awaitEnds(stuck)
+        self.assertEqual((job["state"], job["error"]["code"]), ("failed", "interrupted"))
+
+    def test_pauseSurvives(self) -> None:
+        """
+        A paused daemon is paused after a restart.
+        """
+        daemon = self.start()
+        self.assertEqual(self.run_("pause").returncode, 0)
+        daemon.submit(shell(":"))
+        daemon.stop()
+        daemon = self.start()
+        self.assertIn("paused", self.run_("status").stdout)
+        self.assertEqual(daemon.job(1)["state"], "queued")
+        self.assertEqual(self.run_("resume").returncode, 0)
+        self.assertEqual(daemon.awaitEnds(1)[0]["state"], "succeeded")
+
+
+class CommandTests(DaemonCase):
+    """
+    Tests for each verb of the command.
+    """
+
+    def done(self, *arguments: str, code: int = 0) -> str:
+        """
+        Run the command, which ends with an exit code, and with a sentence if that
+        says that something is wrong.
+
+        @return: its standard output.
+        """
+        done = self.run_(*arguments)
+        self.assertEqual(done.returncode, code, done)
+        self.assertEqual(len(done.stderr.splitlines()), code > 1, done)
+        return done.stdout
+
+    def value(self, *arguments: str) -> Any:
+        """
+        Run the command with C{--json}.
+
+        @return: the value of the one line that it prints.
+        """
+        return json.loads(self.done(*arguments, "--json"))
+
+    def test_verbs(self) -> None:
+        """
+        Every verb does what it says, in words and in JSON.
+        """
+        daemon = self.start("--workers", "1")
+        self.assertEqual(self.done("pause"), "paused, 0 of 1 workers busy\n")
+        self.assertFalse(self.value("pause")["active"])
+        self.assertEqual(self.done("submit", "--name", "one", "--", "echo", "hello"), "1\n")
+        self.assertEqual(self.value("--json", "submit", "--", "false")["id"], 2)
+        self.assertEqual(self.done("submit", "--priority", "low", "--", "true"), "3\n")
+        self.assertEqual(self.done("priority", "-5", "3"), "3 priority -5\n")
+        self.assertEqual(self.value("priority", "high", "3")["priority"], -10)
+        self.assertEqual(self.done("cancel", "3"), "3 cancelled\n")
+        self.assertEqual(self.value("cancel", "3")["state"], "cancelled")
+        self.done("wait", "1", "--timeout", "0.1", code=124)
+        self.assertEqual(self.done("resume"), "active, 0 of 1 workers busy\n")
+        self.assertEqual(self.done("wait", "1"), "1 succeeded\n")
+        self.assertEqual(self.value("wait", "1")["state"], "succeeded")
+        self.assertIn("2 failed", self.done("wait", "2", code=1))
+        self.assertEqual(self.done("wait", "--all"), "")
+        self.assertEqual(self.done("logs", "1"), "hello\n")
+        table = self.done("list")
+        self.assertEqual([line.split()[0] for line in table.splitlines()], ["ID", "3", "2", "1"])
+        lines = self.done("list", "--json", "1", "3").splitlines()
+        self.assertEqual([json.loads(line)["name"] for line in lines], ["one", "true"])
+        self.assertIn("exit_nonzero", self.done("show", "2"))
+        self.assertEqual(self.value("show", "2")["error"]["exit_code"], 1)
+        self.assertEqual(self.done("resize", "2"), "active, 0 of 2 workers busy\n")
+        self.assertEqual(self.value("resize", "3")["workers"], 3)
+        self.assertIn("3 workers", self.done("status"))
+        self.assertEqual(self.value("status")["jobs"]["queued"], 0)
+        self.assertEqual(self.done("submit", "--wait", "--", "false", code=1), "4\n")
+        self.done("show", "99", code=4)
+        self.done("priority", "1", "1", code=4)
+        self.done("cancel", "1", code=4)
+        self.done("show", "nothing", code=2)
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+        self.assertNotIn("Traceback", daemon.log)
+        self.done("status", code=3)
+
+    def test_follow(self) -> None:
+        """
+        C{logs -f} shows what a running job writes, as it does, and ends with it.
+        """
+        meeting = self.meeting()
+        daemon = self.start()
+        script = 'echo first; read line < "$1"; echo last'
+        (jobID,) = daemon.submit(shell(script, meeting.leave))
+        command = [COMMAND, "--state-dir", str(self.state), "logs", "-f", str(jobID)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
+            assert follower.stdout is not None
+            self.assertEqual(follower.stdout.readline(), "first\n")
+            meeting.letGo()
+            self.assertEqual(follower.communicate(timeout=PATIENCE), ("last\n", None))
+            self.assertEqual(follower.returncode, 0)
+
+    def test_interrupted(self) -> None:
+        """
+        Ctrl-C ends the command with exit code 130, and not the job.
+        """
+        meeting = self.meeting()
+        daemon = self.start()
+        script = 'read line < "$1"'
+        submit = ["submit", "--wait", "--", "sh", "-c", script, "sh", meeting.leave]
+        with subprocess.Popen(
+            [COMMAND, "--state-dir", str(self.state), *submit],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as command:
+            assert command.stdout is not None
+            self.assertEqual(command.stdout.readline(), "1\n")
+            command.send_signal(signal.SIGINT)
+            _, said = command.communicate(timeout=PATIENCE)
+            self.assertEqual(command.returncode, 130)
+        self.assertEqual(said, "ganeti-pool: interrupted: job 1 goes on\n")
+        meeting.letGo()
+        self.assertEqual(daemon.awaitEnds(1)[0]["state"], "succeeded")
+
+    def test_token(self) -> None:
+        """
+        Over TCP every request needs the token, those for what is not there too.
+        """
+        token = self.scratch / "token"
+        token.write_text("secret\n")
+        listen = ("--listen", "tcp:0:interface=127.0.0.1", "--token-file", str(token))
+        daemon = self.start(*listen)
+        found = re.search(r" starting on (\d+)", daemon.log)
+        assert found is not None, daemon.log
+        port = int(found[1])
+        for path, given, status in (
+            ("/v1/pool", None, 401),
+            ("/v1/pool", "Bearer secre", 401),
+            ("/nowhere", None, 401),
+            ("/nowhere", "Bearer secret", 404),
+            ("/v1/pool", "Bearer secret", 200),
+        ):
+            connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            self.addCleanup(connection.close)
+            connection.request(
+                "GET", path, headers={} if given is None else {"Authorization": given}
+            )
+            self.assertEqual(connection.getresponse().status, status, (path, given))
+        url = ["--url", f"http://127.0.0.1:{port}"]
+        for options, code in ([], 4), (["--token-file", str(token)], 0):
+            done = subprocess.run(
+                [COMMAND, *url, *options, "status"], capture_output=True, timeout=PATIENCE
+            )
+            self.assertEqual(done.returncode, code, done)
+
+
+class WorkTests(DaemonCase):
+    """
+    Tests for what the jobs of a daemon can do.
+    """
+
+    def test_commands(self) -> None:
+        """
+        However a command ends and whatever it writes, its job says so.
+        """
+        daemon = self.start("--workers", "2")
+        jobs = daemon.awaitEnds(
+            *daemon.submit(
+                shell("tail -f /dev/null & echo done"),
+                shell("kill -9 $$"),
+                {"args": [["/no/such/program"], {}]},
+                shell("printf '\\377\\n\\000'"),
+                shell("head -c 1073741824 /dev/zero"),
+            )
+        )
+        background, killed, missing, binary, huge = jobs
+        self.assertEqual(background["state"], "succeeded")
+        self.assertNothingLeft()
+        self.assertEqual((killed["state"], killed["error"]["signal"]), ("failed", "SIGKILL"))
+        self.assertEqual(killed["error"]["code"], "exit_nonzero")
+        self.assertEqual((missing["state"], missing["error"]["code"]), ("failed", "not_started"))
+        self.assertIn("/no/such/program", missing["error"]["message"])
+        output = daemon.request("GET", f"/v1/jobs/{binary['id']}/output")
+        self.assertEqual(output, (200, b"\377\n\0"))
+        self.assertEqual(huge["state"], "succeeded")
+        limit = 64 * 1024 * 1024
+        self.assertEqual(huge["output"]["stdout"], {"bytes": limit, "truncated": True})
+        kept = sum(path.stat().st_size for path in Path(daemon.paths.output).rglob("*"))
+        self.assertLess(kept, limit + 1024 * 1024)
+        self.assertNotIn("Traceback", daemon.log)
+
+    def test_cancelStubborn(self) -> None:
+        """
+        A command that ignores TERM is killed, and is cancelled when it is gone.
+        """
+        meeting = self.meeting()
+        daemon = self.start("--worker-class", "tests.daemonworkers.HastyWorker")
+        stubborn = 'trap "" TERM; echo here > "$1"; while :; do read line < "$2"; done'
+        (stuck,) = daemon.submit(shell(stubborn, meeting.arrived, meeting.leave))
+        meeting.awaitArrival()
+        asked = daemon.ask("POST", f"/v1/jobs/{stuck}/cancel")
+        self.assertIsNotNone(asked["cancel_requested_at"])
+        (job,) = daemon.awaitEnds(stuck)
+        self.assertEqual((job["state"], job["error"]["signal"]), ("cancelled", "SIGKILL"))
+        self.assertNothingLeft()
+
+    def test_otherWorker(self) -> None:
+        """
+        Any worker class can do the jobs, take JSON, return JSON, and defer itself.
+        """
+        daemon = self.start("--worker-class", "tests.daemonworkers.CountingWorker")
+        (jobID,) = daemon.submit({"args": [str(self.scratch / "runs"), 3]})
+        (job,) = daemon.awaitEnds(jobID)
+        self.assertEqual((job["state"], job["result"]), ("succeeded", {"runs": 3}))
+        self.assertEqual((job["deferrals"], job["attempt"], job["priority"]), (2, 1, 2))
+        self.assertIsNone(job["output"])
+        attempts = daemon.job(jobID)["attempts"]
+        outcomes = [attempt["outcome"] for attempt in attempts]
+        self.assertEqual(outcomes, ["queued", "queued", "succeeded"])
+
+    def test_anotherClass(self) -> None:
+        """
+        A job for another worker class is refused with a sentence, and so are
+        arguments that are no command.
+        """
+        daemon = self.start()
+        status, answer = daemon.request("POST", "/v1/jobs", {"args": [], "worker": "a.Worker"})
+        self.assertEqual((status, answer["code"]), (400, "invalid_field"))
+        self.assertIn("a.Worker", answer["detail"])
+        status, answer = daemon.request("POST", "/v1/jobs", {"args": [["true"], {"x": 1}]})
+        self.assertEqual((status, answer["errors"][0]["pointer"]), (400, "/args/1/x"))

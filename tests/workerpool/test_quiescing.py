@@ -1,0 +1,426 @@
+"""
+Waiting for quiet, and what others do meanwhile; terminations.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+from ganeti_pool.errors import (
+    NoSuchTask,
+    PoolTerminated,
+    TaskCancelled,
+    TaskNotStarted,
+)
+from ganeti_pool.workerpool import BaseWorker, DeferTask, _pool
+
+from ..poolcontract import Recorder
+from .threadcase import Gate, Other, ThreadCase, WatchedPool
+
+
+class QuiescingTests(ThreadCase):
+    """
+    Tests for L{WorkerPool.Quiesce} and L{WorkerPool.TerminateWorkers}.
+    """
+
+    def setUp(self) -> None:
+        self.seen: list[object] = []
+
+    def see(self, worker: BaseWorker, value: object) -> None:
+        """
+        A task that notes a value.
+        """
+        self.seen.append(value)
+
+    def busyPool(self, workers: int = 1) -> tuple[WatchedPool, Gate]:
+        """
+        Make a pool in which a task called C{busy} runs, until the gate is opened.
+        """
+        pool = self.makePool(workers)
+        gate = Gate()
+        self.addCleanup(gate.open)
+        pool.AddTask((gate,), task_id="busy")
+        gate.reached()
+        return pool, gate
+
+    def quiesce(self, pool: WatchedPool) -> Other:
+        """
+        Have another thread quiesce a pool, and wait until it waits.
+        """
+        fences = len(pool._fences)
+        other = Other(pool.Quiesce)
+        pool.waitUntil(lambda: len(pool._fences) > fences)
+        return other
+
+    def test_waitsForCompletion(self) -> None:
+        """
+        Whoever waits for quiet waits for the last completion.
+        """
+        pool = self.makePool(1)
+        gate = Gate()
+        pool.AddTask((self.see, 1), completion=Recorder(succeed=gate))
+        gate.reached()
+        statistics = pool.GetStatistics()
+        self.assertEqual((statistics.running, statistics.succeeded), (0, 1))
+        self.assertTrue(pool.HasRunningTasks())
+        quiesce = self.quiesce(pool)
+        self.assertEqual(len(pool._fences), 1)
+        gate.open()
+        quiesce.result()
+        self.assertFalse(pool.HasRunningTasks())
+
+    def test_blockingBegin(self) -> None:
+        """
+        While C{begin} blocks the task counts as running.
+        """
+        pool = self.makePool(1)
+        gate = Gate()
+        pool.AddTask((self.see, 1), completion=Recorder(begin=gate))
+        gate.reached()
+        self.assertEqual(pool.GetStatistics().running, 1)
+        self.assertEqual(self.seen, [])
+        gate.open()
+        Other(pool.Quiesce).result()
+        self.assertEqual(self.seen, [1])
+
+    def test_othersWait(self) -> None:
+        """
+        Meanwhile other threads wait in C{AddTask} and C{AddManyTasks}, whose tasks
+        come after the quiet.
+        """
+        pool, gate = self.busyPool()
+        quiesce = self.quiesce(pool)
+        adders = [
+            Other(pool.AddTask, (self.see, 1)),
+            Other(pool.AddManyTasks, [(self.see, 2)]),
+        ]
+        pool.waitUntil(lambda: pool.adding == 2)
+        self.assertEqual(pool.GetStatistics().added, 1)
+        gate.open()
+        for other in (quiesce, *adders):
+            other.result()
+        Other(pool.Quiesce).result()
+        self.assertEqual(set(self.seen), {1, 2})
+
+    def test_duplicateAfterWaiting(self) -> None:
+        """
+        Whether an ID is taken is decided when the wait is over.
+        """
+        pool, gate = self.busyPool()
+        quiesce = self.quiesce(pool)
+        adder = Other(pool.AddTask, (self.see, 1), 0, "busy")
+        pool.waitUntil(lambda: pool.adding == 1)
+        gate.open()
+        quiesce.result()
+        adder.result()
+        Other(pool.Quiesce).result()
+        self.assertEqual(self.seen, [1])
+
+    def test_ownTasksAreLetIn(self) -> None:
+        """
+        What the pool's own workers add meanwhile is let in, and waited for.
+        """
+        pool = self.makePool(2)
+        gate = Gate()
+
+        def add(worker: BaseWorker) -> None:
+            gate()
+            pool.AddTask((self.see, 1))
+            pool.AddManyTasks([(self.see, 2)])
+            self.seen += ["fenced"] * len(pool._fences)
+
+        pool.AddTask((add,))
+        gate.reached()
+        quiesce = self.quiesce(pool)
+        gate.open()
+        quiesce.result()
+        self.assertCountEqual(self.seen, ["fenced", 1, 2])
+
+    def test_anotherPoolsWorkerWaits(self) -> None:
+        """
+        A worker of another pool waits like everyone else, and may quiesce the pool.
+        """
+        pool, gate = self.busyPool()
+        quiesce = self.quiesce(pool)
+        another = self.makePool(1)
+        completion = Recorder()
+
+        def add(worker: BaseWorker) -> None:
+            pool.AddTask((self.see, 1))
+            pool.Quiesce()
+
+        another.AddTask((add,), completion=completion)
+        pool.waitUntil(lambda: pool.adding == 1)
+        gate.open()
+        quiesce.result()
+        Other(another.Quiesce).result()
+        self.assertEqual(completion.events, [("begin", 1), ("succeed", None)])
+        self.assertEqual(self.seen, [1])
+
+    def test_several(self) -> None:
+        """
+        Several threads may quiesce at once; adding goes on when all are done.
+        """
+        pool, gate = self.busyPool()
+        quiesces = [self.quiesce(pool), self.quiesce(pool)]
+        adder = Other(pool.AddTask, (self.see, 1))
+        pool.waitUntil(lambda: pool.adding == 1)
+        gate.open()
+        for other in (*quiesces, adder):
+            other.result()
+        self.assertEqual(pool._fences, [])
+
+    def test_liftReleases(self) -> None:
+        """
+        When a fence is lifted those who wait to add go on at once.
+        """
+        pool, gate = self.busyPool()
+        fence = pool._OpenFence(self.seen.append)
+        adder = Other(pool.AddTask, (self.see, 1))
+        pool.waitUntil(lambda: pool.adding == 1)
+        pool._LiftFence(fence)
+        adder.result()
+        gate.open()
+        Other(pool.Quiesce).result()
+        self.assertEqual(self.seen, [1])
+
+    def test_interrupted(self) -> None:
+        """
+        A wait that is interrupted, as by Ctrl-C, leaves no fence behind.
+        """
+
+        class InterruptedLock:
+            """
+            A lock whose second taker is interrupted.
+            """
+
+            takers = 0
+
+            def acquire(self) -> None:
+                self.takers += 1
+                if self.takers > 1:
+                    raise KeyboardInterrupt
+
+        pool, gate = self.busyPool()
+        self.patch(
+            _pool,
+            "threading",
+            SimpleNamespace(Lock=InterruptedLock, current_thread=threading.current_thread),
+        )
+        self.assertRaises(KeyboardInterrupt, pool.Quiesce)
+        self.assertEqual(pool._fences, [])
+        pool.AddTask((self.see, 1))
+        gate.open()
+
+    def test_terminateReleases(self) -> None:
+        """
+        A termination ends the wait for quiet with L{PoolTerminated}, and lets go on
+        those who wait to add: without a completion the task waits for a later
+        C{Resize}, with one it is refused.
+        """
+        pool, gate = self.busyPool()
+        quiesce = self.quiesce(pool)
+        adder = Other(pool.AddTask, (self.see, 1))
+        pool.waitUntil(lambda: pool.adding == 1)
+        refused = Other(lambda: pool.AddTask((self.see, 2), completion=Recorder()))
+        pool.waitUntil(lambda: pool.adding == 2)
+        terminate = Other(pool.TerminateWorkers)
+        self.assertRaises(PoolTerminated, quiesce.result)
+        adder.result()
+        self.assertRaises(PoolTerminated, refused.result)
+        gate.open()
+        terminate.result()
+        self.assertEqual(self.seen, [])
+        pool.Resize(1)
+        Other(pool.Quiesce).result()
+        self.assertEqual(self.seen, [1])
+
+    def test_runningTasksFinish(self) -> None:
+        """
+        A termination waits for the running task, which is told that it should
+        terminate; it takes no other one.
+        """
+        pool = self.makePool(1)
+        gate = Gate()
+        completion = Recorder()
+
+        def run(worker: BaseWorker) -> bool:
+            self.seen.append(worker.ShouldTerminate())
+            gate()
+            return worker.ShouldTerminate()
+
+        pool.AddTask((run,), completion=completion)
+        pool.AddTask((self.see, 1))
+        gate.reached()
+        (worker,) = pool._workers
+        terminate = Other(pool.TerminateWorkers)
+        pool.waitUntil(lambda: worker._retired)
+        self.assertEqual(pool.GetStatistics().running, 1)
+        gate.open()
+        terminate.result()
+        self.assertEqual(completion.events, [("begin", 1), ("succeed", True)])
+        self.assertEqual(self.seen, [False])
+        self.assertFalse(worker.is_alive())
+
+    def test_abandon(self) -> None:
+        """
+        Workers that were told to end and run on can be left to themselves: the pool
+        is quiet without them, and can be opened and terminated again. What they do
+        is counted and told whenever it ends, and their threads end.
+        """
+        pool = self.makePool(3)
+        gates = [Gate(), Gate()]
+        completion = Recorder()
+        for gate, told in zip(gates, (completion, None), strict=True):
+            self.addCleanup(gate.open)
+            pool.AddTask((gate,), completion=told)
+            gate.reached()
+        pool.waitUntilIdle(1)
+        idle = pool._idle[0]
+        left = Gate()
+        busy = [worker for worker in pool._BeginTerminate(left) if worker is not idle]
+        Other(idle.join).result()
+        self.assertEqual(pool._AbandonWorkers(), [completion])
+        self.assertEqual(pool._AbandonWorkers(), [])
+        self.assertFalse(pool.HasRunningTasks())
+        Other(pool.Quiesce).result()
+        Other(pool.TerminateWorkers).result()
+        pool.Resize(1)
+        pool.AddTask((self.see, 1))
+        Other(pool.Quiesce).result()
+        self.assertEqual((self.seen, completion.events), ([1], [("begin", 1)]))
+        self.assertEqual(pool.GetStatistics().running, 2)
+        for gate in gates:
+            gate.open()
+        left.reached()
+        left.open()
+        for worker in busy:
+            Other(worker.join).result()
+        self.assertEqual(completion.events, [("begin", 1), ("succeed", None)])
+        statistics = pool.GetStatistics()
+        self.assertEqual((statistics.running, statistics.succeeded), (0, 3))
+        self.assertFalse(pool.HasRunningTasks())
+
+    def test_abandonedToQuiet(self) -> None:
+        """
+        Whoever waits for quiet goes on when the last busy worker is abandoned.
+        """
+        pool, gate = self.busyPool()
+        with pool._lock:
+            (worker,) = pool._workers
+        pool._BeginTerminate()
+        pool.Resize(0)
+        pool._OpenFence(self.seen.append)
+        self.assertEqual(pool._AbandonWorkers(), [])
+        self.assertEqual(self.seen, [None])
+        gate.open()
+        Other(worker.join).result()
+
+    def deferring(self, pool: WatchedPool, **reactions: object) -> tuple[Gate, Recorder]:
+        """
+        Run a task that defers itself when the gate is opened.
+        """
+        gate = Gate()
+        self.addCleanup(gate.open)
+        completion = Recorder(**reactions)  # type: ignore[arg-type]
+
+        def run(worker: BaseWorker) -> None:
+            gate()
+            raise DeferTask
+
+        pool.AddTask((run,), task_id="t", completion=completion)
+        gate.reached()
+        return gate, completion
+
+    def test_deferAfterTermination(self) -> None:
+        """
+        A task that defers itself after a termination ends as unstarted.
+        """
+        pool = self.makePool(1)
+        gate, completion = self.deferring(pool)
+        terminate = Other(pool.TerminateWorkers)
+        pool.waitUntil(lambda: pool._terminated)
+        gate.open()
+        terminate.result()
+        self.assertEqual(completion.events, [("begin", 1), ("fail", TaskNotStarted)])
+        self.assertEqual(pool.GetStatistics().unstarted, 1)
+
+    def test_terminatedWhileDeferring(self) -> None:
+        """
+        So does one during whose deferral the pool is terminated.
+        """
+        pool = self.makePool(1)
+        telling = Gate()
+        gate, completion = self.deferring(pool, deferred=telling)
+        gate.open()
+        telling.reached()
+        terminate = Other(pool.TerminateWorkers)
+        pool.waitUntil(lambda: pool._terminated)
+        telling.open()
+        terminate.result()
+        self.assertEqual(
+            completion.events, [("begin", 1), ("deferred", 0, 1), ("fail", TaskNotStarted)]
+        )
+        self.assertEqual(pool._tasks, [])
+
+    def test_deferAfterCancellation(self) -> None:
+        """
+        A task that defers itself after it was cancelled ends as cancelled; its
+        listeners are called on the thread that cancels.
+        """
+        pool = self.makePool(1)
+        gate, completion = self.deferring(pool)
+        (worker,) = pool._workers
+        worker.CallWhenCancelled(lambda: self.seen.append(threading.current_thread()))
+        pool.InterruptTask("t")
+        self.assertEqual(self.seen, [threading.current_thread()])
+        self.assertTrue(worker.IsCancelled())
+        gate.open()
+        Other(pool.Quiesce).result()
+        self.assertEqual(completion.events, [("begin", 1), ("fail", TaskCancelled)])
+
+    def test_twoOfOneIDRun(self) -> None:
+        """
+        Two tasks of one ID may run; when the earlier ends, the later one keeps the
+        ID.
+        """
+        pool, gate = self.busyPool(2)
+        second = Gate()
+        self.addCleanup(second.open)
+        pool.AddTask((second,), task_id="busy")
+        second.reached()
+        gate.open()
+        pool.waitUntilIdle(1)
+        pool.InterruptTask("busy")
+        second.open()
+        Other(pool.Quiesce).result()
+        self.assertRaises(NoSuchTask, pool.InterruptTask, "busy")
+
+    def test_pausedDeferral(self) -> None:
+        """
+        A deferred task of a paused pool waits, and can be moved and cancelled.
+        """
+        pool = self.makePool(1)
+        gate, completion = self.deferring(pool)
+        pool.SetActive(False)
+        gate.open()
+        pool.waitUntilIdle(1)
+        pool.ChangeTaskPriority("t", 5)
+        self.assertEqual(pool._taskdata["t"][:2], [5, 1])
+        pool.CancelTask("t")
+        self.assertEqual(
+            completion.events, [("begin", 1), ("deferred", 0, 1), ("fail", TaskCancelled)]
+        )
+
+    def test_pausedByATask(self) -> None:
+        """
+        After a task has paused the pool none is started any more.
+        """
+        pool = self.makePool(1)
+        pool.SetActive(False)
+        pool.AddTask((lambda worker: pool.SetActive(False),))
+        pool.AddTask((self.see, 1))
+        pool.SetActive(True)
+        pool.waitUntilIdle(1)
+        self.assertEqual((self.seen, pool.GetStatistics().queued), ([], 1))

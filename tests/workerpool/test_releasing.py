@@ -1,0 +1,351 @@
+"""
+No object of a user is released while the lock is held, nor kept for longer than
+its task; and a finaliser may add a task wherever it runs.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+from weakref import ref
+
+from ganeti_pool.errors import PoolError
+from ganeti_pool.workerpool import BaseWorker, DeferTask
+
+from ..poolcontract import Recorder
+from .threadcase import PATIENCE, Gate, Other, ThreadCase
+
+
+class Probe:
+    """
+    An object that notes how it dies, and adds a task then. It can be an argument,
+    an ID, a result or a listener.
+    """
+
+    def __init__(self, case: ReleasingTests, name: str) -> None:
+        self._case = case
+        self._name = name
+        case.alive[name] = Event()
+
+    def __call__(self, *args: object) -> None:
+        """
+        Nothing happens.
+        """
+
+    def __repr__(self) -> str:
+        return f"probe {self._name}"
+
+    def __del__(self) -> None:
+        case = self._case
+        if case.pool._lock._is_owned():  # type: ignore[attr-defined]
+            case.underLock.append(self._name)
+        case.pool.AddTask((case.see, "finaliser"))
+        case.alive[self._name].set()
+
+
+class ProbedCompletion(Recorder):
+    """
+    A completion that keeps nothing of what it is told, and is a probe.
+    """
+
+    def __init__(self, case: ReleasingTests, name: str) -> None:
+        super().__init__()
+        self.probe = Probe(case, name)
+
+    def _record(self, what: str, *values: object) -> None:
+        """
+        Keep nothing.
+        """
+
+
+class ReleasingTests(ThreadCase):
+    """
+    Tests for the release of users' objects. The garbage collector is off, so that
+    only what nobody refers to goes.
+    """
+
+    def setUp(self) -> None:
+        self.alive: dict[str, Event] = {}
+        self.underLock: list[str] = []
+        self.seen: list[object] = []
+        self.pool = self.makePool(1)
+        gc.disable()
+        self.addCleanup(gc.enable)
+
+    def see(self, worker: BaseWorker, value: object) -> None:
+        """
+        A task that notes a value.
+        """
+        self.seen.append(value)
+
+    def probe(self, name: str) -> Any:
+        """
+        Make a probe.
+        """
+        return Probe(self, name)
+
+    def assertReleased(self) -> None:
+        """
+        All probes have died, or do so now, without the lock.
+        """
+        Other(self.pool.Quiesce).result()
+        for name, dead in self.alive.items():
+            self.assertTrue(dead.wait(PATIENCE), f"{name} is kept")
+        self.assertEqual(self.underLock, [])
+        Other(self.pool.Quiesce).result()
+        self.assertEqual(self.seen.count("finaliser"), len(self.alive))
+
+    def test_success(self) -> None:
+        """
+        An idle worker has nothing left of a task that succeeded.
+        """
+        self.pool.AddTask(
+            (lambda worker, argument: self.probe("result"), self.probe("argument")),
+            task_id=self.probe("id"),
+            completion=ProbedCompletion(self, "completion"),
+        )
+        self.assertReleased()
+
+    def test_noCompletion(self) -> None:
+        """
+        Nor of one that nobody asked the result of.
+        """
+        self.pool.AddTask([lambda worker, arg: self.probe("result"), self.probe("argument")])
+        self.assertReleased()
+
+    def test_failure(self) -> None:
+        """
+        Nor of one that failed, whose frames are gone with the failure.
+        """
+
+        def fail(worker: BaseWorker, argument: object) -> None:
+            raise ValueError(argument)
+
+        self.pool.AddTask(
+            (fail, self.probe("argument")), completion=ProbedCompletion(self, "completion")
+        )
+        self.assertReleased()
+
+    def test_listeners(self) -> None:
+        """
+        Nor of its listeners, be they called or not.
+        """
+
+        def run(worker: BaseWorker, interrupt: bool) -> None:
+            worker.CallWhenCancelled(self.probe(f"listener {interrupt}"))
+            if interrupt:
+                self.pool.InterruptTask("t")
+
+        for interrupt in (False, True):
+            self.pool.AddTask((run, interrupt), task_id="t")
+            self.assertReleased()
+
+    def test_backToBack(self) -> None:
+        """
+        A worker that goes on with another task has let go what it had of the one
+        before.
+        """
+        gate = Gate()
+        self.addCleanup(gate.open)
+        self.pool.SetActive(False)
+        self.pool.AddTask(
+            (lambda worker, argument: self.probe("result"), self.probe("argument")),
+            task_id=self.probe("id"),
+            completion=ProbedCompletion(self, "completion"),
+        )
+        self.pool.AddTask((gate,))
+        self.pool.SetActive(True)
+        gate.reached()
+        for name, dead in self.alive.items():
+            self.assertTrue(dead.is_set(), f"{name} is kept")
+        gate.open()
+        self.assertReleased()
+
+    def test_deferral(self) -> None:
+        """
+        A deferral releases the listeners of the run.
+        """
+
+        def run(worker: BaseWorker) -> None:
+            self.seen.append("run")
+            if self.seen.count("run") == 1:
+                worker.CallWhenCancelled(self.probe("listener"))
+                raise DeferTask
+            assert self.alive["listener"].wait(PATIENCE)
+
+        self.pool.AddTask((run,))
+        self.assertReleased()
+
+    def test_cancelled(self) -> None:
+        """
+        A cancelled task is let go by who cancelled it.
+        """
+        self.pool.SetActive(False)
+        self.pool.AddTask(
+            (self.see, self.probe("argument")),
+            task_id="t",
+            completion=ProbedCompletion(self, "completion"),
+        )
+        self.pool.ChangeTaskPriority("t", 1)
+        self.pool.AddTask((self.see, "other"))
+        self.pool.CancelTask("t")
+        self.assertTrue(self.alive["argument"].is_set())
+        self.pool.SetActive(True)
+        self.assertReleased()
+
+    def test_abandoned(self) -> None:
+        """
+        Abandoned entries, whose IDs may be the last of a task, go without the lock:
+        when they are passed on the way to a task, and when they are swept.
+        """
+        self.pool.SetActive(False)
+        self.pool.AddTask((self.see, 1), 0, self.probe("first"))
+        self.pool.AddTask((self.see, 2), 5, self.probe("last"))
+        self.pool.AddTask((self.see, 3), 1, self.probe("swept"))
+        for task_id in list(self.pool._taskdata):
+            self.pool.ChangeTaskPriority(task_id, 3)
+        self.pool.CancelTask(task_id)
+        del task_id
+        self.pool.AddTask((self.see, 4), 2, "many")
+        for priority in range(200):
+            self.pool.ChangeTaskPriority("many", priority)
+        self.assertTrue(self.alive["swept"].is_set())
+        self.pool.SetActive(True)
+        self.assertReleased()
+
+    def test_held(self) -> None:
+        """
+        What was held behind a fence is let go like all else.
+        """
+        self.pool.SetActive(False)
+        self.pool.AddTask((self.see, 1))
+        self.pool._OpenFence(self.seen.append)
+        task_id = self.probe("id")
+        entry = self.pool._NewEntry((lambda *args: None, self.probe("argument")), 0, task_id)
+        self.pool._Submit([entry], hold=True)
+        self.pool.ChangeTaskPriority(task_id, 5)
+        del entry, task_id
+        self.pool.SetActive(True)
+        self.assertReleased()
+
+    def test_terminated(self) -> None:
+        """
+        What a termination gives up is let go by who terminates; what stays queued
+        is kept.
+        """
+        self.pool.SetActive(False)
+        self.pool.AddTask(
+            (self.see, self.probe("argument")),
+            task_id=self.probe("id"),
+            completion=ProbedCompletion(self, "completion"),
+        )
+        self.pool.ChangeTaskPriority(next(iter(self.pool._taskdata)), 5)
+        kept = Event()
+        self.pool.AddTask((lambda worker, event: None, kept))
+        weak = ref(kept)
+        del kept
+        self.pool.TerminateWorkers()
+        self.assertEqual([dead.is_set() for dead in self.alive.values()], [True] * 3)
+        self.assertIsNotNone(weak())
+        self.pool.SetActive(True)
+        self.pool.Resize(1)
+        self.assertReleased()
+        self.pool.waitUntilIdle(1)
+
+    def test_refused(self) -> None:
+        """
+        What is refused is let go by who was refused.
+        """
+        self.pool.SetActive(False)
+        self.pool.AddTask((self.see, 1), task_id="t")
+        pool, probe = self.pool, self.probe
+        for call in (
+            lambda: pool.AddTask((self.see, probe("argument")), task_id="t"),
+            lambda: pool.AddManyTasks([(self.see, probe("another"))], task_id=["t"]),
+            lambda: pool.CancelTask(probe("cancelled")),
+            lambda: pool.InterruptTask(probe("interrupted")),
+            lambda: pool.ChangeTaskPriority(probe("moved"), 1),
+        ):
+            # assertRaises would keep the exception's frames
+            try:
+                call()
+            except PoolError:
+                continue
+            self.fail("it was not refused")
+        self.pool.SetActive(True)
+        self.assertReleased()
+
+    def test_finaliserUnderLock(self) -> None:
+        """
+        A finaliser that the garbage collector runs while this very thread holds the
+        lock can add a task.
+        """
+        cycle: list[object] = [self.probe("cycle")]
+        cycle.append(cycle)
+        with self.pool._lock:
+            del cycle
+            gc.collect()
+            self.assertTrue(self.alive["cycle"].is_set())
+        self.assertEqual(self.underLock, ["cycle"])
+        Other(self.pool.Quiesce).result()
+        self.assertEqual(self.seen, ["finaliser"])
+
+    def test_finaliserInEverySection(self) -> None:
+        """
+        The same wherever the collector may run in the pool's own sections: no task
+        is lost and none runs twice.
+        """
+        pool = self.pool
+        total = 0
+
+        class Litter:
+            """
+            Garbage that adds a task, and leaves more of it.
+            """
+
+            def __init__(self, remaining: int) -> None:
+                self.remaining = remaining
+                self.cycle = self
+
+            def __del__(self) -> None:
+                pool.AddTask((count,))
+                if self.remaining:
+                    Litter(self.remaining - 1)
+
+        def count(worker: BaseWorker) -> None:
+            self.seen.append("litter")
+
+        self.collectOften()
+        for number in range(10):
+            Litter(9)
+            total += 10
+            pool.AddTask((self.see, number), 5, number)
+            with_id = pool._NewEntry((self.see, -1), 9, "moved")
+            pool.SetActive(False)
+            pool._Submit([with_id], hold=True)
+            for priority in range(70):
+                pool.ChangeTaskPriority("moved", priority)
+            pool.CancelTask("moved")
+            pool.SetActive(True)
+            if number % 4 == 0:
+                pool.Resize(1 + number // 4)
+        gc.set_threshold(0)
+        gc.collect()
+        for _ in range(20):
+            gc.collect()
+        Other(pool.Quiesce).result()
+        self.assertEqual(self.seen.count("litter"), total)
+        self.assertEqual(sorted(n for n in self.seen if n != "litter"), list(range(10)))
+        statistics = pool.GetStatistics()
+        self.assertEqual((statistics.queued, statistics.running), (0, 0))
+
+    def collectOften(self) -> None:
+        """
+        Have the collector run at nearly every allocation.
+        """
+        threshold: Callable[..., None] = gc.set_threshold
+        self.addCleanup(threshold, *gc.get_threshold())
+        gc.set_threshold(1, 1, 1)
+        gc.enable()

@@ -1,0 +1,144 @@
+"""
+What the tests of pools with threads share: threads that meet at events, and a pool
+that says when something has happened in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event, Thread
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from ganeti_pool.workerpool import BaseWorker, WorkerPool
+from ganeti_pool.workerpool._waiting import Fence
+
+from ..poolcontract import FunctionWorker
+
+__all__ = ["PATIENCE", "Gate", "Other", "ThreadCase", "WatchedPool"]
+
+PATIENCE = 10.0
+"""
+Seconds after which something that should have happened never will.
+"""
+
+
+class Gate:
+    """
+    Stops the thread that calls it until it is opened. It can be a task.
+    """
+
+    def __init__(self) -> None:
+        self._reached = Event()
+        self._open = Event()
+
+    def __call__(self, *args: object) -> None:
+        self._reached.set()
+        assert self._open.wait(PATIENCE), "nobody opened the gate"
+
+    def reached(self) -> None:
+        """
+        Wait until a thread has come to the gate.
+        """
+        assert self._reached.wait(PATIENCE), "nobody came to the gate"
+
+    def open(self) -> None:
+        """
+        Let everyone pass from now on.
+        """
+        self._open.set()
+
+
+class Other:
+    """
+    A call on a thread of its own.
+    """
+
+    def __init__(self, f: Callable[..., object], *args: object) -> None:
+        self._call = lambda: f(*args)
+        self._error: BaseException | None = None
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._value = self._call()
+        except BaseException as error:
+            self._error = error
+
+    def result(self) -> object:
+        """
+        Wait for what the call returns or raises.
+        """
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the call goes on"
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+class WatchedPool(WorkerPool):
+    """
+    A pool that says when something has happened in it.
+
+    @ivar adding: how many threads wait in C{AddTask}.
+    """
+
+    adding = 0
+
+    def waitUntil(self, predicate: Callable[[], object]) -> None:
+        """
+        Wait for something that holds with the lock held.
+        """
+        with self._lock:
+            assert self._changed.wait_for(predicate, PATIENCE), "it does not come to be so"
+
+    def waitUntilIdle(self, workers: int) -> None:
+        """
+        Wait until so many workers are idle and nobody is being woken.
+        """
+        self.waitUntil(lambda: len(self._idle) == workers and self._waking is None)
+
+    def _TakeUnlocked(self, worker: BaseWorker) -> Any:
+        task = super()._TakeUnlocked(worker)
+        self._changed.notify_all()
+        return task
+
+    def _WaitWhileQuiescingUnlocked(self) -> None:
+        self.adding += 1
+        self._changed.notify_all()
+        super()._WaitWhileQuiescingUnlocked()
+        self.adding -= 1
+
+    def _OpenFence(self, done: Callable[..., object]) -> Fence:
+        fence = super()._OpenFence(done)
+        with self._lock:
+            self._changed.notify_all()
+        return fence
+
+
+class ThreadCase(SynchronousTestCase):
+    """
+    A test of pools with threads, which end with it.
+    """
+
+    def makePool(
+        self,
+        workers: int,
+        workerClass: Callable[[Any, str], object] = FunctionWorker,
+        poolClass: type[WatchedPool] = WatchedPool,
+    ) -> WatchedPool:
+        """
+        Make a pool called C{pool}.
+        """
+        pool = poolClass("pool", workers, workerClass)
+        self.addCleanup(self._end, pool)
+        return pool
+
+    def _end(self, pool: WorkerPool) -> None:
+        """
+        Have all threads of a pool end.
+        """
+        Other(pool.TerminateWorkers).result()
+        self.assertEqual((pool._workers, pool._termworkers, pool._farewells), ([], [], []))
