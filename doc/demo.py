@@ -7,9 +7,8 @@ which they ran with the order that was asked for, and every checksum with the
 one that hashlib computes in another process. It exits with 0 only if all is
 right, and leaves no process and no file, also after Ctrl-C.
 
-Run it with C{make demo}, or as C{python doc/demo.py [DIRECTORY]}. All that it
-asks of the daemon goes through L{ganeti_pool.client}, which is for your
-programs too.
+Run it with C{make demo}, or as C{python doc/demo.py [DIRECTORY]}. It speaks to
+the daemon through L{ganeti_pool.client}, which is for your programs too.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ class Daemon(ProcessProtocol):
         Some of its log has come.
         """
         self._log += data
-        if b"The daemon is ready" in self._log and not self.ready.called:
+        if b"Ready for jobs" in self._log and not self.ready.called:
             self.ready.callback(None)
 
     errReceived = outReceived
@@ -281,17 +280,21 @@ async def main(reactor: Any, root: str) -> NoReturn:
         return cleaned
 
     reactor.addSystemEventTrigger("before", "shutdown", interrupt)
-    code = 0
+    failure: Exception | None = None
     try:
         await demonstration
     except Exception as error:
-        code = 130 if interrupted else 1
-        print("Interrupted." if interrupted else f"{type(error).__name__}: {error}")
+        failure = error
     await daemon.stop()
+    # Asked now: Ctrl-C on a terminal ends the daemon too, which may be the first.
+    if interrupted:
+        print("Interrupted.")
+    elif failure is not None:
+        print(f"{type(failure).__name__}: {failure}")
     shutil.rmtree(directory)
     print("Stopped the daemon; no process and no file is left.")
     cleaned.callback(None)
-    raise SystemExit(code)
+    raise SystemExit(130 if interrupted else failure is not None)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,13 @@ class Delivery:
         if arm:
             self._arm()
 
+    def inNextTurn(self, call: Callable[[], object]) -> None:
+        """
+        Have C{call} called in the reactor's next turn, wherever the FIFO is then.
+        Reactor thread.
+        """
+        self._reactor.callFromThread(call)
+
     def _arm(self) -> None:
         """
         Ask the reactor for a drain.

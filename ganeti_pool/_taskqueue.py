@@ -21,7 +21,7 @@ from typing import Any
 
 from .interfaces import ICompletion
 
-__all__ = ["MOST_ABANDONED", "Entry", "TaskQueue", "newEntry"]
+__all__ = ["MOST_ABANDONED", "Entry", "TaskQueue", "movedArgs", "newEntry"]
 
 MOST_ABANDONED = 64
 """
@@ -90,6 +90,14 @@ class _MovedList(list[Any]):
 
     def __lt__(self, other: object) -> bool:
         return False if other is None else list.__lt__(self, other)  # type: ignore[operator]
+
+
+def movedArgs(args: tuple[Any, ...] | list[Any]) -> tuple[Any, ...] | list[Any]:
+    """
+    The arguments of an entry with an order ID that another one in the heap has
+    had: what was moved, or was withdrawn and is put back.
+    """
+    return _MovedTuple(args) if isinstance(args, tuple) else _MovedList(args)
 
 
 def newEntry(
@@ -202,8 +210,7 @@ class TaskQueue:
         # Whoever has the old entry finds the task by this, see L{Entry}.
         entry.completion = completion
         moved[0] = priority
-        args = moved[3]
-        moved[3] = _MovedTuple(args) if isinstance(args, tuple) else _MovedList(args)
+        moved[3] = movedArgs(moved[3])
         self.push(moved)
         self._tidy()
 

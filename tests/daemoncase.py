@@ -32,12 +32,12 @@ SCRIPTS = sysconfig.get_path("scripts")
 TWISTD = os.path.join(SCRIPTS, "twistd")
 COMMAND = os.path.join(SCRIPTS, "ganeti-pool")
 
-PATIENCE = 60.0
+PATIENCE = 20.0
 """
 Seconds after which something that should have happened never will.
 """
 
-LISTENS = "The daemon is ready"
+LISTENS = "Ready for jobs"
 """
 What a daemon logs when it listens.
 """
@@ -290,7 +290,7 @@ class DaemonCase(SynchronousTestCase):
         Run the command on the state directory.
         """
         return subprocess.run(
-            [COMMAND, *arguments, "--state-dir", str(self.state)],
+            [COMMAND, "--state-dir", str(self.state), *arguments],
             capture_output=True,
             text=True,
             timeout=PATIENCE,

@@ -717,7 +717,9 @@ class PoolContract(_Case):
         pool.CancelTask("t")
         pool.CancelTask("u")
         self.assertRaises(NoSuchTask, pool.CancelTask, "t")
-        self.assertRaises(NoSuchTask, pool.InterruptTask, "v")
+        for call in (pool.InterruptTask, partial(pool.ChangeTaskPriority, priority=1)):
+            error = self.assertRaises(NoSuchTask, call, "u")
+            self.assertIn("(1 queued)", str(error))
         self.assertEqual(cast(Any, completion.failure.value).task_id, "t")
         self.assertTrue(completion.failure.check(CancelledError))
         self.assertEqual(self.resume(pool), [3])

@@ -258,7 +258,7 @@ class KillPointTests(CrashCase):
         """
         once, again = self.killTwice(
             "handle committed",
-            self.command(LINGERS, priority=-51, on_crash="retry"),
+            self.command(LINGERS, priority=-51, on_crash="retry", max_attempts=1),
             self.command(LINGERS, priority=-50, on_crash="retry", max_attempts=2),
         )
         self.assertInterrupted(once)

@@ -5,10 +5,12 @@ Tests for L{ganeti_pool._delivery}.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool._delivery import LONGEST_TURN, Delivery
@@ -80,7 +82,7 @@ class DeliveryTests(SynchronousTestCase):
 
         delivery = Delivery(Counting(), lambda: self.now)
         for name in range(100):
-            delivery.put(lambda name=name: self.made.append(name))
+            delivery.put(partial(self.made.append, name))
         self.assertEqual(len(asked), 1)
         asked.pop()()
         self.assertEqual((self.made, asked), (list(range(100)), []))
@@ -109,9 +111,7 @@ class DeliveryTests(SynchronousTestCase):
         made = []
         while self.reactor.turn():
             made.append(self.made.copy())
-        self.assertEqual(
-            made, [[0, 1], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]]
-        )
+        self.assertEqual(made, [[0, 1], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]])
 
     def test_shortTurns(self) -> None:
         """
@@ -165,8 +165,9 @@ class DeliveryTests(SynchronousTestCase):
         A reactor that has gone is logged once, and no worker sees it.
         """
         events: list[Any] = []
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         reactor = GoneReactor()
         delivery = Delivery(reactor)
         delivery.put(lambda: None)
@@ -207,13 +208,14 @@ class FloodTests(SynchronousTestCase):
         for it.
         """
 
-        def note(number: int) -> None:
+        def note(failure: Failure, number: int) -> None:
+            failure.trap(*errors)
             self.fired.append(number)
             self.now += 0.001
 
         tasks = self.pool.addManyTasks([(abs, 1)] * FLOOD, taskID=range(FLOOD))
         for number, task in enumerate(tasks):
-            task.addErrback(lambda failure, number=number: failure.trap(*errors) and note(number))
+            task.addErrback(note, number)
         return tasks
 
     def assertBounded(self) -> None:

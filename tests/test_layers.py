@@ -141,13 +141,14 @@ class HouseTests(SynchronousTestCase):
 
     def test_noGlobalReactor(self) -> None:
         """
-        No module imports the global reactor, which is always a parameter.
+        No module imports the global reactor, which is always a parameter; but for
+        C{tap}, to which twistd does not hand it.
         """
         wrong = [
             f"{name}:{line}"
             for name, isFolder, tree in sources()
             for line, what in imported(name, isFolder, tree)
-            if what.startswith("twisted.internet.reactor")
+            if what.startswith("twisted.internet.reactor") and roomOf(name) != "tap"
         ]
         self.assertEqual(wrong, [])
 

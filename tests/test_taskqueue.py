@@ -209,15 +209,16 @@ class TaskQueueTests(SynchronousTestCase):
         """
         Those that are chosen come in order, the rest stays, and abandoned ones go.
         """
-        for order in range(6):
-            self.queue.push(make(-order, order, order or None))
+        for order, priority in enumerate((0, 5, 1, 6, 8, 2, 3)):
+            self.queue.push(make(priority, order, order or None))
         self.queue.reprioritise(2, 9)
-        chosen = self.queue.withdrawAll(lambda entry: entry[1] % 2 == 0)
-        self.assertEqual([entry[1] for entry in chosen], [4, 0, 2])
-        self.assertEqual([entry.queue for entry in chosen], [None] * 3)
+        self.assertNotEqual([entry[1] for entry in self.queue.tasks], [0, 5, 6, 1, 3, 4, 2])
+        chosen = self.queue.withdrawAll(lambda entry: entry[1] != 1)
+        self.assertEqual([entry[1] for entry in chosen], [0, 5, 6, 3, 4, 2])
+        self.assertEqual([entry.queue for entry in chosen], [None] * 6)
         self.assertEqual(len(self.queue.release()), 1)
         self.assertSound()
-        self.assertEqual(self.drain(), [5, 3, 1])
+        self.assertEqual(self.drain(), [1])
 
     def test_absorb(self) -> None:
         """

@@ -440,6 +440,20 @@ class NewJobTests(SynchronousTestCase):
         full = json.dumps([{"args": []}] * wire.MAX_JOBS).encode()
         self.assertEqual(len(wire.parseNewJobs(full, WORKER)[0]), 1000)
 
+    def test_attemptsOfRetry(self) -> None:
+        """
+        A job that is to be tried again, and does not say how often, is started
+        three times at most.
+        """
+        for fields, attempts in (
+            ({}, 1),
+            ({"on_crash": "fail"}, 1),
+            ({"on_crash": "retry"}, 3),
+            ({"on_crash": "retry", "max_attempts": 1}, 1),
+        ):
+            (job,), _ = wire.parseNewJobs(json.dumps({"args": [], **fields}).encode(), WORKER)
+            self.assertEqual(job.maxAttempts, attempts)
+
 
 class ChangeTests(SynchronousTestCase):
     """

@@ -139,6 +139,8 @@ class DeferredWorkerPool:
             L{IWorker <ganeti_pool.interfaces.IWorker>}.
         @param makePool: makes the L{WorkerPool}; for tests.
         @raise InvalidArgument: if an argument cannot be used.
+        @raise WorkersNotStarted: if the reactor runs, and a worker could not be
+            made or started; the others are ended.
         """
         self.name = name
         self.pool = makePool(name, 0, workerClass)
@@ -156,7 +158,12 @@ class DeferredWorkerPool:
         self._stops = 0
         # The Deferreds of resize that wait, and the threads that they wait for.
         self._resizes: dict[Deferred[None], list[threading.Thread]] = {}
-        self.start()
+        try:
+            self.start()
+        except WorkersNotStarted:
+            # Nobody gets this pool, to end the others.
+            self.terminateWorkers()
+            raise
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}, which {self._state.value}>"
@@ -272,7 +279,7 @@ class DeferredWorkerPool:
 
         def check() -> None:
             if any(thread.is_alive() for thread in threads):
-                self._reactor.callFromThread(check)
+                self._delivery.inNextTurn(check)
             else:
                 call()
 
@@ -370,13 +377,13 @@ class DeferredWorkerPool:
         """
         Add entries, all or none, each with a Deferred.
         """
+        if self._state not in _TAKES_TASKS:
+            return [fail(self._refusal()) for _ in entries]
         results: list[Deferred[Any]] = []
         for entry in entries:
             entry.completion = completion = TaskCompletion(self.pool, self._delivery, entry)
             results.append(completion.result)  # type: ignore[arg-type]
         try:
-            if self._state not in _TAKES_TASKS:
-                raise self._refusal()
             self.pool._Submit(entries, hold=True, new=True)
         except PoolTerminated:
             failure = Failure()

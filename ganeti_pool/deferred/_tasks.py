@@ -79,7 +79,7 @@ class TaskCompletion:
     reactor thread.
 
     @ivar result: what is to fire, or L{None} once it has.
-    @ivar entry: the task in the pool.
+    @ivar entry: the task in the pool, or L{None} once it has ended.
     """
 
     __slots__ = ("_delivery", "_failed", "_pool", "_value", "entry", "result")
@@ -107,6 +107,7 @@ class TaskCompletion:
         Have the result delivered.
         """
         self._value = value
+        self.entry = None
         self._delivery.put(self)
 
     def fail(self, failure: Failure) -> None:
@@ -115,6 +116,7 @@ class TaskCompletion:
         """
         self._failed = True
         self._value = failure
+        self.entry = None
         self._delivery.put(self)
 
     def abandon(self, deadline: float) -> None:
@@ -131,12 +133,13 @@ class TaskCompletion:
         The Deferred is being cancelled, and fires by itself.
         """
         self.result = None
-        if self.entry is not None:
-            self._pool._CancelEntry(self.entry)
+        entry = self.entry
+        if entry is not None:
+            self._pool._CancelEntry(entry)
 
     def __call__(self) -> None:
         result, value = self.result, self._value
-        self.result = self._value = self.entry = None
+        self.result = self._value = None
         if result is not None:
             if self._failed:
                 result.errback(value)

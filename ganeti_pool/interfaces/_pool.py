@@ -295,6 +295,8 @@ class IDeferredWorkerPool(ICallInThread):
         Say how the pool stops when the reactor shuts down: as
         L{terminateWorkers} called with these. Until this is called, with its
         defaults. A termination that is under way by then goes on as it is.
+
+        @raise InvalidArgument: if the deadline is no number of seconds.
         """
 
     def addTask(
@@ -384,7 +386,7 @@ class IDeferredWorkerPool(ICallInThread):
             fails with L{WorkersNotStarted
             <ganeti_pool.errors.WorkersNotStarted>}, or with L{PoolTerminated
             <ganeti_pool.errors.PoolTerminated>} if the pool is stopping or has
-            stopped. Before the reactor runs the number is noted. Cancelling it
+            stopped, or stops at a deadline before they have. Before the reactor runs the number is noted. Cancelling it
             stops the wait and not the change.
         """
 
@@ -402,6 +404,7 @@ class IDeferredWorkerPool(ICallInThread):
             stops the wait and not the termination. A second call joins the
             first; one without C{drain} ends a drain, and the earlier
             of the deadlines holds.
+        @raise InvalidArgument: if the deadline is no number of seconds.
         """
 
     def atPriority(n: float) -> ICallInThread:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -30,12 +30,13 @@ class Changes:
     Threads: the reactor's.
 
     @ivar latest: the highest revision that was announced.
+    @ivar isClosed: whether nobody is to wait any more.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self.latest = -1
         self._clock = clock
-        self._isClosed = False
+        self.isClosed = False
         self._waiting: set[Deferred[None]] = set()
 
     def announce(self, revision: int) -> None:
@@ -47,9 +48,9 @@ class Changes:
 
     def close(self) -> None:
         """
-        Let nobody wait any more.
+        Let all who wait go on, and nobody wait any more.
         """
-        self._isClosed = True
+        self.isClosed = True
         self._wake()
 
     def wait(self, seconds: float) -> Deferred[None]:
@@ -57,18 +58,9 @@ class Changes:
         @return: a Deferred that fires with the next change, or when the time is
             over. It can be cancelled.
         """
-        if self._isClosed:
-            return succeed(None)
         change: Deferred[None] = Deferred(self._waiting.discard)
         self._waiting.add(change)
         return change.addTimeout(seconds, self._clock, lambda _, timeout: None)
-
-    @property
-    def isClosed(self) -> bool:
-        """
-        Whether L{close} was called.
-        """
-        return self._isClosed
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, set()

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 
+from .._taskqueue import movedArgs
 from ..errors import (
     JobFinished,
     JobNotQueued,
@@ -50,6 +51,8 @@ class Places:
                 (task.jobID,), task.priority, task.jobID, task, task.invoke
             )
             entry[1] = task.order
+            # A job that is put back meets what it left in the heap as its twin.
+            entry[3] = movedArgs(entry[3])
             entries.append(entry)
         # A pool that has been terminated leaves them to the next daemon.
         with suppress(PoolTerminated):

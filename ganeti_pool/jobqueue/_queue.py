@@ -193,7 +193,7 @@ class JobQueue:
             self._pool.setActive(False)
 
     def _activate(self, active: bool) -> None:
-        self._pool.setActive(active and not self._isLost and not self._runs.isStopping)
+        self._pool.setActive(active and not self._runs.isStopping)
 
     # Asking
 

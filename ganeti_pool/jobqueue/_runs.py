@@ -117,7 +117,7 @@ class Runs:
         """
         Record that an attempt starts.
 
-        @raise TaskCancelled: if the job was cancelled.
+        @raise StaleAttempt: if the job was cancelled.
         @raise QueueStopping: if nothing is started any more.
         """
         # Not alone during a pause of persist: a cancellation need not wait for it.
@@ -126,8 +126,6 @@ class Runs:
         )
 
     async def _start(self, task: JobTask) -> None:
-        if task.state is TaskState.OVER:
-            raise TaskCancelled(self._pool._name, task.jobID)
         if self.isStopping:
             raise QueueStopping()
         self.running.add(task)

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from ..errors import AlreadyCompleted, InvalidArgument, PoolError
 from ..interfaces import ICompletion
 from ..jobs import AttemptContext, Job, JobFailure, JobState, Outcome, OutputSize, currentAttempt
-from ..wire._json import MAX_INTEGER, MIN_INTEGER
+from ..wire import MAX_INTEGER, MIN_INTEGER
 from ._outcome import outcomeOf
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class JobTask:
         """
         Record that an attempt starts, and read the job.
 
-        @raise TaskCancelled: if it was cancelled before.
+        @raise StaleAttempt: if it was cancelled before.
         @raise QueueStopping: if nothing is started any more.
         @raise StoreError: if this daemon cannot record it for good.
         """

@@ -125,6 +125,7 @@ class JobQueueService(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._isStopping = True
+        _log.info("Stopping; running jobs get {grace:g} seconds", grace=self._grace)
         if self._trigger is not None:
             self._reactor.removeSystemEventTrigger(self._trigger)
             self._trigger = None

@@ -19,7 +19,7 @@ from ._bodies import (
     parsePriority,
 )
 from ._documents import STATUS, changesToJSON, encode, jobToJSON, pageToJSON, problem, timestamp
-from ._json import MAX_BODY, decode
+from ._json import MAX_BODY, MAX_INTEGER, MIN_INTEGER, decode
 from ._queries import (
     MAX_WAIT,
     ChangesQuery,
@@ -32,9 +32,11 @@ from ._queries import (
 
 __all__ = [
     "MAX_BODY",
+    "MAX_INTEGER",
     "MAX_JOBS",
     "MAX_WAIT",
     "MAX_WORKERS",
+    "MIN_INTEGER",
     "STATUS",
     "ChangesQuery",
     "ListQuery",

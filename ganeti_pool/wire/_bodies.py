@@ -46,6 +46,8 @@ How many workers a pool can be told to have.
 
 _MAX_NAME = 200
 
+_ATTEMPTS_OF_RETRY = 3
+
 
 def _arguments(value: Any) -> list[Any]:
     if not isinstance(value, list):
@@ -87,6 +89,8 @@ def parseNewJobs(body: bytes, defaultWorker: str) -> tuple[list[NewJob], bool]:
 
     A job without a name gets the last part of the path of its program, which is
     the first text of its first argument, or else the name of its worker class.
+    One with C{"on_crash": "retry"} that does not say how often is started three
+    times at most; any other one once.
 
     @param defaultWorker: the dotted name of the worker class of a job that
         names none.
@@ -112,6 +116,8 @@ def _readJob(value: Any, pointer: str, defaultWorker: str) -> tuple[NewJob, list
     worker = members.setdefault("worker", defaultWorker)
     args = members.setdefault("args", [])
     members.setdefault("name", _defaultName(worker, args))
+    if members.get("on_crash") == OnCrash.RETRY.value:
+        members.setdefault("max_attempts", _ATTEMPTS_OF_RETRY)
     return newJob(members), problems
 
 

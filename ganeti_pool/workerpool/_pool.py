@@ -309,8 +309,6 @@ class WorkerPool(Scheduler):
             cause = error
         with self._lock:
             self._starting -= count
-            if cause is not None:
-                self._size = min(self._size, len(self._workers) + self._starting + len(started))
             for worker in started:
                 # A termination, or a smaller size, may have come meanwhile.
                 worker._retired = len(self._workers) >= self._size

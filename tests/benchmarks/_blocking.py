@@ -73,6 +73,8 @@ class _Result:
 
     __slots__ = ("value",)
 
+    value: Any
+
     def begin(self, attempt: int) -> None:
         """
         Nothing speaks against a run.
@@ -83,7 +85,7 @@ class _Result:
         Wait for the outcome.
         """
 
-    def succeed(self, value: int) -> None:
+    def succeed(self, value: object) -> None:
         """
         Keep it.
         """

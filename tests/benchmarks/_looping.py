@@ -4,6 +4,8 @@ The measurements that need a reactor, or an event loop of another make.
 An engine makes a pool and C{submit}, which takes a task's number and gives
 something to await. An exercise submits tasks, and returns the sum of their
 results.
+
+The peers are imported by name, since they, and their types, need not be there.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -129,10 +132,10 @@ def _react(main: Callable[[Any], Awaitable[Figures]]) -> Figures:
             results.append(await main(reactor))
         except BaseException:
             results.append(Failure())
-        reactor.stop()  # type: ignore[attr-defined]
+        reactor.stop()
 
-    reactor.callWhenRunning(lambda: ensureDeferred(stopping()))  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.callWhenRunning(lambda: ensureDeferred(stopping()))
+    reactor.run()
     (result,) = results
     if isinstance(result, Failure):
         result.raiseException()
@@ -171,13 +174,13 @@ def _deferToThreadPool(exercise: Exercise, count: int, workers: int) -> Figures:
 
 
 def _asynqueue(exercise: Exercise, count: int, workers: int) -> Figures:
-    import asynqueue
-    from asynqueue.threads import ThreadWorker
+    asynqueue = import_module("asynqueue")
+    threads = import_module("asynqueue.threads")
 
     async def main(reactor: Any) -> Figures:
         queue = asynqueue.TaskQueue()
         for _ in range(workers):
-            queue.attachWorker(ThreadWorker(raw=True))
+            queue.attachWorker(threads.ThreadWorker(raw=True))
         figures = await _timed(exercise, lambda i: queue.call(echo, i), count)
         await queue.shutdown()
         return figures
@@ -189,13 +192,13 @@ def _asyncioExecutor(exercise: Exercise, count: int, workers: int) -> Figures:
     async def main() -> Figures:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(workers) as pool:
-            return await _timed(exercise, partial(loop.run_in_executor, pool, echo), count)
+            return await _timed(exercise, lambda i: loop.run_in_executor(pool, echo, i), count)
 
     return asyncio.run(main())
 
 
 def _pebble(exercise: Exercise, count: int, workers: int) -> Figures:
-    import pebble
+    pebble = import_module("pebble")
 
     async def main() -> Figures:
         with pebble.ThreadPool(max_workers=workers) as pool:
@@ -207,22 +210,23 @@ def _pebble(exercise: Exercise, count: int, workers: int) -> Figures:
 
 
 def _anyio(exercise: Exercise | None, count: int, workers: int) -> Figures:
-    import anyio
-    import anyio.to_thread
+    anyio = import_module("anyio")
+    toThread = import_module("anyio.to_thread")
 
     async def main() -> Figures:
         limiter = anyio.CapacityLimiter(workers)
         return await _timed(
             exercise or partial(_children, anyio.create_task_group),
-            lambda i: anyio.to_thread.run_sync(echo, i, limiter=limiter),
+            lambda i: toThread.run_sync(echo, i, limiter=limiter),
             count,
         )
 
-    return anyio.run(main)
+    figures: Figures = anyio.run(main)
+    return figures
 
 
 def _trio(exercise: Exercise | None, count: int, workers: int) -> Figures:
-    import trio
+    trio = import_module("trio")
 
     async def main() -> Figures:
         limiter = trio.CapacityLimiter(workers)
@@ -232,7 +236,8 @@ def _trio(exercise: Exercise | None, count: int, workers: int) -> Figures:
             count,
         )
 
-    return trio.run(main)
+    figures: Figures = trio.run(main)
+    return figures
 
 
 LOOPING: dict[tuple[str, str], Callable[[int, int], Figures]] = {

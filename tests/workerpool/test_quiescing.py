@@ -5,6 +5,7 @@ Waiting for quiet, and what others do meanwhile; terminations.
 from __future__ import annotations
 
 import threading
+from threading import Event
 from types import SimpleNamespace
 
 from ganeti_pool.errors import (
@@ -13,10 +14,10 @@ from ganeti_pool.errors import (
     TaskCancelled,
     TaskNotStarted,
 )
-from ganeti_pool.workerpool import BaseWorker, DeferTask, _pool
+from ganeti_pool.workerpool import BaseWorker, DeferTask, WorkerPool, _pool
 
-from ..poolcontract import Recorder
-from .threadcase import Gate, Other, ThreadCase, WatchedPool
+from ..poolcontract import FunctionWorker, Recorder
+from .threadcase import PATIENCE, Gate, Other, ThreadCase, WatchedPool
 
 
 class QuiescingTests(ThreadCase):
@@ -213,6 +214,33 @@ class QuiescingTests(ThreadCase):
         pool.AddTask((self.see, 1))
         gate.open()
 
+    def test_quietReleases(self) -> None:
+        """
+        It is the quiet that lets go on those who wait to add, and nothing else that
+        happens in the pool.
+        """
+        waits = Event()
+
+        class Pool(WorkerPool):
+            def _WaitWhileQuiescingUnlocked(self) -> None:
+                waits.set()
+                super()._WaitWhileQuiescingUnlocked()
+
+        pool = Pool("pool", 1, FunctionWorker)
+        self.addCleanup(lambda: Other(pool.TerminateWorkers).result())
+        gate = Gate()
+        pool.AddTask((gate,))
+        gate.reached()
+        pool._OpenFence(self.seen.append)
+        adder = Other(pool.AddTask, (self.see, 1))
+        assert waits.wait(PATIENCE)
+        with pool._lock:  # the adder lets go of it when it waits
+            self.assertEqual(pool._added, 1)
+        gate.open()
+        adder.result()
+        Other(pool.Quiesce).result()
+        self.assertEqual(self.seen, [None, 1])
+
     def test_terminateReleases(self) -> None:
         """
         A termination ends the wait for quiet with L{PoolTerminated}, and lets go on
@@ -301,6 +329,7 @@ class QuiescingTests(ThreadCase):
         statistics = pool.GetStatistics()
         self.assertEqual((statistics.running, statistics.succeeded), (0, 3))
         self.assertFalse(pool.HasRunningTasks())
+        Other(pool.Quiesce).result()
 
     def test_abandonedToQuiet(self) -> None:
         """
@@ -399,13 +428,20 @@ class QuiescingTests(ThreadCase):
 
     def test_pausedDeferral(self) -> None:
         """
-        A deferred task of a paused pool waits, and can be moved and cancelled.
+        A deferred task of a paused pool waits, from then on, and can be moved and
+        cancelled.
         """
         pool = self.makePool(1)
+        now = [10.0]
+        pool._clock = lambda: now[0]
         gate, completion = self.deferring(pool)
         pool.SetActive(False)
+        now[0] = 20.0
         gate.open()
         pool.waitUntilIdle(1)
+        now[0] = 25.0
+        self.assertEqual(pool.GetStatistics().waited, 5)
+        self.assertRaises(NoSuchTask, pool.InterruptTask, "t")
         pool.ChangeTaskPriority("t", 5)
         self.assertEqual(pool._taskdata["t"][:2], [5, 1])
         pool.CancelTask("t")

@@ -11,6 +11,8 @@ from threading import Event
 from typing import Any
 from weakref import ref
 
+from twisted.python.failure import Failure
+
 from ganeti_pool.errors import PoolError
 from ganeti_pool.workerpool import BaseWorker, DeferTask
 
@@ -41,7 +43,8 @@ class Probe:
         case = self._case
         if case.pool._lock._is_owned():  # type: ignore[attr-defined]
             case.underLock.append(self._name)
-        case.pool.AddTask((case.see, "finaliser"))
+        if case.adds:
+            case.pool.AddTask((case.see, "finaliser"))
         case.alive[self._name].set()
 
 
@@ -59,17 +62,26 @@ class ProbedCompletion(Recorder):
         Keep nothing.
         """
 
+    def fail(self, failure: Failure) -> None:
+        """
+        Keep nothing, whose frames have the task and so this very object.
+        """
+
 
 class ReleasingTests(ThreadCase):
     """
     Tests for the release of users' objects. The garbage collector is off, so that
     only what nobody refers to goes.
+
+    @ivar adds: whether probes add tasks when they die. Such a task could be what
+        makes an idle worker let go.
     """
 
     def setUp(self) -> None:
         self.alive: dict[str, Event] = {}
         self.underLock: list[str] = []
         self.seen: list[object] = []
+        self.adds = True
         self.pool = self.makePool(1)
         gc.disable()
         self.addCleanup(gc.enable)
@@ -95,25 +107,30 @@ class ReleasingTests(ThreadCase):
             self.assertTrue(dead.wait(PATIENCE), f"{name} is kept")
         self.assertEqual(self.underLock, [])
         Other(self.pool.Quiesce).result()
-        self.assertEqual(self.seen.count("finaliser"), len(self.alive))
+        if self.adds:
+            self.assertEqual(self.seen.count("finaliser"), len(self.alive))
 
     def test_success(self) -> None:
         """
         An idle worker has nothing left of a task that succeeded.
         """
-        self.pool.AddTask(
-            (lambda worker, argument: self.probe("result"), self.probe("argument")),
-            task_id=self.probe("id"),
-            completion=ProbedCompletion(self, "completion"),
-        )
-        self.assertReleased()
+        for self.adds in (False, True):
+            self.alive.clear()
+            self.pool.AddTask(
+                (lambda worker, argument: self.probe("result"), self.probe("argument")),
+                task_id=self.probe("id"),
+                completion=ProbedCompletion(self, "completion"),
+            )
+            self.assertReleased()
 
     def test_noCompletion(self) -> None:
         """
         Nor of one that nobody asked the result of.
         """
-        self.pool.AddTask([lambda worker, arg: self.probe("result"), self.probe("argument")])
-        self.assertReleased()
+        for self.adds in (False, True):
+            self.alive.clear()
+            self.pool.AddTask([lambda worker, arg: self.probe("result"), self.probe("argument")])
+            self.assertReleased()
 
     def test_failure(self) -> None:
         """
@@ -162,6 +179,24 @@ class ReleasingTests(ThreadCase):
             self.assertTrue(dead.is_set(), f"{name} is kept")
         gate.open()
         self.assertReleased()
+
+    def test_leaving(self) -> None:
+        """
+        A worker that has left has nothing left of its last task, though somebody
+        has the worker.
+        """
+        self.adds = False
+        gate = Gate()
+        self.addCleanup(gate.open)
+        (worker,) = self.pool._workers
+        self.pool.AddTask((gate, self.probe("argument")), task_id=self.probe("id"))
+        gate.reached()
+        resize = Other(self.pool.Resize, 0)
+        self.pool.waitUntil(lambda: worker._retired)
+        gate.open()
+        resize.result()
+        self.assertReleased()
+        self.assertFalse(worker.is_alive())
 
     def test_deferral(self) -> None:
         """
@@ -214,6 +249,22 @@ class ReleasingTests(ThreadCase):
         self.assertTrue(self.alive["swept"].is_set())
         self.pool.SetActive(True)
         self.assertReleased()
+        self.pool.SetActive(False)
+        self.pool.AddTask((self.see, 5), 0, "last live")
+        self.abandonAnID()
+        self.pool.CancelTask("last live")
+        self.assertTrue(self.alive["abandoned"].is_set())
+        self.pool.SetActive(True)
+        self.assertReleased()
+
+    def abandonAnID(self) -> None:
+        """
+        Leave abandoned entries behind that alone have the ID of a task.
+        """
+        task_id = self.probe("abandoned")
+        self.pool.AddTask((self.see, 0), 9, task_id)
+        self.pool.ChangeTaskPriority(task_id, 10)
+        self.pool.CancelTask(task_id)
 
     def test_held(self) -> None:
         """
@@ -242,12 +293,13 @@ class ReleasingTests(ThreadCase):
             completion=ProbedCompletion(self, "completion"),
         )
         self.pool.ChangeTaskPriority(next(iter(self.pool._taskdata)), 5)
+        self.abandonAnID()
         kept = Event()
         self.pool.AddTask((lambda worker, event: None, kept))
         weak = ref(kept)
         del kept
         self.pool.TerminateWorkers()
-        self.assertEqual([dead.is_set() for dead in self.alive.values()], [True] * 3)
+        self.assertEqual([dead.is_set() for dead in self.alive.values()], [True] * 4)
         self.assertIsNotNone(weak())
         self.pool.SetActive(True)
         self.pool.Resize(1)

@@ -4,7 +4,7 @@ Growing, shrinking and terminating, alone and against each other.
 
 from __future__ import annotations
 
-from threading import Barrier
+from threading import Barrier, Condition, Event
 from typing import Any
 
 from ganeti_pool.errors import WorkersNotStarted
@@ -175,6 +175,35 @@ class ResizingTests(ThreadCase):
         other.result()
         self.assertEqual((started, pool._workers, pool._termworkers), ([False], [], []))
         self.assertEqual(pool.GetStatistics().workers, 0)
+
+    def test_terminatedWhileFailingToGrow(self) -> None:
+        """
+        It waits no longer than that C{Resize} goes on, though no thread starts.
+        """
+        gate = Gate()
+        self.addCleanup(gate.open)
+        waits = Event()
+
+        class Watched(Condition):
+            def wait(self, timeout: float | None = None) -> bool:
+                waits.set()
+                return super().wait(timeout)
+
+        def make(pool: Any, workerID: str) -> BaseWorker:
+            gate()
+            raise OSError
+
+        pool = self.makePool(0, make)
+        growing = Other(pool.Resize, 1)
+        gate.reached()
+        pool._changed = Watched(pool._lock)
+        terminate = Other(pool.TerminateWorkers)
+        assert waits.wait(PATIENCE)
+        with pool._lock:  # whoever waits lets go of it then
+            self.assertTrue(pool._terminated)
+        gate.open()
+        self.assertRaises(WorkersNotStarted, growing.result)
+        terminate.result()
 
     def test_threadsThatDoNotStart(self) -> None:
         """

@@ -283,6 +283,46 @@ class WakingTests(ThreadCase):
         Other(pool.leaver.join, PATIENCE).result()
         self.assertEqual(pool.GetStatistics().workers, 1)
 
+    def test_parkFails(self) -> None:
+        """
+        A worker that fails where it waits is neither idle nor being woken any more:
+        another one takes the task.
+        """
+
+        class Failing(FunctionWorker):
+            """
+            The worker C{pool1} fails before its second wait, C{pool2} after it.
+            """
+
+            parks = 0
+
+            def _Park(self) -> None:
+                self.parks += 1
+                if self._worker_id == "pool1" and self.parks == 2:
+                    raise LookupError
+                super()._Park()
+                if self._worker_id == "pool2" and self.parks == 2:
+                    raise LookupError
+
+        made: list[BaseWorker] = []
+
+        def make(pool: Any, workerID: str) -> BaseWorker:
+            made.append(Failing(pool, workerID))
+            return made[-1]
+
+        pool = self.makePool(3, make)
+        first, second, third = made
+        Other(first.join, PATIENCE).result()
+        pool.waitUntilIdle(2)
+        self.assertNotIn(first, pool._idle)
+        with pool._lock:
+            pool._idle.sort(key=lambda worker: worker is second)
+        pool.AddTask((lambda worker: self.seen.append(worker is third),))
+        Other(second.join, PATIENCE).result()
+        Other(pool.Quiesce).result()
+        self.assertEqual((self.seen, pool._workers), ([True], [third]))
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 2)
+
     def test_heldTasksWake(self) -> None:
         """
         When a fence is over or lifted, an idle worker is woken for what it held.

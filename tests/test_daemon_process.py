@@ -1,0 +1,222 @@
+"""
+Tests for the daemon as a process: its start, its stop, and what it refuses.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sqlite3
+import stat
+import subprocess
+from pathlib import Path
+
+from .daemoncase import PATIENCE, ROOT, TWISTD, DaemonCase, Job
+
+
+def shell(script: str, *arguments: str, **fields: object) -> Job:
+    """
+    A job to submit that is a shell script.
+    """
+    return {"args": [["sh", "-c", script, "sh", *arguments], {}], **fields}
+
+
+FOREVER = 'echo "$$" > "$1"; exec tail -f /dev/null'
+"""
+Tells that it runs, and never ends by itself.
+"""
+
+STUBBORN = 'trap "" TERM; echo "$$" > "$1"; while :; do read line < "$2"; done'
+"""
+Does not end when it is asked to, either.
+"""
+
+
+class StopTests(DaemonCase):
+    """
+    Tests for the end of a daemon.
+    """
+
+    def test_idle(self) -> None:
+        """
+        At SIGTERM and at SIGINT an idle daemon ends with 0, and takes its socket
+        with it.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            daemon = self.start()
+            mode = os.stat(daemon.paths.socket).st_mode
+            self.assertTrue(stat.S_ISSOCK(mode))
+            self.assertEqual(stat.S_IMODE(mode), 0o600)
+            self.assertEqual(daemon.stop(number), 0, daemon.log)
+            self.assertFalse(os.path.exists(daemon.paths.socket))
+            self.assertNotIn("Traceback", daemon.log)
+
+    def test_grace(self) -> None:
+        """
+        What runs at SIGTERM may end within the grace; what is queued waits for the
+        next daemon.
+        """
+        meeting = self.meeting()
+        daemon = self.start("--workers", "1", "--grace", str(PATIENCE))
+        script = 'echo here > "$1"; read line < "$2"'
+        ends, waits = daemon.submit(shell(script, meeting.arrived, meeting.leave), shell("exit 0"))
+        meeting.awaitArrival()
+        daemon.process.send_signal(signal.SIGTERM)
+        meeting.letGo()
+        self.assertEqual(daemon.awaitEnd(), 0, daemon.log)
+        daemon = self.start("--workers", "1")
+        jobs = daemon.awaitEnds(ends, waits)
+        self.assertEqual([job["state"] for job in jobs], ["succeeded"] * 2)
+        self.assertEqual([job["attempt"] for job in jobs], [1, 1])
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
+    def test_graceIsOver(self) -> None:
+        """
+        What runs longer is ended: it has failed as interrupted, or is tried again
+        by the next daemon if it may be. No process is left.
+        """
+        meeting = self.meeting()
+        daemon = self.start("--grace", "0")
+        failed, retried = daemon.submit(
+            shell(FOREVER, meeting.arrived),
+            shell(
+                'test "$GANETI_POOL_ATTEMPT" = 2 && exit; ' + FOREVER,
+                meeting.arrived,
+                on_crash="retry",
+                max_attempts=2,
+            ),
+        )
+        daemon.awaitJobs([failed, retried], lambda job: job["state"] == "running")
+        arrived = meeting.awaitArrival()
+        while len(arrived.split()) < 2:
+            arrived += "\n" + meeting.awaitArrival()
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+        self.assertNothingLeft()
+        daemon = self.start()
+        first, second = daemon.awaitEnds(failed, retried)
+        self.assertEqual((first["state"], first["error"]["code"]), ("failed", "interrupted"))
+        self.assertEqual((second["state"], second["attempt"]), ("succeeded", 2))
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
+    def test_secondSignal(self) -> None:
+        """
+        A second signal ends the jobs' processes and the daemon at once; the next
+        daemon settles what was left.
+        """
+        meeting = self.meeting()
+        daemon = self.start("--grace", str(PATIENCE))
+        (jobID,) = daemon.submit(shell(STUBBORN, meeting.arrived, meeting.leave))
+        meeting.awaitArrival()
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.awaitLog("Stopping")
+        self.assertEqual(daemon.stop(signal.SIGINT), -signal.SIGINT)
+        self.assertNothingLeft()
+        daemon = self.start()
+        self.assertEqual(daemon.awaitEnds(jobID)[0]["error"]["code"], "interrupted")
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
+
+class StartTests(DaemonCase):
+    """
+    Tests for the start of a daemon.
+    """
+
+    def refuse(self, *options: str) -> str:
+        """
+        Run a daemon that cannot start.
+
+        @return: what it said on standard error.
+        """
+        child = subprocess.run(
+            [TWISTD, "-n", "--pidfile=", "ganeti-pool", "--state-dir", str(self.state), *options],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=PATIENCE,
+        )
+        self.assertEqual(child.returncode, 1, child.stdout + child.stderr)
+        self.assertEqual(child.stderr.count("\n"), 1, child.stderr)
+        self.assertTrue(child.stderr.startswith("ganeti-pool: "), child.stderr)
+        return child.stderr
+
+    def test_afterKill(self) -> None:
+        """
+        A daemon that was killed is followed by another, without anything to tidy.
+        """
+        daemon = self.start()
+        daemon.kill()
+        self.assertTrue(os.path.exists(daemon.paths.socket))
+        daemon = self.start()
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
+    def test_inUse(self) -> None:
+        """
+        A second daemon on the same state directory is refused, and the first one
+        does not notice.
+        """
+        daemon = self.start()
+        self.assertIn("in use", self.refuse())
+        (jobID,) = daemon.submit(shell("exit 0"))
+        self.assertEqual(daemon.awaitEnds(jobID)[0]["state"], "succeeded")
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
+    def test_wrongOption(self) -> None:
+        """
+        A wrong option is told in one sentence, and nothing is made.
+        """
+        self.assertIn("--workers", self.refuse("--workers", "none"))
+        self.assertIn("NoWorker", self.refuse("--worker-class", "tests.daemonworkers.NoWorker"))
+        self.assertFalse(self.state.exists())
+
+    def test_newerStore(self) -> None:
+        """
+        The store of a newer release is told in one sentence, with exit code 1,
+        and left as it is.
+        """
+        daemon = self.start()
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+        with sqlite3.connect(daemon.paths.store) as connection:
+            connection.execute("UPDATE schema_version SET version = 1000")
+        connection.close()
+        self.assertIn("1000", self.refuse())
+        self.assertFalse(os.path.exists(daemon.paths.socket))
+
+    def test_doorTaken(self) -> None:
+        """
+        A port that cannot be listened on is told in one sentence, with exit code 1.
+        """
+        token = self.scratch / "token"
+        token.write_text("secret")
+        door = "tcp:1:interface=192.0.2.1"
+        self.assertIn("192.0.2.1", self.refuse("--listen", door, "--token-file", str(token)))
+
+    def test_daemonized(self) -> None:
+        """
+        A daemon that goes into the background keeps the lock, has its threads, and
+        runs jobs.
+        """
+        pidfile = self.scratch / "pid"
+        child = subprocess.run(
+            [
+                *(TWISTD, f"--pidfile={pidfile}", f"--logfile={self.scratch}/log"),
+                *("ganeti-pool", "--state-dir", str(self.state)),
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd=ROOT,
+            timeout=PATIENCE,
+        )
+        self.assertEqual(child.returncode, 0, child.stderr)
+        descriptor = os.pidfd_open(int(Path(pidfile).read_text()))
+        try:
+            self.assertIn("in use", self.refuse())
+            done = self.run_("submit", "--wait", "--", "sh", "-c", "exit 0")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+            ended = select.select([descriptor], [], [], PATIENCE)[0]
+            self.assertEqual(ended, [descriptor])
+        finally:
+            os.close(descriptor)
+        self.assertFalse(pidfile.exists())

@@ -1,0 +1,377 @@
+"""
+Tests for the service of the daemon, its lock and its ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.protocol import Factory
+from twisted.trial.unittest import SynchronousTestCase
+
+from ganeti_pool.errors import StoreError
+from ganeti_pool.service import JobQueueService
+from ganeti_pool.service._lock import DirectoryInUse, StateLock
+from ganeti_pool.service._signals import Abort, endOnSignals
+from ganeti_pool.testing import FakeReactor
+
+
+class LockTests(SynchronousTestCase):
+    """
+    Tests for L{StateLock}.
+    """
+
+    def setUp(self) -> None:
+        self.path = self.mktemp()
+        self.lock = StateLock(self.path)
+        self.addCleanup(self.lock.release)
+
+    def test_oneHolder(self) -> None:
+        """
+        A second holder is refused, until the first lets go. The file stays, for
+        its owner alone.
+        """
+        self.lock.acquire()
+        other = StateLock(self.path)
+        error = self.assertRaises(DirectoryInUse, other.acquire)
+        self.assertIn(self.path, str(error))
+        self.lock.release()
+        other.acquire()
+        other.release()
+        self.assertEqual(Path(self.path).stat().st_mode & 0o777, 0o600)
+
+    def test_again(self) -> None:
+        """
+        Who holds it may ask for it again, and give it back more than once.
+        """
+        self.lock.acquire()
+        self.lock.acquire()
+        self.assertRaises(DirectoryInUse, StateLock(self.path).acquire)
+        self.lock.release()
+        self.lock.release()
+
+    def test_refusedLeavesNothing(self) -> None:
+        """
+        A refusal leaves no descriptor open.
+        """
+        self.lock.acquire()
+        before = len(os.listdir("/proc/self/fd"))
+        self.assertRaises(DirectoryInUse, StateLock(self.path).acquire)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+
+    def test_commandsDoNotInherit(self) -> None:
+        """
+        No command inherits the lock, and so none keeps it.
+        """
+        self.lock.acquire()
+        assert self.lock._descriptor is not None
+        self.assertFalse(os.get_inheritable(self.lock._descriptor))
+
+
+class FakeSignals:
+    """
+    Stands for the module C{signal}.
+    """
+
+    SIG_DFL = signal.SIG_DFL
+
+    def __init__(self) -> None:
+        self.handlers: dict[int, Any] = {}
+
+    def signal(self, number: int, handler: Any) -> None:
+        self.handlers[number] = handler
+
+
+class SignalTests(SynchronousTestCase):
+    """
+    Tests for L{endOnSignals}.
+    """
+
+    def setUp(self) -> None:
+        self.signals = FakeSignals()
+        self.calls: list[object] = []
+        endOnSignals(
+            lambda: self.calls.append("stop"),
+            lambda: self.calls.append("end all"),
+            self.signals,
+            lambda pid, number: self.calls.append((pid, number)),
+        )
+
+    def test_first(self) -> None:
+        """
+        The first signal stops in good order.
+        """
+        self.signals.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        self.assertEqual(self.calls, ["stop"])
+
+    def test_second(self) -> None:
+        """
+        The second one, also if it is the other, ends the processes of the jobs and
+        then this one, by that signal.
+        """
+        self.signals.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        self.signals.handlers[signal.SIGINT](signal.SIGINT, None)
+        self.assertEqual(self.calls, ["stop", "end all", (os.getpid(), signal.SIGINT)])
+        self.assertIs(self.signals.handlers[signal.SIGINT], signal.SIG_DFL)
+
+
+class StoppableReactor:
+    """
+    A reactor that can be told to stop.
+    """
+
+    stops = 0
+
+    def stop(self) -> None:
+        self.stops += 1
+
+
+class AbortTests(SynchronousTestCase):
+    """
+    Tests for L{Abort}.
+    """
+
+    def abort(self, stderr: StringIO | None) -> list[int]:
+        reactor = StoppableReactor()
+        ends: list[Callable[[], object]] = []
+        codes: list[int] = []
+        Abort(reactor, stderr, ends.append, codes.append)("it is so")
+        self.assertEqual((reactor.stops, codes), (1, []))
+        for end in ends:
+            end()
+        return codes
+
+    def test_sentence(self) -> None:
+        """
+        One sentence is said, the reactor stops, and the exit code is 1 in the end.
+        """
+        stderr = StringIO()
+        self.assertEqual(self.abort(stderr), [1])
+        self.assertEqual(stderr.getvalue(), "ganeti-pool: it is so\n")
+
+    def test_withoutStderr(self) -> None:
+        """
+        A process without standard error ends the same way.
+        """
+        self.assertEqual(self.abort(None), [1])
+
+
+class FakeQueue:
+    """
+    A queue that starts and stops when a test says so.
+    """
+
+    def __init__(self, log: list[object]) -> None:
+        self.log = log
+        self.started: Deferred[None] = Deferred()
+        self.stopped: Deferred[None] = Deferred()
+
+    def start(self) -> Deferred[None]:
+        self.log.append("start queue")
+        return self.started
+
+    def stop(self, grace: float) -> Deferred[None]:
+        self.log.append(("stop queue", grace))
+        return self.stopped
+
+
+class FakeDoor:
+    """
+    An endpoint, and the port that it gives.
+    """
+
+    def __init__(self, log: list[object], name: str) -> None:
+        self.log = log
+        self.name = name
+        self.listening: Deferred[FakeDoor] = Deferred()
+
+    def listen(self, factory: object) -> Deferred[FakeDoor]:
+        self.log.append(f"open {self.name}")
+        return self.listening
+
+    def stopListening(self) -> Deferred[None]:
+        self.log.append(f"close {self.name}")
+        return succeed(None)
+
+
+class ServiceTests(SynchronousTestCase):
+    """
+    Tests for L{JobQueueService}.
+    """
+
+    def setUp(self) -> None:
+        self.log: list[object] = []
+        self.reactor = FakeReactor(running=False)
+        self.queue = FakeQueue(self.log)
+        self.doors = [FakeDoor(self.log, "first"), FakeDoor(self.log, "second")]
+        self.lockPath = self.mktemp()
+        self.socket = self.mktemp()
+        self.lock = StateLock(self.lockPath)
+        self.addCleanup(self.lock.release)
+        doors: list[Any] = [(door, Factory()) for door in self.doors]
+        self.service = JobQueueService(
+            self.reactor,
+            self.queue,
+            self.lock,
+            doors,
+            socket=self.socket,
+            grace=7.0,
+            guard=lambda: self.log.append("guard"),
+            killAll=lambda: self.log.append("kill all"),
+            abort=lambda sentence: self.log.append(("abort", sentence)),
+        )
+
+    def isLocked(self) -> bool:
+        other = StateLock(self.lockPath)
+        try:
+            other.acquire()
+        except DirectoryInUse:
+            return True
+        other.release()
+        return False
+
+    def start(self) -> None:
+        """
+        Start all of it.
+        """
+        self.service.startService()
+        self.reactor.start()
+        self.queue.started.callback(None)
+        for door in self.doors:
+            door.listening.callback(door)
+
+    def test_start(self) -> None:
+        """
+        The lock comes first; then, when the reactor runs, the queue; then one door
+        after the other.
+        """
+        self.service.startService()
+        self.assertTrue(self.isLocked())
+        self.assertEqual(self.log, [])
+        self.reactor.start()
+        self.assertEqual(self.log, ["guard", "start queue"])
+        self.queue.started.callback(None)
+        self.assertEqual(self.log[2:], ["open first"])
+        self.doors[0].listening.callback(self.doors[0])
+        self.assertEqual(self.log[3:], ["open second"])
+        self.doors[1].listening.callback(self.doors[1])
+        self.assertEqual(len(self.log), 4)
+
+    def test_inUse(self) -> None:
+        """
+        With the lock in other hands, nothing starts.
+        """
+        other = StateLock(self.lockPath)
+        other.acquire()
+        self.addCleanup(other.release)
+        self.assertRaises(DirectoryInUse, self.service.startService)
+        self.reactor.start()
+        self.assertEqual((self.log, self.service.running), ([], 0))
+
+    def test_staleSocket(self) -> None:
+        """
+        A socket that an earlier daemon has left is removed before the door opens.
+        """
+        Path(self.socket).touch()
+        self.service.startService()
+        self.reactor.start()
+        self.assertTrue(os.path.exists(self.socket))
+        self.queue.started.callback(None)
+        self.assertFalse(os.path.exists(self.socket))
+
+    def test_stop(self) -> None:
+        """
+        The doors close, the queue gets its grace, and after it no process of a job
+        is left and the lock is free.
+        """
+        self.start()
+        del self.log[:]
+        stopped = self.service.stopService()
+        self.assertEqual(self.log, [("stop queue", 7.0), "close first", "close second"])
+        self.assertNoResult(stopped)
+        self.assertTrue(self.isLocked())
+        self.queue.stopped.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.log[3:], ["kill all"])
+        self.assertFalse(self.isLocked())
+        self.assertFalse(self.service.running)
+
+    def test_stopFails(self) -> None:
+        """
+        Also if the queue could not be stopped well.
+        """
+        self.start()
+        self.queue.stopped = fail(StoreError("no"))
+        self.failureResultOf(self.service.stopService(), StoreError)
+        self.assertEqual(self.log[-1], "kill all")
+        self.assertFalse(self.isLocked())
+
+    def test_stopBeforeTheReactorRuns(self) -> None:
+        """
+        What was not started when the service stops never is.
+        """
+        self.service.startService()
+        self.queue.stopped.callback(None)
+        self.successResultOf(self.service.stopService())
+        self.reactor.start()
+        self.assertEqual(self.log, [("stop queue", 7.0), "kill all"])
+
+    def test_stopWhileStarting(self) -> None:
+        """
+        A stop waits for a start that is under way, which opens no door any more.
+        """
+        self.service.startService()
+        self.reactor.start()
+        self.queue.stopped.callback(None)
+        stopped = self.service.stopService()
+        self.assertNoResult(stopped)
+        self.queue.started.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.log[2:], [("stop queue", 7.0), "kill all"])
+
+    def test_stopWhileOpening(self) -> None:
+        """
+        A door that opens while the service stops is closed again.
+        """
+        self.service.startService()
+        self.reactor.start()
+        self.queue.started.callback(None)
+        self.queue.stopped.callback(None)
+        stopped = self.service.stopService()
+        self.assertNoResult(stopped)
+        self.doors[0].listening.callback(self.doors[0])
+        self.successResultOf(stopped)
+        self.assertEqual(self.log[3:], [("stop queue", 7.0), "close first", "kill all"])
+
+    def test_queueCannotStart(self) -> None:
+        """
+        A queue that cannot start ends the daemon with its reason, and no door
+        opens.
+        """
+        self.service.startService()
+        self.reactor.start()
+        self.queue.started.errback(StoreError("the schema is newer"))
+        sentence = "the daemon cannot start: the schema is newer"
+        self.assertEqual(self.log[2:], [("abort", sentence)])
+        self.assertEqual(len(self.flushLoggedErrors(StoreError)), 1)
+
+    def test_doorCannotOpen(self) -> None:
+        """
+        So does a door; those that are open are closed when the service stops.
+        """
+        self.service.startService()
+        self.reactor.start()
+        self.queue.started.callback(None)
+        self.doors[0].listening.callback(self.doors[0])
+        self.doors[1].listening.errback(OSError("taken"))
+        self.assertEqual(self.log[-1], ("abort", "the daemon cannot start: taken"))
+        self.flushLoggedErrors(OSError)
+        self.queue.stopped.callback(None)
+        self.successResultOf(self.service.stopService())
+        self.assertEqual(self.log[-2:], ["close first", "kill all"])

@@ -1,0 +1,387 @@
+"""
+Tests for C{twistd ganeti-pool}: its options, and the service made of them.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
+from twisted.plugin import IPlugin
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from ganeti_pool import tap
+from ganeti_pool.commands import CommandWorker, checkArgs
+from ganeti_pool.interfaces import IWorker
+from ganeti_pool.paths import StatePaths
+from ganeti_pool.service import JobQueueService
+from ganeti_pool.service._lock import DirectoryInUse, StateLock
+from ganeti_pool.testing import FakeReactor
+from ganeti_pool.web import JobSite
+from twisted.plugins import ganeti_pool_plugin
+
+
+@implementer(IWorker)
+class PlainWorker:
+    """
+    A worker that is no L{BaseWorker <ganeti_pool.workerpool.BaseWorker>}.
+    """
+
+    def __init__(self, pool: object, workerID: str) -> None:
+        pass
+
+    def RunTask(self, *args: Any) -> None:
+        """
+        Do nothing.
+        """
+
+
+class NoWorker:
+    """
+    A class, and no worker.
+    """
+
+
+def makePlainWorker(pool: object, workerID: str) -> PlainWorker:
+    """
+    Make a worker.
+    """
+    return PlainWorker(pool, workerID)
+
+
+NO_CLASS = 42
+
+
+class ReactorWithThreads(FakeReactor):
+    """
+    A reactor that can be stopped, and has a thread pool that runs at once.
+    """
+
+    def getThreadPool(self) -> ReactorWithThreads:
+        return self
+
+    def callInThreadWithCallback(
+        self, onResult: Any, f: Any, *args: object, **kwargs: object
+    ) -> None:
+        onResult(True, f(*args, **kwargs))
+
+
+class TapCase(SynchronousTestCase):
+    """
+    A directory with a short path, and options that name it.
+    """
+
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory(dir="/tmp")
+        self.addCleanup(directory.cleanup)
+        self.scratch = Path(directory.name)
+        self.state = self.scratch / "state"
+        self.reactor = ReactorWithThreads(running=False)
+
+    def parse(self, *arguments: str) -> tap.Options:
+        options = tap.Options()
+        options.parseOptions(["--state-dir", str(self.state), *arguments])
+        return options
+
+    def make(self, *arguments: str) -> JobQueueService:
+        """
+        Make the service with a reactor of the test's.
+        """
+        service = tap._makeService(self.reactor, self.parse(*arguments))
+        assert isinstance(service, JobQueueService)
+        self.addCleanup(service._lock.release)
+        return service
+
+    def file(self, content: bytes) -> str:
+        path = self.scratch / "file"
+        path.write_bytes(content)
+        return str(path)
+
+    def assertSentence(self, error: SystemExit, *parts: str) -> None:
+        """
+        It is one line for standard error, from this program, that says so.
+        """
+        sentence = str(error.code)
+        self.assertTrue(sentence.startswith("ganeti-pool: "), sentence)
+        self.assertNotIn("\n", sentence)
+        for part in parts:
+            self.assertIn(part, sentence)
+
+
+class OptionsTests(TapCase):
+    """
+    Tests for L{tap.Options}.
+    """
+
+    def test_defaults(self) -> None:
+        """
+        No option is needed.
+        """
+        options = tap.Options()
+        options.parseOptions([])
+        self.assertEqual(
+            dict(options),
+            {
+                "workers": 4,
+                "worker-class": "ganeti_pool.commands.CommandWorker",
+                "state-dir": None,
+                "token-file": None,
+                "grace": 30.0,
+                "listen": [],
+            },
+        )
+
+    def test_given(self) -> None:
+        """
+        Options have their values; C{--listen} collects them.
+        """
+        options = self.parse(
+            *("--workers", "2", "--grace", "0.5", "--listen", "tcp:1", "--listen", "tcp:2")
+        )
+        self.assertEqual((options["workers"], options["grace"]), (2, 0.5))
+        self.assertEqual(options["listen"], ["tcp:1", "tcp:2"])
+
+    def test_wrong(self) -> None:
+        """
+        A wrong option ends the program with one sentence that names it.
+        """
+        for option, value in (
+            ("--workers", "0"),
+            ("--workers", "x"),
+            ("--workers", "1.5"),
+            ("--grace", "-1"),
+            ("--grace", "inf"),
+            ("--grace", "nan"),
+            ("--grace", "soon"),
+            ("--color", "red"),
+        ):
+            error = self.assertRaises(SystemExit, self.parse, option, value)
+            self.assertSentence(error, option)
+
+    def test_help(self) -> None:
+        """
+        The help names every option.
+        """
+        text = str(tap.Options())
+        for option in ("workers", "worker-class", "state-dir", "listen", "token-file", "grace"):
+            self.assertIn(f"--{option}=", text)
+
+
+class MakeTests(TapCase):
+    """
+    Tests for what the service is made of.
+    """
+
+    def test_directory(self) -> None:
+        """
+        The state directory is made for its owner alone, and locked; nothing is
+        started.
+        """
+        service = self.make()
+        self.assertEqual(self.state.stat().st_mode & 0o777, 0o700)
+        self.assertEqual((self.state / "output").stat().st_mode & 0o777, 0o700)
+        self.assertEqual(sorted(os.listdir(self.state)), ["lock", "output"])
+        other = StateLock(StatePaths.at(str(self.state)).lock)
+        self.assertRaises(DirectoryInUse, other.acquire)
+        self.assertFalse(service.running)
+
+    def test_ownDoor(self) -> None:
+        """
+        The daemon's own socket is for its user alone, and needs no token.
+        """
+        service = self.make()
+        ((endpoint, site),) = service._doors
+        assert isinstance(endpoint, UNIXServerEndpoint) and isinstance(site, JobSite)
+        self.assertEqual(endpoint._address, str(self.state / "ganeti-pool.sock"))
+        self.assertEqual((endpoint._mode, endpoint._wantPID), (0o600, False))
+        self.assertTrue(site.admits(None))
+        self.assertEqual(service._socket, endpoint._address)
+
+    def test_otherDoors(self) -> None:
+        """
+        What C{--listen} names is open to the token alone.
+        """
+        token = self.file(b"  secret \n")
+        service = self.make("--listen", "tcp:8080", "--token-file", token)
+        _, (endpoint, site) = service._doors
+        assert isinstance(endpoint, TCP4ServerEndpoint) and isinstance(site, JobSite)
+        self.assertFalse(site.admits(None))
+        self.assertTrue(site.admits(b"Bearer secret"))
+
+    def test_otherSocket(self) -> None:
+        """
+        Another Unix socket needs no token if it says who may use it.
+        """
+        service = self.make("--listen", f"unix:{self.scratch}/s:mode=660")
+        _, (_, site) = service._doors
+        assert isinstance(site, JobSite)
+        self.assertTrue(site.admits(None))
+
+    def test_commandWorker(self) -> None:
+        """
+        Without C{--worker-class} the jobs are commands, which are checked.
+        """
+        queue: Any = self.make()._queue
+        self.assertEqual(queue.workerName, "ganeti_pool.commands.CommandWorker")
+        self.assertIs(queue._checkArgs, checkArgs)
+        self.assertIs(queue._pool.pool._worker_class, CommandWorker)
+
+    def test_workerClass(self) -> None:
+        """
+        Any factory of workers can be named.
+        """
+        for name in ("PlainWorker", "makePlainWorker"):
+            service = self.make("--worker-class", f"{__name__}.{name}")
+            queue: Any = service._queue
+            self.assertIs(queue._pool.pool._worker_class, globals()[name])
+            self.assertIsNone(queue._checkArgs)
+            service._lock.release()
+
+    def test_reap(self) -> None:
+        """
+        What an earlier daemon left is looked for on a thread of the reactor's.
+        """
+        queue: Any = self.make()._queue
+        found = queue._reap([])
+        self.reactor.run()
+        self.assertEqual(self.successResultOf(found), 0)
+
+    def test_defaultDirectory(self) -> None:
+        """
+        Without C{--state-dir} the state directory is the user's own.
+        """
+        self.patch(StatePaths, "default", lambda: StatePaths.at(str(self.state)))
+        options = tap.Options()
+        options.parseOptions([])
+        service = tap._makeService(self.reactor, options)
+        assert isinstance(service, JobQueueService)
+        service._lock.release()
+        self.assertTrue(self.state.is_dir())
+
+    def test_plugin(self) -> None:
+        """
+        twistd finds all this under the name C{ganeti-pool}.
+        """
+        plugin = ganeti_pool_plugin.ganetiPool
+        self.assertTrue(IPlugin.providedBy(plugin))
+        self.assertEqual((plugin.tapname, plugin.module), ("ganeti-pool", "ganeti_pool.tap"))
+
+
+class RefusalTests(TapCase):
+    """
+    Tests for what no service can be made of.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        make = tap._makeService
+        self.patch(tap, "_makeService", lambda _, options: make(self.reactor, options))
+
+    def refuse(self, *arguments: str) -> SystemExit:
+        """
+        @return: what ends the program.
+        """
+        error = self.assertRaises(SystemExit, tap.makeService, self.parse(*arguments))
+        assert isinstance(error, SystemExit)
+        return error
+
+    def test_accepted(self) -> None:
+        """
+        With nothing wrong there is a service.
+        """
+        service = tap.makeService(self.parse())
+        self.assertTrue(IService.providedBy(service))
+        assert isinstance(service, JobQueueService)
+        service._lock.release()
+
+    def test_workerClass(self) -> None:
+        """
+        A worker class must be there, be callable, and be one; else nothing is
+        made.
+        """
+        for name, why in (
+            ("nowhere.Worker", "imported"),
+            (f"{__name__}.Missing", "imported"),
+            (f"{__name__}.NO_CLASS", "no class"),
+            (f"{__name__}.NoWorker", "IWorker"),
+        ):
+            self.assertSentence(self.refuse("--worker-class", name), name, why)
+        self.assertFalse(self.state.exists())
+
+    def test_longPath(self) -> None:
+        """
+        A state directory that is too deep for a socket is refused.
+        """
+        self.state = self.scratch / ("x" * 120)
+        self.assertSentence(self.refuse(), "107")
+
+    def test_inUse(self) -> None:
+        """
+        A state directory in use is refused.
+        """
+        self.make()
+        self.assertSentence(self.refuse(), str(self.state), "in use")
+
+    def test_noDirectory(self) -> None:
+        """
+        A state directory that cannot be made is refused.
+        """
+        self.state = Path(self.file(b"")) / "below"
+        self.assertSentence(self.refuse(), str(self.state))
+
+    def test_othersDirectory(self) -> None:
+        """
+        A state directory that others may write to is refused.
+        """
+        self.state.mkdir()
+        for mode in (0o770, 0o702):
+            self.state.chmod(mode)
+            self.assertSentence(self.refuse(), f"{mode:04o}")
+
+    def test_anotherUsersDirectory(self) -> None:
+        """
+        A state directory of another user is refused.
+        """
+        self.state.mkdir()
+        self.patch(os, "geteuid", lambda: self.state.stat().st_uid + 1)
+        self.assertSentence(self.refuse(), "another user")
+
+    def test_token(self) -> None:
+        """
+        A token file must be there, and hold one.
+        """
+        missing = str(self.scratch / "missing")
+        self.assertSentence(self.refuse("--token-file", missing), missing)
+        self.assertSentence(self.refuse("--token-file", self.file(b" \n")), "empty")
+
+    def test_openDoor(self) -> None:
+        """
+        A door that whoever passes could use is refused.
+        """
+        for endpoint in ("tcp:8080", "unix:/tmp/s"):
+            self.assertSentence(self.refuse("--listen", endpoint), endpoint, "--token-file")
+
+    def test_noEndpoint(self) -> None:
+        """
+        What is no endpoint is refused.
+        """
+        token = self.file(b"secret")
+        for endpoint in ("nonsense:1", "tcp:x"):
+            error = self.refuse("--listen", endpoint, "--token-file", token)
+            self.assertSentence(error, endpoint, "no endpoint")
+
+    def test_missingExtra(self) -> None:
+        """
+        A missing extra is named.
+        """
+
+        def fail(reactor: object, options: object) -> None:
+            raise ModuleNotFoundError("No module named 'klein'", name="klein")
+
+        self.patch(tap, "_makeService", fail)
+        self.assertSentence(self.refuse(), "klein", "ganeti-pool[daemon]")
