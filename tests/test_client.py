@@ -85,7 +85,7 @@ class ClientTests(SynchronousTestCase):
             )
         )
         self.assertEqual([(job["id"], job["name"]) for job in jobs], [(1, "é")])
-        new = NewJob(FakeQueue.workerName, (["true"],), "é", -1, OnCrash.RETRY)
+        new = NewJob(FakeQueue.workerName, (["true"],), "é", -1, OnCrash.RETRY, 3)
         self.assertEqual(self.queue.calls, [("submit", [new])])
 
     def test_job(self) -> None:
