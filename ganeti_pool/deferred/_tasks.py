@@ -48,7 +48,8 @@ class Surroundings:
         be entered twice, and since one run must not see what another set.
         """
         variables = self._variables.copy()
-        if self._twisted:
+        # A worker's thread has the default context anyway.
+        if self._twisted is not context.defaultContextDict:
             return variables.run(context.call, self._twisted, f, *args, **kwargs)
         return variables.run(f, *args, **kwargs)
 

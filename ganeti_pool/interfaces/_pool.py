@@ -57,8 +57,8 @@ class ICompletion(Interface):
 
     def begin(attempt: int) -> None:
         """
-        The task is about to run. It may block; what it raises is the task's
-        failure, and then the task does not run.
+        The task is about to run. It may block. What it raises counts as if
+        C{RunTask} had raised it, and then the task does not run.
 
         @param attempt: 1 for the first run, and one more for each that follows.
         """
@@ -386,8 +386,8 @@ class IDeferredWorkerPool(ICallInThread):
             fails with L{WorkersNotStarted
             <ganeti_pool.errors.WorkersNotStarted>}, or with L{PoolTerminated
             <ganeti_pool.errors.PoolTerminated>} if the pool is stopping or has
-            stopped, or stops at a deadline before they have. Before the reactor runs the number is noted. Cancelling it
-            stops the wait and not the change.
+            stopped, or stops at a deadline before they have. Before the reactor
+            runs the number is noted. Cancelling it stops the wait and not the change.
         """
 
     def terminateWorkers(drain: bool = False, deadline: float | None = None) -> Deferred[None]:

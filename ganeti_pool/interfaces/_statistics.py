@@ -29,7 +29,7 @@ class PoolStatistics:
     @ivar idle: those of them that wait for a task.
     @ivar active: whether tasks are started.
     @ivar waited: for how many seconds the next task to start has waited since
-        it was added, or L{None} if none waits.
+        it was added or deferred, or L{None} if none waits.
     """
 
     added: int

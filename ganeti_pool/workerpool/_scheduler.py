@@ -103,7 +103,10 @@ class Scheduler(WaitingTasks):
             value, worker._value = worker._value, None
             if not lock.acquire(False):
                 Acquire(lock)
-            if outcome == DEFERRED:
+            if outcome == DEFERRED and worker._abandoned:
+                # it was given up, and the pool may have been opened again since
+                outcome, value = UNSTARTED, None
+            elif outcome == DEFERRED:
                 outcome, value = self._DeferUnlocked(entry, value)
             if outcome != DEFERRED:
                 self._CountUnlocked(entry, outcome)

@@ -386,7 +386,7 @@ class WaitingTasks:
         Acquire(self._lock)
         try:
             task_id = entry[2]
-            if task_id is not None and entry.queue is None:
+            if task_id is not None and entry.queue is None and entry.completion is not None:
                 # A change of priority has put another entry in its place; the
                 # completion tells the same task from a later one of the same ID.
                 # The ID may have been queued again while the task runs.

@@ -113,6 +113,7 @@ class StartTests(SteppingCase):
         self.assertEqual(self.pool.statistics().workers, 0)
         self.reactor.start()
         self.assertEqual(self.pool.statistics().workers, 2)
+        self.assertEqual(len(self.reactor._triggers), 1)
         self.settle()
         self.assertEqual(self.successResultOf(result), 1)
         self.assertEqual(self.seen, [1, "call"])

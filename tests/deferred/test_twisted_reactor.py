@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import pytest_twisted
 import treq
-from twisted.internet.defer import (
-    gatherResults,
-)
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThreadPool
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.server import Site
 from twisted.web.wsgi import WSGIResource
+
+from ganeti_pool.interfaces import ICallInThread
 
 from ..workerpool.threadcase import Gate
 from .realpool import Pool, reached, reactor, soon
@@ -54,39 +54,52 @@ async def test_deferToThreadPool() -> None:
                 await deferToThreadPool(reactor, served, divmod, 9, 0)
 
 
+class Asked:
+    """
+    A view that says when it is asked for the first time.
+
+    @ivar first: fires then.
+    """
+
+    def __init__(self, view: ICallInThread) -> None:
+        self._view = view
+        self.first: Deferred[None] = Deferred()
+
+    def callInThread(self, f: Callable[..., object], *args: object) -> None:
+        self._view.callInThread(f, *args)
+        self.first.callback(None)
+
+
 @pytest_twisted.ensureDeferred
 async def test_wsgi() -> None:
     """
     A WSGI application that is served over a view answers a real client while the pool
-    has more work of lower priority than it can do.
+    has a thousand tasks of lower priority to do, before the first of them.
     """
-    names: list[str] = []
+    ran: list[object] = []
 
     def application(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
-        names.append(threading.current_thread().name)
+        ran.append(threading.current_thread().name)
         body = environ["wsgi.input"].read()
         start("200 OK", [("Content-Type", "text/plain")])
         return [b"you sent " + body, b" to " + environ["PATH_INFO"].encode()]
 
-    async with Pool(2) as pool:
-        site = Site(WSGIResource(reactor, pool.atPriority(-1), application))
+    async with Pool(1) as pool:
+        asked = Asked(pool.atPriority(-1))
+        site = Site(WSGIResource(reactor, asked, application))
         port = reactor.listenTCP(0, site, interface="127.0.0.1")
-        busy, lazy = Gate(), pool.atPriority(10)
-        ran: list[int] = []
-        lazy.callInThread(busy)
-        results = pool.addManyTasks([(ran.append, n) for n in range(1000)], priority=9)
+        busy = Gate()
+        pool.callInThread(busy)
         await reached(busy)
+        results = pool.addManyTasks([(ran.append, n) for n in range(1000)], priority=9)
         url = f"http://127.0.0.1:{port.getHost().port}/path"
         connections = HTTPConnectionPool(reactor, persistent=False)
         client = treq.client.HTTPClient(Agent(reactor, pool=connections))
-        for n in range(3):
-            response = await soon(client.post(url, data=b"%d" % n))
-            assert (response.code, await response.content()) == (
-                200,
-                b"you sent %d to /path" % n,
-            )
-        assert len(names) == 3 and all(name.startswith("real") for name in names)
+        answer = client.post(url, data=b"text")
+        await soon(asked.first)
         busy.open()
+        response = await soon(answer)
+        assert (response.code, await response.content()) == (200, b"you sent text to /path")
         await gatherResults(results)
-        assert ran == list(range(1000))
+        assert ran == ["real1", *range(1000)]
         await port.stopListening()
