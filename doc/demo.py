@@ -5,10 +5,10 @@ The program starts a daemon of its own, pauses it, submits the jobs at three
 priorities, raises one, cancels one, and resumes. Then it compares the order in
 which they ran with the order that was asked for, and every checksum with the
 one that hashlib computes in another process. It exits with 0 only if all is
-right, and leaves no process and no file, also after Ctrl-C.
+right, and leaves no process and no file, also after Ctrl-C. It speaks to the
+daemon through L{ganeti_pool.client}, which is for your programs too.
 
-Run it with C{make demo}, or as C{python doc/demo.py [DIRECTORY]}. It speaks to
-the daemon through L{ganeti_pool.client}, which is for your programs too.
+Run it with C{make demo}, or as C{python doc/demo.py [DIRECTORY]}.
 """
 
 from __future__ import annotations
@@ -119,6 +119,10 @@ def findFiles(root: str) -> list[str]:
     """
     The files below a directory that no tool has made, relative to it.
     """
+
+    def isMade(name: str) -> bool:
+        return any(fnmatch(name, pattern) for pattern in MADE)
+
     found = []
     for directory, below, names in os.walk(root):
         below[:] = [name for name in below if not isMade(name)]
@@ -127,22 +131,12 @@ def findFiles(root: str) -> list[str]:
     return sorted(found)
 
 
-def isMade(name: str) -> bool:
-    """
-    Whether a tool makes files or directories of this name.
-    """
-    return any(fnmatch(name, pattern) for pattern in MADE)
-
-
 def checksumJob(root: str, path: str, priority: int) -> dict[str, Any]:
     """
     What to submit: the arguments are a command and its options.
     """
-    if shutil.which("sha256sum"):
-        command = ["sha256sum", "--", path]
-    else:
-        command = [sys.executable, "-c", HASH, path]
-    return {"args": [command, {"cwd": root}], "name": path[-200:], "priority": priority}
+    program = ["sha256sum", "--"] if shutil.which("sha256sum") else [sys.executable, "-c", HASH]
+    return {"args": [[*program, path], {"cwd": root}], "name": path[-200:], "priority": priority}
 
 
 async def submitJobs(client: JobClient, root: str, files: Sequence[str]) -> list[Job]:
@@ -150,7 +144,7 @@ async def submitJobs(client: JobClient, root: str, files: Sequence[str]) -> list
     Submit a job for each file, those that are to start last first; then raise
     the last of them, and cancel the first.
 
-    @return: the jobs, each where its file is in C{files}; the cancelled one too.
+    @return: the jobs, in the order of C{files}.
     """
     jobs: dict[str, Job] = {}
     for start, priority in enumerate((LOW, NORMAL, HIGH)):
@@ -228,9 +222,10 @@ def computeChecksums(root: str, files: Sequence[str]) -> list[str]:
     """
     The checksums of files, by hashlib in another process.
     """
-    command = [sys.executable, "-c", HASH, *files]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    return done.stdout.split()
+    shown = subprocess.check_output(
+        [sys.executable, "-c", HASH, *files], cwd=root, text=True, stderr=subprocess.DEVNULL
+    )
+    return shown.split()
 
 
 async def demonstrate(reactor: Any, daemon: Daemon, directory: str, root: str) -> None:
@@ -287,14 +282,12 @@ async def main(reactor: Any, root: str) -> NoReturn:
         failure = error
     await daemon.stop()
     # Asked now: Ctrl-C on a terminal ends the daemon too, which may be the first.
-    if interrupted:
-        print("Interrupted.")
-    elif failure is not None:
-        print(f"{type(failure).__name__}: {failure}")
+    if interrupted or failure is not None:
+        print("Interrupted." if interrupted else f"{type(failure).__name__}: {failure}")
     shutil.rmtree(directory)
     print("Stopped the daemon; no process and no file is left.")
     cleaned.callback(None)
-    raise SystemExit(130 if interrupted else failure is not None)
+    raise SystemExit(130 if interrupted else 0 if failure is None else 1)
 
 
 if __name__ == "__main__":

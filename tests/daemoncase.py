@@ -32,7 +32,7 @@ SCRIPTS = sysconfig.get_path("scripts")
 TWISTD = os.path.join(SCRIPTS, "twistd")
 COMMAND = os.path.join(SCRIPTS, "ganeti-pool")
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """
 Seconds after which something that should have happened never will.
 """

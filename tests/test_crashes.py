@@ -228,7 +228,7 @@ class KillPointTests(CrashCase):
         """
         once, again = self.killTwice(
             "start committed",
-            self.command(priority=-51),
+            self.command(priority=-51, max_attempts=2),
             self.command(priority=-50, on_crash="retry", max_attempts=2),
         )
         self.assertInterrupted(once)
@@ -243,7 +243,7 @@ class KillPointTests(CrashCase):
         """
         once, again = self.killTwice(
             "child spawned",
-            self.command(LINGERS, priority=-51),
+            self.command(LINGERS, priority=-51, max_attempts=2),
             self.command(LINGERS, priority=-50, on_crash="retry", max_attempts=2),
         )
         self.assertInterrupted(once)
@@ -300,7 +300,8 @@ class RandomKillTests(CrashCase):
     def setUp(self) -> None:
         super().setUp()
         self.random = random.Random(SEED)
-        self.acknowledged: dict[int, Job] = {}
+        # of each acknowledged job; two, where the answer to a change was lost
+        self.priorities: dict[int, set[int]] = {}
         self.cancelled: set[int] = set()
 
     def work(self, daemon: Daemon) -> None:
@@ -315,18 +316,22 @@ class RandomKillTests(CrashCase):
                     priority=self.random.randrange(-5, 5),
                     **self.random.choice([{}, mayRetry]),
                 )
-                for _ in range(self.random.choice([1, 1, 3]))
+                for _ in range(self.random.choice([1, 3, 6]))
             ]
             jobs = daemon.ask("POST", "/v1/jobs", new)
-            self.acknowledged.update((job["id"], job) for job in jobs)
-            one = self.random.choice(list(self.acknowledged))
-            if self.random.random() < 0.2:
-                status, job = daemon.request("POST", f"/v1/jobs/{one}/cancel")
+            self.priorities.update((job["id"], {job["priority"]}) for job in jobs)
+            # refused if it has started meanwhile
+            last = jobs[-1]["id"]
+            priority = self.random.randrange(-5, 5)
+            before = self.priorities[last]
+            self.priorities[last] = before | {priority}
+            status, _ = daemon.request("PATCH", f"/v1/jobs/{last}", {"priority": priority})
+            self.priorities[last] = {priority} if status == 200 else before
+            if self.random.random() < 0.3:
+                status, job = daemon.request("POST", f"/v1/jobs/{last}/cancel")
                 if status == 200 and job["state"] == "cancelled":
-                    self.cancelled.add(one)
-            else:
-                daemon.request("PATCH", f"/v1/jobs/{one}", {"priority": 0})
-            # no more than it can do: as many as it runs meanwhile
+                    self.cancelled.add(last)
+            # no more than it can do, and always some in the queue
             daemon.awaitEnds(jobs[0]["id"])
 
     def test_killedAtAnyMoment(self) -> None:
@@ -339,7 +344,7 @@ class RandomKillTests(CrashCase):
         for _ in range(ROUNDS):
             daemon = self.start(*WORKER, "--workers", "2")
             jobs = daemon.jobs()
-            self.assertEqual(self.acknowledged.keys() - jobs.keys(), set())
+            self.assertEqual(self.priorities.keys() - jobs.keys(), set())
             self.assertEqual({one: jobs[one] for one in ended}, ended)
             ended = {one: job for one, job in jobs.items() if job["finished_at"] is not None}
             killer = Timer(self.random.uniform(0, 0.4), daemon.process.kill)
@@ -349,7 +354,9 @@ class RandomKillTests(CrashCase):
             self.awaitDeath(daemon)
         daemon = self.start(*WORKER, "--workers", "2")
         jobs = {job["id"]: job for job in daemon.awaitEnds(*daemon.jobs())}
-        self.assertEqual(self.acknowledged.keys() - jobs.keys(), set())
+        self.assertEqual(self.priorities.keys() - jobs.keys(), set())
+        for one, possible in self.priorities.items():
+            self.assertIn(jobs[one]["priority"], possible)
         for job in jobs.values():
             self.check(job)
         self.assertNoOverlap()

@@ -5,6 +5,7 @@ start to the end.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -104,6 +105,7 @@ class StartTests(DaemonCase):
         pid = int(pidfile.read_text())
         process = os.pidfd_open(pid)
         self.addCleanup(os.close, process)
+        self.addCleanup(self.killIfAlive, process)
         deadline = monotonic() + PATIENCE
         done = self.run_("submit", "--wait", "--", "true")
         # it may not listen yet, and each try takes its time
@@ -113,6 +115,14 @@ class StartTests(DaemonCase):
         self.assertTrue(select.select([process], [], [], PATIENCE)[0])
         self.assertEqual((done.returncode, done.stdout), (0, "1\n"), done.stderr)
         self.assertFalse(pidfile.exists())
+
+    def killIfAlive(self, process: int) -> None:
+        """
+        Kill what a descriptor stands for, unless it has ended.
+        """
+        # a module with the name suppress tells trial which warnings to suppress
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, signal.SIGKILL)
 
     def test_wrongOptions(self) -> None:
         """
