@@ -7,7 +7,7 @@ python := $(VENV)/bin/python
 
 extras_daemon := daemon
 extras_dev := daemon,test,doc
-extras_benchmark := daemon,benchmark
+extras_benchmark := daemon,test,benchmark
 
 # Interpreters for `make test-all`, where pyenv has them.
 PYENV_ROOT ?= $(HOME)/.pyenv
