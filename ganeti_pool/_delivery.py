@@ -99,7 +99,9 @@ class Delivery:
         except RuntimeError:
             # An asyncio loop that has been closed says so; every other reactor
             # that has stopped is silent. Nothing can be told there any more.
-            _log.failure("The reactor has gone; {count} calls are dropped", count=len(self._ready))
+            _log.failure(
+                "The reactor has gone; {count} calls will not be made", count=len(self._ready)
+            )
 
     def _drain(self) -> None:
         """

@@ -118,15 +118,16 @@ class AlreadyCompleted(ProgrammerError):
 
 class NoSuchTask(PoolError):
     """
-    No queued task carries the given ID.
+    No task that waits, or none that runs, carries the given ID.
 
     @ivar task_id: the ID that was asked for.
     """
 
-    def __init__(self, task_id: Hashable, pool: str, queued: int) -> None:
+    def __init__(self, task_id: Hashable, pool: str, queued: int, sought: str = "waiting") -> None:
+        other = "has started" if sought == "waiting" else "waits"
         super().__init__(
-            f"task {task_id!r} is not waiting in pool {pool!r} ({queued} queued): "
-            "it has started, has ended, or was never added"
+            f"task {task_id!r} is not {sought} in pool {pool!r} ({queued} queued): "
+            f"it {other}, has ended, or was never added"
         )
         self.task_id = task_id
 

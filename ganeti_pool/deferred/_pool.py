@@ -19,7 +19,7 @@ from .._delivery import Delivery
 from .._taskqueue import Entry
 from ..errors import InvalidArgument, PoolTerminated, WorkersNotStarted, WrongThread
 from ..interfaces import ICallInThread, IDeferredWorkerPool, PoolStatistics
-from ..workerpool import WorkerPool
+from ..workerpool import BaseWorker, WorkerPool
 from ..workerpool._arguments import CheckCount, CheckPriority
 from ..workers import CallableWorker
 from ._tasks import Abandon, Call, CallbackCompletion, Surroundings, TaskCompletion
@@ -157,7 +157,7 @@ class DeferredWorkerPool:
         self._deadlineCall: IDelayedCall | None = None
         self._stops = 0
         # The Deferreds of resize that wait, and the threads that they wait for.
-        self._resizes: dict[Deferred[None], list[threading.Thread]] = {}
+        self._resizes: dict[Deferred[None], list[BaseWorker]] = {}
         try:
             self.start()
         except WorkersNotStarted:
@@ -235,7 +235,7 @@ class DeferredWorkerPool:
         """
         self._stopTrigger = None
         drain, deadline = self._policy
-        # a termination that somebody else has begun goes on as it was asked for
+        # a drain that somebody else has begun goes on
         return self.terminateWorkers(drain or self._state is _State.DRAINING, deadline)
 
     def _canDrain(self) -> bool:
@@ -264,7 +264,7 @@ class DeferredWorkerPool:
         self._state = _State.STOPPING
         stop = self._stops
         # Those of an earlier resize may have left the pool and not be gone yet.
-        leaving = [thread for surplus in self._resizes.values() for thread in surplus]
+        leaving = [worker for surplus in self._resizes.values() for worker in surplus]
         left = self._whenDead(leaving, lambda: self._stopped(stop))
         leaving += self.pool._BeginTerminate(lambda: self._delivery.put(left))
 
@@ -325,11 +325,15 @@ class DeferredWorkerPool:
             self._reactor.removeSystemEventTrigger(self._stopTrigger)
             self._stopTrigger = None
         resizes, self._resizes = self._resizes, {}
-        for resize in resizes:
-            if not resize.called:
+        for resize, surplus in resizes.items():
+            if resize.called:
+                continue
+            if any(worker._abandoned for worker in surplus):
                 resize.errback(
                     PoolTerminated(self.name, "threads that were to leave were still running")
                 )
+            else:
+                resize.callback(None)
         waiters, self._stopWaiters = self._stopWaiters, []
         while waiters:  # a callback may cancel another one
             waiters.pop(0).callback(None)
@@ -458,7 +462,7 @@ class DeferredWorkerPool:
         self._size = n
         if self._state is _State.NEW:
             return succeed(None)
-        surplus: list[threading.Thread] = []
+        surplus: list[BaseWorker] = []
         result: Deferred[None] = Deferred(lambda result: None)
         self._resizes[result] = surplus
 
@@ -553,6 +557,7 @@ class DeferredWorkerPool:
 def deferToPool(
     pool: DeferredWorkerPool | ICallInThread,
     f: Callable[..., object],
+    /,
     *args: Any,
     **kwargs: Any,
 ) -> Deferred[Any]:

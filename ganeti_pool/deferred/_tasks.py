@@ -42,7 +42,7 @@ class Surroundings:
         self._variables: Context = copy_context()
         self._twisted: dict[Any, Any] = context.theContextTracker.currentContext().contexts[-1]
 
-    def __call__(self, f: Callable[..., object], *args: Any, **kwargs: Any) -> object:
+    def __call__(self, f: Callable[..., object], /, *args: Any, **kwargs: Any) -> object:
         """
         Call a function in them. Each call enters a copy, since a Context cannot
         be entered twice, and since one run must not see what another set.
@@ -194,9 +194,10 @@ class CallbackCompletion:
 
     def abandon(self, deadline: float) -> None:
         """
-        Tell that the task is not waited for.
+        Tell that the task is not waited for, if nothing else was told.
         """
-        self._tell(False, Failure(TaskAbandoned(self._pool, deadline)))
+        if not self._claim.locked():
+            self._tell(False, Failure(TaskAbandoned(self._pool, deadline)))
 
     def _tell(self, success: bool, value: Any) -> None:
         """

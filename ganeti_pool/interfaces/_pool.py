@@ -190,7 +190,8 @@ class IWorkerPool(Interface):
 
     def Quiesce() -> None:
         """
-        Wait until no task is queued, none runs, and all outcomes were told.
+        Wait until no task is queued, none runs, and all outcomes were told (but
+        for what a C{CancelTask} on another thread is just telling).
         Meanwhile other threads wait in L{AddTask}; what the pool's own workers
         add is let in and waited for. Several threads may do so at once. On a
         pool that is paused, or has no worker, the wait lasts until that changes.
@@ -257,7 +258,9 @@ class ICallInThread(Interface):
         Call C{f} on a worker's thread, and there C{onResult(True, result)} or
         C{onResult(False, failure)}. If C{f} never starts, because the pool is
         terminated, that is told on the thread that terminates, or on the
-        calling one.
+        calling one; if it still runs after the deadline of a termination,
+        L{TaskAbandoned <ganeti_pool.errors.TaskAbandoned>} is told on the reactor
+        thread, and nothing after it.
         """
 
 
@@ -284,7 +287,8 @@ class IDeferredWorkerPool(ICallInThread):
     def start() -> None:
         """
         Start the threads, if they do not run. A pool starts by itself when the
-        reactor runs; after a termination, this opens it again.
+        reactor runs; after a termination, this opens it again. (Not while the
+        reactor shuts down: nothing would stop it any more.)
 
         @raise WorkersNotStarted: if some could not be started.
         @raise PoolTerminated: while it is stopping.
@@ -294,7 +298,8 @@ class IDeferredWorkerPool(ICallInThread):
         """
         Say how the pool stops when the reactor shuts down: as
         L{terminateWorkers} called with these. Until this is called, with its
-        defaults. A termination that is under way by then goes on as it is.
+        defaults. A termination that is under way by then keeps its drain, and the
+        earlier of the deadlines holds.
 
         @raise InvalidArgument: if the deadline is no number of seconds.
         """

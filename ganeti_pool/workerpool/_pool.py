@@ -200,8 +200,6 @@ class WorkerPool(Scheduler):
         Change the number of workers, for a caller that holds the lock once. It
         is free while threads start and end.
         """
-        if num_workers < len(self._workers) + self._starting:
-            self._RefuseOwnWorker("a shrinking Resize")
         self._lock.release()
         try:
             self._JoinWorkers(self._BeginResize(num_workers))
@@ -214,12 +212,16 @@ class WorkerPool(Scheduler):
         """
         Change the number of workers, without a wait for those that are surplus.
 
-        @param done: called, with no lock held, when they have left.
+        @param done: called, with no lock held, when they have left; without it
+            the caller is about to wait for them.
         @return: the surplus workers.
+        @raise WouldWaitForItself: if that caller is a worker of this pool.
         @raise WorkersNotStarted: if some could not be started; C{done} is
             called all the same.
         """
         with self._lock:
+            if done is None and num_workers < len(self._workers) + self._starting:
+                self._RefuseOwnWorker("a shrinking Resize")
             missing, surplus, woken = self._SetSizeUnlocked(num_workers)
             self._terminated = False
             farewell = self._AwaitUnlocked(surplus, done)
@@ -279,8 +281,9 @@ class WorkerPool(Scheduler):
         excess = max(0, len(self._workers) - size)
         # Idle workers first, then the youngest. One that has just been woken is
         # not idle: it leaves when it looks for its task, and passes the wake on.
-        idle = self._idle[len(self._idle) - min(excess, len(self._idle)) :]
-        del self._idle[len(self._idle) - len(idle) :]
+        idle: list[BaseWorker] = []
+        while self._idle and len(idle) < excess:
+            idle.append(self._idle.pop())
         chosen = set(idle)
         busy = [worker for worker in reversed(self._workers) if worker not in chosen]
         surplus = idle + busy[: excess - len(idle)]

@@ -76,12 +76,12 @@ class Scheduler(WaitingTasks):
         if self._queue.dropped:
             worker._garbage.append(self._queue.release())
         self._lock.release()
-        worker._garbage.clear()
         if wake is not None:
             wake._Wake()
-        self._FinishUnlocked(worker, entry, Perform(worker, entry))
+        worker._garbage.clear()
+        self._Finish(worker, entry, Perform(worker, entry))
 
-    def _FinishUnlocked(self, worker: BaseWorker, entry: Entry, outcome: int) -> None:
+    def _Finish(self, worker: BaseWorker, entry: Entry, outcome: int) -> None:
         """
         Finish the task of a slot; its value is C{worker._value}. Called without
         the lock, which is held on return, so that the slot can take its next task
@@ -103,11 +103,8 @@ class Scheduler(WaitingTasks):
             value, worker._value = worker._value, None
             if not lock.acquire(False):
                 Acquire(lock)
-            if outcome == DEFERRED and worker._abandoned:
-                # it was given up, and the pool may have been opened again since
-                outcome, value = UNSTARTED, None
-            elif outcome == DEFERRED:
-                outcome, value = self._DeferUnlocked(entry, value)
+            if outcome == DEFERRED:
+                outcome, value = self._DeferUnlocked(worker, entry, value)
             if outcome != DEFERRED:
                 self._CountUnlocked(entry, outcome)
                 lock.release()
@@ -154,7 +151,7 @@ class Scheduler(WaitingTasks):
         if task_id is not None and self._running_ids.get(task_id) is entry:
             del self._running_ids[task_id]
 
-    def _DeferUnlocked(self, entry: Entry, priority: Any) -> tuple[int, Any]:
+    def _DeferUnlocked(self, worker: BaseWorker, entry: Entry, priority: Any) -> tuple[int, Any]:
         """
         Put a running task back, if nothing speaks against it. The lock is free
         while its completion is told.
@@ -163,7 +160,7 @@ class Scheduler(WaitingTasks):
         """
         if priority is None:
             priority = entry[0]
-        hindrance = self._HindranceUnlocked(entry)
+        hindrance = self._HindranceUnlocked(worker, entry)
         if hindrance is not None:
             return hindrance, None
         order = self._next_order
@@ -180,7 +177,7 @@ class Scheduler(WaitingTasks):
             Acquire(self._lock)
             if failure is not None:
                 return FAILED, failure
-            hindrance = self._HindranceUnlocked(entry)
+            hindrance = self._HindranceUnlocked(worker, entry)
             if hindrance is not None:
                 return hindrance, None
         self._running -= 1
@@ -192,13 +189,14 @@ class Scheduler(WaitingTasks):
         self._queue.push(entry)
         return DEFERRED, None
 
-    def _HindranceUnlocked(self, entry: Entry) -> int | None:
+    def _HindranceUnlocked(self, worker: BaseWorker, entry: Entry) -> int | None:
         """
         The outcome of a task that may not be put back, else L{None}.
         """
         if entry.cancellation is True:
             return CANCELLED
-        if self._terminated:
+        # An abandoned task was given up, also if the pool is open again by now.
+        if self._terminated or worker._abandoned:
             return UNSTARTED
         if entry[2] is not None and self._WaitingUnlocked(entry[2]) is not None:
             return DUPLICATE

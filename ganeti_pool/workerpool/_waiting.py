@@ -292,7 +292,12 @@ class WaitingTasks:
         """
         Wait until nobody quiesces the pool. The pool's own workers need not.
         """
-        if not self._OnOwnWorker():
+        # To wait frees the lock. A finaliser that runs inside a section of this
+        # thread must not do that, and is let in like a worker.
+        self._lock.release()
+        isNested = self._lock._is_owned()  # type: ignore[attr-defined]
+        Acquire(self._lock)
+        if not isNested and not self._OnOwnWorker():
             while self._fences:
                 self._changed.wait()
 
@@ -375,7 +380,7 @@ class WaitingTasks:
         finally:
             self._lock.release()
         if entry is None:
-            raise NoSuchTask(task_id, self._name, queued)
+            raise NoSuchTask(task_id, self._name, queued, "running")
         Do(actions)
 
     def _CancelEntry(self, entry: Entry) -> None:
@@ -480,7 +485,7 @@ class WaitingTasks:
                 before = self._fences[place - 1].held if place else self._queue
                 before.absorb(fence.held)
                 self._changed.notify_all()
-            actions = self._TakeDownFencesUnlocked()
+            actions = [self._queue.release().clear, *self._TakeDownFencesUnlocked()]
             wake = self._NextToWakeUnlocked()
         if wake is not None:
             wake._Wake()
@@ -505,6 +510,7 @@ class WaitingTasks:
             actions.append(Bound(fence.done, None))
             self._changed.notify_all()
         if actions:
+            actions.append(self._queue.release().clear)
             wake = self._NextToWakeUnlocked()
             if wake is not None:
                 actions.append(wake._Wake)

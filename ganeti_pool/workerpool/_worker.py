@@ -167,9 +167,16 @@ class BaseWorker(threading.Thread):
         except BaseException:
             # The hooks that a subclass of the pool overrides run in here.
             trouble = Failure()
+        # The wake goes on before user objects are let go, whose finalisers may take
+        # their time; and they go before this worker is said to have left.
+        wake = pool._NextToWakeUnlocked()
+        pool._lock.release()
+        if wake is not None:
+            wake._Wake()
+        self._garbage.clear()
+        Acquire(pool._lock)
         actions = pool._LeaveUnlocked(self)
         pool._lock.release()
-        self._garbage.clear()
         Do(actions)
         if trouble is not None:
             _log.failure(

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ganeti_pool.deferred import deferToPool
+from ganeti_pool.deferred._tasks import CallbackCompletion
 from ganeti_pool.errors import (
     DeferTask,
     InvalidArgument,
@@ -27,6 +28,25 @@ class CallTests(SteppingCase):
         A callback that notes what it is told.
         """
         self.seen.append((success, value if success else value.type))
+
+    def test_abandonedAfterItWasTold(self) -> None:
+        """
+        A callback that has been told the result is not told of a deadline that
+        passes meanwhile, and nothing is logged.
+        """
+        completion = CallbackCompletion("test", self.tell)
+        completion.succeed(42)
+        completion.abandon(1.0)
+        self.assertEqual(self.seen, [(True, 42)])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_argumentsOfAnyName(self) -> None:
+        """
+        A function may have parameters that are called as those of L{deferToPool}.
+        """
+        result = deferToPool(self.pool, lambda pool, f: (pool, f), pool=1, f=2)
+        self.settle()
+        self.assertEqual(self.successResultOf(result), (1, 2))
 
     def test_call(self) -> None:
         """

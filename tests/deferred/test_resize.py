@@ -39,6 +39,20 @@ class ResizeTests(SteppingCase):
         self.settle()
         self.assertIs(self.successResultOf(resized), None)
 
+    def test_slowThread(self) -> None:
+        """
+        A thread that has left, and is gone a moment later than was looked for,
+        makes no failure of a resize that a termination overtakes.
+        """
+        told: list[object] = []
+        worker = self.pool.pool._workers[-1]
+        looks = iter([True])
+        worker.is_alive = lambda: next(looks, False)  # type: ignore[method-assign]
+        self.pool.resize(0).addCallbacks(lambda _: told.append("resized"), told.append)
+        self.pool.terminateWorkers().addCallback(lambda _: told.append("terminated"))
+        self.settle()
+        self.assertEqual(told, ["resized", "terminated"])
+
     def test_none(self) -> None:
         """
         With no worker the queue waits.
