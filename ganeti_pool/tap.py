@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import stat
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -32,6 +33,10 @@ from .service._lock import StateLock
 from .service._signals import Abort, endOnSignals
 
 __all__ = ["Options", "makeService"]
+
+# A command takes four for its output and two more while it is started.
+_FILES_FOR_ITSELF = 64
+_FILES_FOR_A_JOB = 8
 
 _Door = tuple[IStreamServerEndpoint, IProtocolFactory]
 
@@ -124,6 +129,7 @@ def _makeService(reactor: Any, options: Options) -> IService:
     from .store.sqlite import SQLiteJobStore
     from .web import makeSite
 
+    _raiseLimit(options["workers"])
     workerClass = _workerClass(options["worker-class"])
     stateDir = options["state-dir"]
     paths = StatePaths.default() if stateDir is None else StatePaths.at(stateDir)
@@ -140,9 +146,11 @@ def _makeService(reactor: Any, options: Options) -> IService:
             reactor, reactor.getThreadPool(), killSurvivors, paths.directory, handles
         )
 
+    # Its workers are started by the service, which says so if they cannot be.
+    pool = DeferredWorkerPool(reactor, "ganeti-pool", 0, workerClass)
     queue = JobQueue(
         reactor,
-        DeferredWorkerPool(reactor, "ganeti-pool", options["workers"], workerClass),
+        pool,
         SQLiteJobStore(reactor, paths.store),
         options["worker-class"],
         paths,
@@ -161,6 +169,7 @@ def _makeService(reactor: Any, options: Options) -> IService:
         socket=paths.socket,
         grace=options["grace"],
         guard=partial(endOnSignals, partial(reactor.callFromThread, reactor.stop), endAll),
+        hire=partial(pool.resize, options["workers"]),
         killAll=endAll,
         abort=Abort(reactor),
     )
@@ -178,6 +187,22 @@ def _number(option: str, text: str, kind: Callable[[str], float], least: int) ->
         what = "whole number" if kind is int else "number of seconds"
         raise usage.UsageError(f"--{option} takes a {what} of at least {least}, not {text!r}")
     return number
+
+
+def _raiseLimit(workers: int) -> None:
+    """
+    Let the daemon open as many files as it may.
+
+    @raise usage.UsageError: if these are too few for so many jobs at once.
+    """
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = (limit - _FILES_FOR_ITSELF) // _FILES_FOR_A_JOB
+    if limit >= 0 and workers > most:
+        raise usage.UsageError(
+            f"--workers takes at most {most} here, not {workers}, since the daemon may open "
+            f"{limit} files (ulimit -Hn)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 
 
 def _workerClass(name: str) -> Callable[[Any, str], object]:
@@ -206,12 +231,17 @@ def _workerClass(name: str) -> Callable[[Any, str], object]:
 def _readToken(path: str | None) -> bytes | None:
     """
     @raise OSError: if the file cannot be read.
-    @raise usage.UsageError: if it is empty.
+    @raise usage.UsageError: if it is empty, or everybody can use it.
     """
     if path is None:
         return None
     with open(path, "rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
         token = file.read(4096).strip()
+    if mode & stat.S_IRWXO:
+        raise usage.UsageError(
+            f"the token file {path} is open to everybody (mode {mode:04o}): chmod 600 {path}"
+        )
     if not token:
         raise usage.UsageError(f"the token file {path} is empty: whoever asks would be let in")
     return token
@@ -224,20 +254,21 @@ def _endpoint(reactor: Any, text: str, token: bytes | None) -> IStreamServerEndp
     @raise usage.UsageError: if it says nothing that can be understood, or
         something that is open to others.
     """
-    isUnix = text.startswith("unix:")
-    if token is None and not (isUnix and ":mode=" in text):
-        needed = "needs --token-file"
-        raise usage.UsageError(
-            f"--listen {text} {needed}, or a mode= that keeps others out"
-            if isUnix
-            else f"--listen {text} {needed}, since whoever reaches it could run jobs"
-        )
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, text)
+        endpoint: Any = serverFromString(reactor, text)
     # Each kind of endpoint reads its own arguments.
     except Exception as error:
         raise usage.UsageError(f"--listen {text} is no endpoint: {error}") from error
-    return endpoint
+    isUnix = isinstance(endpoint, UNIXServerEndpoint)
+    # Twisted's own default is 666.
+    if token is None and not (isUnix and not endpoint._mode & stat.S_IRWXO):
+        needed = "needs --token-file"
+        raise usage.UsageError(
+            f"--listen {text} {needed}, or a mode= that keeps others out, such as 660"
+            if isUnix
+            else f"--listen {text} {needed}, since whoever reaches it could run jobs"
+        )
+    return endpoint  # type: ignore[no-any-return]
 
 
 def _prepareDirectory(directory: str) -> None:

@@ -40,10 +40,10 @@ class StopTests(DaemonCase):
 
     def test_idle(self) -> None:
         """
-        At SIGTERM and at SIGINT an idle daemon ends with 0, and takes its socket
+        At SIGTERM, SIGINT and SIGHUP an idle daemon ends with 0, and takes its socket
         with it.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             daemon = self.start()
             mode = os.stat(daemon.paths.socket).st_mode
             self.assertTrue(stat.S_ISSOCK(mode))
@@ -69,6 +69,24 @@ class StopTests(DaemonCase):
         jobs = daemon.awaitEnds(ends, waits)
         self.assertEqual([job["state"] for job in jobs], ["succeeded"] * 2)
         self.assertEqual([job["attempt"] for job in jobs], [1, 1])
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
+    def test_graceWithoutSocket(self) -> None:
+        """
+        Also if somebody has removed the socket.
+        """
+        meeting = self.meeting()
+        daemon = self.start("--grace", str(PATIENCE))
+        script = 'echo here > "$1"; read line < "$2"'
+        (jobID,) = daemon.submit(shell(script, meeting.arrived, meeting.leave))
+        meeting.awaitArrival()
+        os.unlink(daemon.paths.socket)
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.awaitLog("did not close well")
+        meeting.letGo()
+        self.assertEqual(daemon.awaitEnd(), 0, daemon.log)
+        daemon = self.start()
+        self.assertEqual(daemon.awaitEnds(jobID)[0]["state"], "succeeded")
         self.assertEqual(daemon.stop(), 0, daemon.log)
 
     def test_graceIsOver(self) -> None:
@@ -139,6 +157,7 @@ class StartTests(DaemonCase):
         self.assertEqual(child.returncode, 1, child.stdout + child.stderr)
         self.assertEqual(child.stderr.count("\n"), 1, child.stderr)
         self.assertTrue(child.stderr.startswith("ganeti-pool: "), child.stderr)
+        self.assertNotIn("Traceback", child.stdout)
         return child.stderr
 
     def test_afterKill(self) -> None:
@@ -170,6 +189,13 @@ class StartTests(DaemonCase):
         self.assertIn("NoWorker", self.refuse("--worker-class", "tests.daemonworkers.NoWorker"))
         self.assertFalse(self.state.exists())
 
+    def test_noWorkers(self) -> None:
+        """
+        A class that makes no workers is told in one sentence, with exit code 1.
+        """
+        # Called with a pool and a name for the worker, it raises TypeError.
+        self.assertIn("0 of 4", self.refuse("--worker-class", "builtins.abs"))
+
     def test_newerStore(self) -> None:
         """
         The store of a newer release is told in one sentence, with exit code 1,
@@ -189,6 +215,7 @@ class StartTests(DaemonCase):
         """
         token = self.scratch / "token"
         token.write_text("secret")
+        token.chmod(0o600)
         door = "tcp:1:interface=192.0.2.1"
         self.assertIn("192.0.2.1", self.refuse("--listen", door, "--token-file", str(token)))
 

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase
 
-from ganeti_pool.errors import StoreError
+from ganeti_pool.errors import StoreError, WorkersNotStarted
 from ganeti_pool.service import JobQueueService
 from ganeti_pool.service._lock import DirectoryInUse, StateLock
 from ganeti_pool.service._signals import Abort, endOnSignals
@@ -84,6 +84,9 @@ class FakeSignals:
     def __init__(self) -> None:
         self.handlers: dict[int, Any] = {}
 
+    def getsignal(self, number: int) -> Any:
+        return self.handlers.get(number, signal.SIG_DFL)
+
     def signal(self, number: int, handler: Any) -> None:
         self.handlers[number] = handler
 
@@ -96,6 +99,9 @@ class SignalTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.signals = FakeSignals()
         self.calls: list[object] = []
+        self.watch()
+
+    def watch(self) -> None:
         endOnSignals(
             lambda: self.calls.append("stop"),
             lambda: self.calls.append("end all"),
@@ -109,6 +115,21 @@ class SignalTests(SynchronousTestCase):
         """
         self.signals.handlers[signal.SIGTERM](signal.SIGTERM, None)
         self.assertEqual(self.calls, ["stop"])
+
+    def test_hangup(self) -> None:
+        """
+        A SIGHUP stops it too.
+        """
+        self.signals.handlers[signal.SIGHUP](signal.SIGHUP, None)
+        self.assertEqual(self.calls, ["stop"])
+
+    def test_hangupIgnored(self) -> None:
+        """
+        A SIGHUP that was ignored stays ignored.
+        """
+        self.signals.handlers[signal.SIGHUP] = signal.SIG_IGN
+        self.watch()
+        self.assertIs(self.signals.handlers[signal.SIGHUP], signal.SIG_IGN)
 
     def test_second(self) -> None:
         """
@@ -190,6 +211,7 @@ class FakeDoor:
         self.log = log
         self.name = name
         self.listening: Deferred[FakeDoor] = Deferred()
+        self.closed: Deferred[None] = succeed(None)
 
     def listen(self, factory: object) -> Deferred[FakeDoor]:
         self.log.append(f"open {self.name}")
@@ -197,7 +219,7 @@ class FakeDoor:
 
     def stopListening(self) -> Deferred[None]:
         self.log.append(f"close {self.name}")
-        return succeed(None)
+        return self.closed
 
 
 class ServiceTests(SynchronousTestCase):
@@ -209,6 +231,7 @@ class ServiceTests(SynchronousTestCase):
         self.log: list[object] = []
         self.reactor = FakeReactor(running=False)
         self.queue = FakeQueue(self.log)
+        self.hired: Deferred[None] = succeed(None)
         self.doors = [FakeDoor(self.log, "first"), FakeDoor(self.log, "second")]
         self.lockPath = self.mktemp()
         self.socket = self.mktemp()
@@ -223,6 +246,7 @@ class ServiceTests(SynchronousTestCase):
             socket=self.socket,
             grace=7.0,
             guard=lambda: self.log.append("guard"),
+            hire=lambda: self.hired,
             killAll=lambda: self.log.append("kill all"),
             abort=lambda sentence: self.log.append(("abort", sentence)),
         )
@@ -312,6 +336,56 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.log[-1], "kill all")
         self.assertFalse(self.isLocked())
 
+    def test_doorDoesNotClose(self) -> None:
+        """
+        Running jobs get their grace also if a door does not close well.
+        """
+        self.start()
+        self.doors[0].closed = fail(FileNotFoundError("no socket"))
+        stopped = self.service.stopService()
+        self.assertNoResult(stopped)
+        self.assertEqual(self.log[-1], "close second")
+        self.queue.stopped.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.log[-1], "kill all")
+
+    def test_stopWhileHiring(self) -> None:
+        """
+        A queue that was told to stop before it was started is not started, whether
+        workers came or not.
+        """
+        for ends in (lambda: self.hired.callback(None), lambda: self.hired.errback(StoreError())):
+            self.setUp()
+            self.hired = Deferred()
+            self.service.startService()
+            self.reactor.start()
+            self.queue.stopped.callback(None)
+            stopped = self.service.stopService()
+            ends()
+            self.successResultOf(stopped)
+            self.assertEqual(self.log, ["guard", ("stop queue", 7.0), "kill all"])
+
+    def test_noWorkers(self) -> None:
+        """
+        Without its workers the daemon ends with the reason, and no queue starts.
+        """
+        self.hired = fail(WorkersNotStarted("p", 0, 4, RuntimeError("no thread")))
+        self.service.startService()
+        self.reactor.start()
+        why = "pool 'p' started 0 of 4 new workers: RuntimeError: no thread"
+        sentence = f"the daemon cannot start: {why}"
+        self.assertEqual(self.log, ["guard", ("abort", sentence)])
+
+    def test_startBreaks(self) -> None:
+        """
+        What nobody expected leaves its traceback in the log.
+        """
+        self.hired = fail(ZeroDivisionError("why"))
+        self.service.startService()
+        self.reactor.start()
+        self.assertEqual(self.log[1:], [("abort", "the daemon cannot start: why")])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_stopBeforeTheReactorRuns(self) -> None:
         """
         What was not started when the service stops never is.
@@ -359,7 +433,6 @@ class ServiceTests(SynchronousTestCase):
         self.queue.started.errback(StoreError("the schema is newer"))
         sentence = "the daemon cannot start: the schema is newer"
         self.assertEqual(self.log[2:], [("abort", sentence)])
-        self.assertEqual(len(self.flushLoggedErrors(StoreError)), 1)
 
     def test_doorCannotOpen(self) -> None:
         """
@@ -371,7 +444,6 @@ class ServiceTests(SynchronousTestCase):
         self.doors[0].listening.callback(self.doors[0])
         self.doors[1].listening.errback(OSError("taken"))
         self.assertEqual(self.log[-1], ("abort", "the daemon cannot start: taken"))
-        self.flushLoggedErrors(OSError)
         self.queue.stopped.callback(None)
         self.successResultOf(self.service.stopService())
         self.assertEqual(self.log[-2:], ["close first", "kill all"])

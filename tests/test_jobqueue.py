@@ -250,6 +250,21 @@ class SubmitTests(QueueCase):
         self.assertEqual(failure.value.problems[0][0], "/worker")
         self.assertEqual(self.status()["jobs"]["queued"], 0)
 
+    def test_waitingForAnotherClass(self) -> None:
+        """
+        A queue does not start over unfinished jobs of another worker class, which
+        stay as they are.
+        """
+        self.submit(new("note", 1))
+        self.open(self.store.reopened())
+        self.queue.workerName = "some.Other"
+        failure = self.failureResultOf(self.queue.start(), errors.StoreError)
+        self.assertIn(f"unfinished jobs of {WORKER}", failure.getErrorMessage())
+        self.assertIn("runs some.Other", failure.getErrorMessage())
+        self.restart()
+        self.stepping.runAll()
+        self.assertEqual(self.ran, [1])
+
     def test_checkedArguments(self) -> None:
         """
         What the worker class says of arguments is told for each job.
@@ -333,6 +348,21 @@ class RunTests(QueueCase):
         self.assertTrue(error.message.startswith("ValueError: xxx"))
         self.assertEqual(len(error.message), 1000)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_exceptionOfAPool(self) -> None:
+        """
+        A worker that raises what a pool of its own told it has failed, and does not
+        run again.
+        """
+
+        def fail(worker: BaseWorker) -> None:
+            raise errors.TaskCancelled("another pool", 1)
+
+        self.tasks["fail"] = fail
+        self.submit(new("fail"))
+        self.stepping.runAll()
+        self.assertError(1, JobState.FAILED, "exception")
+        self.assertEqual(len(self.flushLoggedErrors(errors.TaskCancelled)), 1)
 
     def test_toldFailure(self) -> None:
         """

@@ -14,6 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -557,6 +558,19 @@ class StoreContract(_Mixin):
                 QueuedJob(3, 5, 2, 0),
             ],
         )
+
+    def test_workers(self) -> None:
+        """
+        The worker classes of unfinished jobs are known, and no others.
+        """
+        self.assertEqual(self.wait(self.store.workers()), frozenset())
+        waiting, running, ended = (replace(new(), worker=name) for name in ("a.A", "b.B", "c.C"))
+        self.add(waiting, running, ended)
+        self.start(2)
+        self.wait(
+            self.store.finishAttempt(self.epoch, self.start(3).id, 1, Outcome(JobState.SUCCEEDED))
+        )
+        self.assertEqual(self.wait(self.store.workers()), frozenset({"a.A", "b.B"}))
 
     def test_runningJobs(self) -> None:
         """

@@ -5,6 +5,7 @@ Tests for C{twistd ganeti-pool}: its options, and the service made of them.
 from __future__ import annotations
 
 import os
+import resource
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ class TapCase(SynchronousTestCase):
     def file(self, content: bytes) -> str:
         path = self.scratch / "file"
         path.write_bytes(content)
+        path.chmod(0o600)
         return str(path)
 
     def assertSentence(self, error: SystemExit, *parts: str) -> None:
@@ -221,6 +223,26 @@ class MakeTests(TapCase):
         _, (_, site) = service._doors
         assert isinstance(site, JobSite)
         self.assertTrue(site.admits(None))
+
+    def test_openFiles(self) -> None:
+        """
+        The daemon may open as many files as the system lets it.
+        """
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1] - 1, limits[1]))
+        self.make()
+        self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE), (limits[1],) * 2)
+
+    def test_workersStartWithTheService(self) -> None:
+        """
+        The pool has no worker before the service asks for them.
+        """
+        service = self.make("--workers", "3")
+        queue: Any = service._queue
+        self.assertEqual(queue._pool._size, 0)
+        self.successResultOf(service._hire())
+        self.assertEqual(queue._pool._size, 3)
 
     def test_commandWorker(self) -> None:
         """
@@ -358,12 +380,29 @@ class RefusalTests(TapCase):
         missing = str(self.scratch / "missing")
         self.assertSentence(self.refuse("--token-file", missing), missing)
         self.assertSentence(self.refuse("--token-file", self.file(b" \n")), "empty")
+        token = self.file(b"secret")
+        os.chmod(token, 0o604)
+        self.assertSentence(self.refuse("--token-file", token), token, "0604")
+
+    def test_tooManyWorkers(self) -> None:
+        """
+        More workers than there can be files for are refused.
+        """
+        self.patch(resource, "getrlimit", lambda which: (256, 1024))
+        self.patch(resource, "setrlimit", lambda which, limits: None)
+        self.assertSentence(self.refuse("--workers", "121"), "--workers", "120", "1024")
+        tap.makeService(self.parse("--workers", "120"))._lock.release()  # type: ignore[attr-defined]
 
     def test_openDoor(self) -> None:
         """
         A door that whoever passes could use is refused.
         """
-        for endpoint in ("tcp:8080", "unix:/tmp/s"):
+        for endpoint in (
+            "tcp:8080",
+            "unix:/tmp/s",
+            "unix:/tmp/s:mode=662",
+            r"unix:/tmp/a\:mode\=600",
+        ):
             self.assertSentence(self.refuse("--listen", endpoint), endpoint, "--token-file")
 
     def test_noEndpoint(self) -> None:

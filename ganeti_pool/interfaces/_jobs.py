@@ -142,6 +142,11 @@ class IJobStore(Interface):
         Every queued job by (priority, position).
         """
 
+    def workers() -> Deferred[frozenset[str]]:
+        """
+        The names of the worker classes that jobs without an outcome are for.
+        """
+
     def runningJobs() -> Deferred[list[tuple[Job, Attempt]]]:
         """
         Every running job with its running attempt, by id: after

@@ -65,8 +65,9 @@ def outcomeOf(
             error=told if isinstance(told, JobFailure) else None,
             output=output,
         )
-    if isinstance(error, (TaskCancelled, TaskNotStarted)):
-        # It deferred itself, and the pool that ends did not take it back.
+    if isinstance(error, (TaskCancelled, TaskNotStarted)) and error.__traceback__ is None:
+        # It deferred itself, and the pool that ends did not take it back. What has
+        # a traceback was raised, by a worker that uses a pool of its own.
         return Requeue(deferred=True)
     if not isinstance(told, JobFailure):
         message = f"{type(error).__name__}: {failure.getErrorMessage()}"

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from ..deferred import DeferredWorkerPool
-from ..errors import InvalidJob, NoSuchTask, PoolTerminated, QueueStopping
+from ..errors import InvalidJob, NoSuchTask, PoolTerminated, QueueStopping, StoreError
 from ..interfaces import IJobQueue, IJobStore
 from ..jobs import Attempt, Job, JobFilter, NewJob
 from ..paths import StatePaths
@@ -99,6 +99,7 @@ class JobQueue:
         self._now = now
         self._clock = reactor
         self._startedAt = now()
+        self._version = version("ganeti-pool")
         # One at a time: a start under way comes to its end before the stop goes on.
         self._life = DeferredLock()
         self._isLost = False
@@ -124,14 +125,21 @@ class JobQueue:
         processes are gone, and go on with the queue as it was.
 
         @return: a Deferred that fails with L{StoreError
-            <ganeti_pool.errors.StoreError>} if the store cannot be used, and with
-            what C{reap} fails with.
+            <ganeti_pool.errors.StoreError>} if the store cannot be used, or has
+            unfinished jobs of another worker class; and with what C{reap} fails
+            with.
         """
         return self._life.run(lambda: Deferred.fromCoroutine(self._start()))
 
     async def _start(self) -> None:
         self._startedAt = self._now()
         self._journal.epoch = await self._store.acquire(f"{socket.gethostname()}:{os.getpid()}")
+        strangers = await self._store.workers() - {self.workerName}
+        if strangers:
+            raise StoreError(
+                f"there are unfinished jobs of {', '.join(sorted(strangers))} in the store, and "
+                f"this daemon runs {self.workerName}: start it with the class of these jobs"
+            )
         settings = await self._store.settings()
         self._core._ReserveOrder(await self._store.lastPosition() + 1)
         left = await self._store.runningJobs()
@@ -255,7 +263,7 @@ class JobQueue:
         summary = await self._store.summary()
         daemon = {
             "pid": os.getpid(),
-            "version": version("ganeti-pool"),
+            "version": self._version,
             "started_at": timestamp(self._startedAt),
             "worker": self.workerName,
             "state_directory": self._paths.directory,

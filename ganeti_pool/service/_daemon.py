@@ -11,10 +11,12 @@ from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock, gatherResults, maybeDeferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..errors import PoolError
 from ._lock import StateLock
 
 __all__ = ["JobQueueService", "StartableQueue"]
@@ -41,7 +43,7 @@ class StartableQueue(Protocol):
 class JobQueueService(Service):
     """
     Starts the parts of the daemon one after another, and stops them in the other
-    direction: the lock on the state directory, the queue, the doors.
+    direction: the lock on the state directory, the workers, the queue, the doors.
 
     The lock is taken at once; the rest waits until the reactor runs, since a
     thread that is started before twistd forks does not survive that. It cannot
@@ -60,6 +62,7 @@ class JobQueueService(Service):
         socket: str,
         grace: float,
         guard: Callable[[], object],
+        hire: Callable[[], Deferred[None]],
         killAll: Callable[[], object],
         abort: Callable[[str], object],
     ) -> None:
@@ -69,6 +72,8 @@ class JobQueueService(Service):
             daemon may have left: who has the lock may remove it.
         @param grace: seconds that running jobs get when the service stops.
         @param guard: called when the reactor runs, to watch for signals.
+        @param hire: starts the workers; its failure ends the daemon, which would
+            run nothing without them.
         @param killAll: ends every process of the jobs, and lets none start.
         @param abort: told, in one sentence, why the daemon cannot start.
         """
@@ -79,6 +84,7 @@ class JobQueueService(Service):
         self._socket = socket
         self._grace = grace
         self._guard = guard
+        self._hire = hire
         self._killAll = killAll
         self._abort = abort
         self._ports: list[IListeningPort] = []
@@ -103,6 +109,10 @@ class JobQueueService(Service):
         self._life.run(lambda: Deferred.fromCoroutine(self._start())).addErrback(self._failed)
 
     async def _start(self) -> None:
+        await self._hire()
+        # A queue that was told to stop cannot be started.
+        if self._isStopping:
+            return
         await self._queue.start()
         with suppress(FileNotFoundError):
             os.unlink(self._socket)
@@ -113,8 +123,14 @@ class JobQueueService(Service):
         _log.info("Ready for jobs")
 
     def _failed(self, failure: Failure) -> None:
-        _log.failure("The daemon cannot start", failure)
-        self._abort(f"the daemon cannot start: {failure.getErrorMessage()}")
+        sentence = f"the daemon cannot start: {failure.getErrorMessage()}"
+        if failure.check(PoolError, CannotListenError, OSError):
+            _log.critical("{sentence}", sentence=sentence)
+        else:
+            _log.failure("The daemon cannot start", failure)
+        # Else the reactor stops already, and may be the reason.
+        if not self._isStopping:
+            self._abort(sentence)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -136,8 +152,15 @@ class JobQueueService(Service):
         stopped = self._queue.stop(self._grace)
         try:
             await self._life.acquire()
-            await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
+            await gatherResults(
+                [maybeDeferred(port.stopListening).addErrback(_notClosed) for port in self._ports]
+            )
             await stopped
         finally:
             self._killAll()
             self._lock.release()
+
+
+def _notClosed(failure: Failure) -> None:
+    # Such as a socket whose file is gone. Running jobs get their grace all the same.
+    _log.warn("A door did not close well: {reason}", reason=failure.getErrorMessage())

@@ -22,9 +22,9 @@ def endOnSignals(
     kill: Callable[[int, int], object] = os.kill,
 ) -> None:
     """
-    At the first SIGTERM or SIGINT stop in good order; at the second one, which
+    At the first SIGTERM, SIGINT or SIGHUP stop in good order; at the second one, which
     Twisted's own handlers would only log, end the process at once, by that
-    signal.
+    signal. A SIGHUP that is ignored, as C{nohup} has it, stays so.
 
     Threads: the main thread's, when the reactor runs: its own handlers, set when
     it starts, would replace these.
@@ -49,6 +49,8 @@ def endOnSignals(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signals.signal(number, handle)
+    if signals.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.signal(signal.SIGHUP, handle)
 
 
 class Abort:

@@ -48,6 +48,7 @@ __all__ = [
     "getRunningJobs",
     "getSettings",
     "getSummary",
+    "getWorkers",
     "listJobs",
     "recordHandle",
     "requestCancel",
@@ -196,6 +197,11 @@ def getQueuedJobs(connection: Connection) -> list[QueuedJob]:
         .order_by(jobs.c.priority, jobs.c.position)
     )
     return [QueuedJob(*row) for row in connection.execute(waiting)]
+
+
+def getWorkers(connection: Connection) -> frozenset[str]:
+    unfinished = select(jobs.c.worker).where(jobs.c.state.not_in(FINISHED)).distinct()
+    return frozenset(connection.scalars(unfinished))
 
 
 def getRunningJobs(connection: Connection) -> list[tuple[Job, Attempt]]:

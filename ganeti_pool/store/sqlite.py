@@ -168,6 +168,9 @@ class SQLiteJobStore:
     def queuedJobs(self) -> Deferred[list[QueuedJob]]:
         return self._reads.ask(_journal.getQueuedJobs)
 
+    def workers(self) -> Deferred[frozenset[str]]:
+        return self._reads.ask(_journal.getWorkers)
+
     def runningJobs(self) -> Deferred[list[tuple[Job, Attempt]]]:
         return self._reads.ask(_journal.getRunningJobs)
 

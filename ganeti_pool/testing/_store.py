@@ -224,6 +224,15 @@ class MemoryJobStore:
             )
         )
 
+    def workers(self) -> Deferred[frozenset[str]]:
+        return self._read(
+            lambda: frozenset(
+                job.worker
+                for state in (JobState.QUEUED, JobState.RUNNING)
+                for job in self._inState(state)
+            )
+        )
+
     def runningJobs(self) -> Deferred[list[tuple[Job, Attempt]]]:
         return self._read(
             lambda: [
