@@ -134,6 +134,7 @@ class StartTests(DaemonCase):
         token = self.scratch / "token"
         self.assertIn(str(token), self.refusal("--token-file", str(token)))
         token.write_text("secret")
+        token.chmod(0o600)
         listen = ("--token-file", str(token), "--listen", "nonsense:1")
         self.assertIn("nonsense:1", self.refusal(*listen))
 
@@ -355,6 +356,7 @@ class CommandTests(DaemonCase):
         """
         token = self.scratch / "token"
         token.write_text("secret\n")
+        token.chmod(0o600)
         listen = ("--listen", "tcp:0:interface=127.0.0.1", "--token-file", str(token))
         daemon = self.start(*listen)
         found = re.search(r" starting on (\d+)", daemon.log)
