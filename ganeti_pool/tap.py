@@ -27,6 +27,7 @@ from .commands import killAll, killSurvivors
 from .deferred import DeferredWorkerPool
 from .errors import PoolError
 from .interfaces import IWorker
+from .jobs import OnCrash
 from .paths import StatePaths
 from .service import JobQueueService
 from .service._lock import StateLock
@@ -156,6 +157,7 @@ def _makeService(reactor: Any, options: Options) -> IService:
         paths,
         reap=reap,
         checkArgs=getattr(workerClass, "checkArgs", None),
+        onCrash=_onCrash(workerClass, options["worker-class"]),
     )
     own = UNIXServerEndpoint(reactor, paths.socket, mode=0o600, wantPID=False)
     doors: list[_Door] = [(own, makeSite(reactor, queue, None))]
@@ -226,6 +228,22 @@ def _workerClass(name: str) -> Callable[[Any, str], object]:
             "ganeti_pool.interfaces.IWorker, as each subclass of BaseWorker does"
         )
     return found  # type: ignore[no-any-return]
+
+
+def _onCrash(workerClass: object, name: str) -> OnCrash:
+    """
+    What a worker class says of the jobs that a crash finds running, by its
+    attribute C{onCrash}: C{"fail"}, which is the default, or C{"retry"}.
+
+    @raise usage.UsageError: if it says something else.
+    """
+    said = getattr(workerClass, "onCrash", OnCrash.FAIL)
+    try:
+        return OnCrash(said)
+    except ValueError:
+        raise usage.UsageError(
+            f'the onCrash of the worker class {name!r} must be "fail" or "retry", not {said!r}'
+        ) from None
 
 
 def _readToken(path: str | None) -> bytes | None:

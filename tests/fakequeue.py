@@ -64,6 +64,7 @@ class FakeQueue:
     """
 
     workerName = "ganeti_pool.commands.CommandWorker"
+    onCrash = OnCrash.FAIL
 
     def __init__(self, directory: str = "/nowhere") -> None:
         self.jobs: dict[int, Job] = {}

@@ -13,12 +13,14 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
 from twisted.plugin import IPlugin
+from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from ganeti_pool import tap
 from ganeti_pool.commands import CommandWorker, checkArgs
 from ganeti_pool.interfaces import IWorker
+from ganeti_pool.jobs import OnCrash
 from ganeti_pool.paths import StatePaths
 from ganeti_pool.service import JobQueueService
 from ganeti_pool.service._lock import DirectoryInUse, StateLock
@@ -32,6 +34,8 @@ class PlainWorker:
     """
     A worker that is no L{BaseWorker <ganeti_pool.workerpool.BaseWorker>}.
     """
+
+    onCrash = "fail"
 
     def __init__(self, pool: object, workerID: str) -> None:
         pass
@@ -252,6 +256,23 @@ class MakeTests(TapCase):
         self.assertEqual(queue.workerName, "ganeti_pool.commands.CommandWorker")
         self.assertIs(queue._checkArgs, checkArgs)
         self.assertIs(queue._pool.pool._worker_class, CommandWorker)
+
+    def test_onCrash(self) -> None:
+        """
+        A worker class may have its jobs started again after a crash; a word for it
+        that means nothing is refused.
+        """
+        self.addCleanup(setattr, PlainWorker, "onCrash", PlainWorker.onCrash)
+        name = f"{__name__}.PlainWorker"
+        for said, means in (("retry", OnCrash.RETRY), ("fail", OnCrash.FAIL)):
+            PlainWorker.onCrash = said
+            service = self.make("--worker-class", name)
+            queue: Any = service._queue
+            self.assertIs(queue.onCrash, means)
+            service._lock.release()
+        PlainWorker.onCrash = "perhaps"
+        error = self.assertRaises(usage.UsageError, self.make, "--worker-class", name)
+        self.assertIn("not 'perhaps'", str(error))
 
     def test_workerClass(self) -> None:
         """

@@ -29,7 +29,7 @@ from ganeti_pool.errors import (
     StoreFull,
 )
 from ganeti_pool.interfaces import IJobQueue
-from ganeti_pool.jobs import JobFilter, JobState, NewJob
+from ganeti_pool.jobs import JobFilter, JobState, NewJob, OnCrash
 from ganeti_pool.web import makeSite
 from ganeti_pool.web._output import readChunk
 from ganeti_pool.wire import MAX_BODY, jobToJSON
@@ -206,6 +206,15 @@ class JobTests(WebCase):
         self.assertEqual(answer.value, json.loads(json.dumps(jobToJSON(self.queue.jobs[1]))))
         new = NewJob(FakeQueue.workerName, (["true"],), "true")
         self.assertEqual(self.queue.calls, [("submit", [new])])
+
+    def test_submitToRetry(self) -> None:
+        """
+        What a crash does to a job is what the queue's worker class says, if the job
+        says nothing.
+        """
+        self.queue.onCrash = OnCrash.RETRY
+        answer = self.ask("POST", "/v1/jobs", b'{"args": [["true"]]}')
+        self.assertEqual((answer.value["on_crash"], answer.value["max_attempts"]), ("retry", 3))
 
     def test_submitList(self) -> None:
         """

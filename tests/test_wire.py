@@ -454,6 +454,19 @@ class NewJobTests(SynchronousTestCase):
             (job,), _ = wire.parseNewJobs(json.dumps({"args": [], **fields}).encode(), WORKER)
             self.assertEqual(job.maxAttempts, attempts)
 
+    def test_defaultOnCrash(self) -> None:
+        """
+        A job that does not say what a crash does to it is one as the worker class
+        has them.
+        """
+        jobs, _ = wire.parseNewJobs(
+            b'[{"args": []}, {"args": [], "on_crash": "fail"}]', WORKER, OnCrash.RETRY
+        )
+        self.assertEqual(
+            [(job.onCrash, job.maxAttempts) for job in jobs],
+            [(OnCrash.RETRY, 3), (OnCrash.FAIL, 1)],
+        )
+
 
 class ChangeTests(SynchronousTestCase):
     """

@@ -207,6 +207,7 @@ class IJobQueue(Interface):
     """
 
     workerName = Attribute("The dotted name of the worker class of the jobs that it takes.")
+    onCrash = Attribute("The C{OnCrash} of a job that says nothing of it: the worker class's.")
 
     def submit(jobs: Sequence[NewJob]) -> Deferred[list[Job]]:
         """

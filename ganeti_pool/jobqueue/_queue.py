@@ -21,7 +21,7 @@ from zope.interface import implementer
 from ..deferred import DeferredWorkerPool
 from ..errors import InvalidJob, NoSuchTask, PoolTerminated, QueueStopping, StoreError
 from ..interfaces import IJobQueue, IJobStore
-from ..jobs import Attempt, Job, JobFilter, NewJob
+from ..jobs import Attempt, Job, JobFilter, NewJob, OnCrash
 from ..paths import StatePaths
 from ..wire import timestamp
 from ._journal import Changes, Journal
@@ -72,6 +72,7 @@ class JobQueue:
         *,
         reap: Callable[[Sequence[str]], Deferred[Any]],
         checkArgs: Callable[[object], object] | None = None,
+        onCrash: OnCrash = OnCrash.FAIL,
         callAndWait: CallAndWait | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
@@ -85,11 +86,13 @@ class JobQueue:
             handles tell; fires when there is none.
         @param checkArgs: raises L{InvalidJob <ganeti_pool.errors.InvalidJob>} for
             arguments that the worker class cannot run.
+        @param onCrash: what a crash does to a job that says nothing of it.
         @param callAndWait: calls a function on the reactor thread and waits for
             its Deferred; by default C{blockingCallFromThread}.
         @param now: gives the time, aware.
         """
         self.workerName = workerName
+        self.onCrash = onCrash
         self._pool = pool
         self._core = pool.pool
         self._store = store

@@ -120,7 +120,9 @@ class JobAPI:
         Take one job or a list of them.
         """
         wire.checkNoQuery(_query(request))
-        new, wasList = wire.parseNewJobs(_body(request), self._queue.workerName)
+        new, wasList = wire.parseNewJobs(
+            _body(request), self._queue.workerName, self._queue.onCrash
+        )
         jobs = await _detached(self._queue.submit(new))
         documents = [wire.jobToJSON(job) for job in jobs]
         request.answer(201, documents if wasList else documents[0])

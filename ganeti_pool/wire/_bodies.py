@@ -83,7 +83,9 @@ _JOB_LATER = frozenset(
 )
 
 
-def parseNewJobs(body: bytes, defaultWorker: str) -> tuple[list[NewJob], bool]:
+def parseNewJobs(
+    body: bytes, defaultWorker: str, defaultOnCrash: OnCrash = OnCrash.FAIL
+) -> tuple[list[NewJob], bool]:
     """
     The jobs that a request submits, one object or a list of them.
 
@@ -94,29 +96,35 @@ def parseNewJobs(body: bytes, defaultWorker: str) -> tuple[list[NewJob], bool]:
 
     @param defaultWorker: the dotted name of the worker class of a job that
         names none.
+    @param defaultOnCrash: what a crash does to a job that says nothing of it.
     @return: the jobs, and whether they came as a list.
     @raise InvalidJob: if one of them cannot be accepted.
     """
     value = decode(body)
     if not isinstance(value, list):
-        job, problems = _readJob(value, "", defaultWorker)
+        job, problems = _readJob(value, "", defaultWorker, defaultOnCrash)
         refuseIfAny(iter(problems))
         return [job], False
     if not 0 < len(value) <= MAX_JOBS:
         raise InvalidJob(
             [("", "out_of_range", f"from 1 to {MAX_JOBS} jobs fit a list, not {len(value)}")]
         )
-    read = [_readJob(item, f"/{index}", defaultWorker) for index, item in enumerate(value)]
+    read = [
+        _readJob(item, f"/{index}", defaultWorker, defaultOnCrash)
+        for index, item in enumerate(value)
+    ]
     refuseIfAny(problem for _, problems in read for problem in problems)
     return [job for job, _ in read], True
 
 
-def _readJob(value: Any, pointer: str, defaultWorker: str) -> tuple[NewJob, list[Problem]]:
+def _readJob(
+    value: Any, pointer: str, defaultWorker: str, defaultOnCrash: OnCrash
+) -> tuple[NewJob, list[Problem]]:
     members, problems = readMembers(value, pointer, _JOB, required={"args"}, later=_JOB_LATER)
     worker = members.setdefault("worker", defaultWorker)
     args = members.setdefault("args", [])
     members.setdefault("name", _defaultName(worker, args))
-    if members.get("on_crash") == OnCrash.RETRY.value:
+    if members.setdefault("on_crash", defaultOnCrash.value) == OnCrash.RETRY.value:
         members.setdefault("max_attempts", _ATTEMPTS_OF_RETRY)
     return newJob(members), problems
 
