@@ -87,6 +87,7 @@ class ArgumentTests(SynchronousTestCase):
             ],
         )
         self.assertEqual(self.problems([[""], {}]), [("/args/0/0", "empty")])
+        self.assertEqual(len(self.problems([["ls", *range(1000)], {}])), 50)
 
     def test_options(self) -> None:
         """

@@ -250,6 +250,14 @@ class SubmitTests(QueueCase):
         self.assertEqual(failure.value.problems[0][0], "/worker")
         self.assertEqual(self.status()["jobs"]["queued"], 0)
 
+    def test_manyProblems(self) -> None:
+        """
+        Of very many wrong jobs some are told.
+        """
+        wrong = [NewJob("some.Other", (), "x")] * 1000
+        failure = self.failureResultOf(self.queue.submit(wrong), errors.InvalidJob)
+        self.assertEqual(len(failure.value.problems), 50)
+
     def test_waitingForAnotherClass(self) -> None:
         """
         A queue does not start over unfinished jobs of another worker class, which

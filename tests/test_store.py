@@ -559,6 +559,25 @@ class StoreContract(_Mixin):
             ],
         )
 
+    def test_nestedResult(self) -> None:
+        """
+        A result that is nested too deep for those who read it is refused, and the
+        job still runs.
+        """
+        self.add(new(), new())
+        for levels, isKept in ((64, True), (65, False)):
+            result: Any = 1
+            for level in range(levels - 1):
+                result = [result] if level % 2 else {"in": result}
+            job = self.start(1 if isKept else 2)
+            outcome = Outcome(JobState.SUCCEEDED, result=result)
+            finished = self.store.finishAttempt(self.epoch, job.id, 1, outcome)
+            if isKept:
+                self.assertEqual(self.wait(finished).result, result)
+            else:
+                self.assertIn("64 levels", self.refused(errors.InvalidArgument, finished))
+                self.assertEqual(self.wait(self.store.job(2)).state, JobState.RUNNING)
+
     def test_workers(self) -> None:
         """
         The worker classes of unfinished jobs are known, and no others.

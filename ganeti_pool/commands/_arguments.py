@@ -78,6 +78,11 @@ def childEnvironment(extra: Mapping[str, str], attempt: AttemptContext | None) -
 
 _Problems = list[tuple[str, str, str]]
 
+_MOST_PROBLEMS = 50
+"""
+More than these say nothing new of a command.
+"""
+
 
 def _problemsOfCommand(argv: object) -> _Problems:
     if not isinstance(argv, (list, tuple)) or not argv:
@@ -85,6 +90,8 @@ def _problemsOfCommand(argv: object) -> _Problems:
     problems: _Problems = []
     for index, argument in enumerate(argv):
         problems += _problemsOfText(f"/args/0/{index}", "an argument", argument)
+        if len(problems) >= _MOST_PROBLEMS:
+            break
     if argv[0] == "":
         problems.append(("/args/0/0", "empty", "the name of the program is empty"))
     return problems
@@ -139,7 +146,7 @@ def _problemsOfEnvironment(where: str, value: object) -> _Problems:
 
 def _problemsOfText(where: str, what: str, value: object) -> _Problems:
     if not isinstance(value, str):
-        return [(where, "not_a_string", f"{what} is a string, not {value!r}")]
+        return [(where, "not_a_string", f"{what} is a string, not {type(value).__name__}")]
     if "\0" in value:
         return [(where, "unusable_text", f"{what} holds a NUL character")]
     try:

@@ -43,6 +43,11 @@ than a command that ignores TERM takes until it is killed.
 
 _ACTIVE = "active"
 
+_MOST_PROBLEMS = 50
+"""
+After so many, the rest of what was submitted is not looked at.
+"""
+
 
 @implementer(IJobQueue)
 class JobQueue:
@@ -299,6 +304,8 @@ class JobQueue:
         """
         problems: list[tuple[str, str, str]] = []
         for number, job in enumerate(jobs):
+            if len(problems) >= _MOST_PROBLEMS:
+                break
             where = f"/{number}" if len(jobs) > 1 else ""
             if job.worker != self.workerName:
                 sentence = f"this daemon runs jobs of {self.workerName}, and none of {job.worker}"

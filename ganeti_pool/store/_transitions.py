@@ -8,6 +8,7 @@ refuses. Every store decides here, so that none allows what another refuses.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -28,17 +29,39 @@ __all__ = [
 ]
 
 
+_MOST_LEVELS = 64
+"""
+How deep a value may be nested, as on the wire: whoever reads it later goes down as
+many levels in Python.
+"""
+
+
 def plainJSON(value: Any, what: str) -> Any:
     """
     A value as it comes back from a store.
 
     @param what: what it is, for the error.
-    @raise InvalidArgument: if JSON cannot say it.
+    @raise InvalidArgument: if JSON cannot say it, or it is nested too deep.
     """
     try:
-        return json.loads(json.dumps(value, allow_nan=False))
+        plain = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"{what} cannot be stored as JSON: {error}") from error
+    level = [plain]
+    for _ in range(_MOST_LEVELS):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return plain
+    raise InvalidArgument(f"{what} is nested more than {_MOST_LEVELS} levels deep")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    """
+    What a JSON value is made of.
+    """
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) -> Job:
