@@ -258,6 +258,13 @@ class SubmitTests(QueueCase):
         failure = self.failureResultOf(self.queue.submit(wrong), errors.InvalidJob)
         self.assertEqual(len(failure.value.problems), 50)
 
+        def check(args: object) -> None:
+            raise errors.InvalidJob([("/args", "bad", "it is bad")] * 40)
+
+        self.patch(self.queue, "_checkArgs", check)
+        failure = self.failureResultOf(self.queue.submit([new(), new()]), errors.InvalidJob)
+        self.assertEqual(len(failure.value.problems), 50)
+
     def test_waitingForAnotherClass(self) -> None:
         """
         A queue does not start over unfinished jobs of another worker class, which
@@ -396,16 +403,56 @@ class RunTests(QueueCase):
         error = self.assertError(1, JobState.FAILED, "bad_result")
         self.assertIn("JSON", error.message)
 
-    def test_noOutputDirectory(self) -> None:
+    def obstruct(self) -> Path:
         """
-        A job whose output cannot be kept is not started.
+        Have no place for output.
+
+        @return: what is in the way.
         """
         Path(self.directory).mkdir()
-        Path(self.directory, "output").write_text("in the way")
+        obstacle = Path(self.directory, "output")
+        obstacle.write_text("in the way")
+        return obstacle
+
+    def test_noOutputDirectory(self) -> None:
+        """
+        A job whose output cannot be kept stays queued, and the worker waits, longer
+        each time, until it can; the status says why.
+        """
+        obstacle = self.obstruct()
+
+        def meanwhile() -> None:
+            self.assertEqual((self.job().state, self.status()["busy"]), (JobState.QUEUED, 0))
+            self.assertIn("output of jobs cannot be kept", self.status()["store"]["last_error"])
+            self.reactor.advance(1)
+
+        def mended() -> None:
+            (pause,) = self.reactor.getDelayedCalls()
+            self.assertEqual(pause.getTime() - self.reactor.seconds(), 2)
+            obstacle.unlink()
+            self.reactor.advance(2)
+
+        self.meanwhile += [meanwhile, mended]
+        self.submit(new("note", 1))
+        self.stepping.step()
+        self.assertEqual((self.ran, self.meanwhile), ([1], []))
+        self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 1))
+        self.assertIsNone(self.status()["store"]["last_error"])
+
+    def test_cancelledWithoutOutputDirectory(self) -> None:
+        """
+        Meanwhile it can be cancelled, which lets its worker go.
+        """
+        self.obstruct()
+
+        def cancel() -> None:
+            self.successResultOf(self.queue.cancel(1))
+            self.reactor.advance(1)
+
+        self.meanwhile += [cancel]
         self.submit(new())
         self.stepping.step()
-        self.assertError(1, JobState.FAILED, "not_started")
-        self.assertEqual(self.ran, [])
+        self.assertEqual((self.job().state, self.ran), (JobState.CANCELLED, []))
 
     def recordHandle(self, failure: errors.PoolError) -> None:
         """
@@ -985,6 +1032,65 @@ class CancelTests(QueueCase):
         self.failureResultOf(answers[0], errors.JobFinished)
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
 
+    def commitUnheard(self, state: JobState) -> Callable[..., Deferred[Job]]:
+        """
+        A write of an outcome that the store keeps and calls a failure.
+        """
+        original = self.store.finishAttempt
+
+        def write(epoch: int, jobID: int, attempt: int, outcome: Outcome) -> Deferred[Job]:
+            original(epoch, jobID, attempt, Outcome(state)).addErrback(lambda _: None)
+            self.store.finishAttempt = original  # type: ignore[method-assign]
+            return fail(errors.StoreError("the answer is lost"))
+
+        return write
+
+    def test_whileOutcomeRests(self) -> None:
+        """
+        The cancellation of a job whose outcome the store has, though it said
+        otherwise, is answered from the store at once.
+        """
+
+        def cancel() -> None:
+            answers.append(self.queue.cancel(answers[-1]))
+            self.reactor.advance(1)
+
+        answers: list[Any] = []
+        self.meanwhile += [cancel, cancel]
+        for state in (JobState.SUCCEEDED, JobState.CANCELLED):
+            self.store.finishAttempt = self.commitUnheard(state)  # type: ignore[method-assign]
+            answers += self.submit(new())
+            self.stepping.step()
+        self.failureResultOf(answers[1], errors.JobFinished)
+        self.assertEqual(self.successResultOf(answers[3]).state, JobState.CANCELLED)
+
+    def test_whileDeferralRests(self) -> None:
+        """
+        That of a job which waits again in the store alone is refused.
+        """
+        original = self.store.requeueAttempt
+        answers: list[Deferred[Job]] = []
+
+        def write(*args: Any) -> Deferred[Job]:
+            original(*args)
+            return fail(errors.StoreError("the answer is lost"))
+
+        def cancel() -> None:
+            answers.append(self.queue.cancel(1))
+            self.store.requeueAttempt = original  # type: ignore[method-assign]
+            self.reactor.advance(1)
+
+        def task(worker: Worker) -> None:
+            self.store.requeueAttempt = write  # type: ignore[assignment,method-assign]
+            self.meanwhile += [cancel]
+            raise DeferTask()
+
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.step()
+        self.failureResultOf(answers[0], errors.StaleAttempt)
+        self.flushLoggedErrors(errors.StaleAttempt)
+
     def test_afterOutcomeWaitsForItsTurn(self) -> None:
         """
         A cancellation that waits for its turn while the job ends sees the end.
@@ -1440,6 +1546,23 @@ class StopTests(QueueCase):
         self.runUntilStop(self.end(ValueError()))
         self.assertError(1, JobState.FAILED, "interrupted")
 
+    def test_killed(self) -> None:
+        """
+        A job whose processes were killed for the end of the daemon is interrupted,
+        also when nobody told it.
+        """
+
+        def kill(worker: Worker) -> None:
+            raise Told(JobFailure("interrupted", "killed", None, "SIGKILL"))
+
+        self.tasks["kill"] = kill
+        self.submit(new("kill"), new("kill", onCrash=OnCrash.RETRY, maxAttempts=2))
+        self.stepping.step()
+        self.stepping.step()
+        error = self.assertError(1, JobState.FAILED, "interrupted")
+        self.assertEqual(error.signal, "SIGKILL")
+        self.assertEqual((self.job(2).state, self.job(2).attempt), (JobState.QUEUED, 1))
+
     def test_failedByItself(self) -> None:
         """
         A job that had failed by itself when it was told has done so.
@@ -1468,6 +1591,14 @@ class StopTests(QueueCase):
         job = self.job()
         self.assertEqual((job.state, job.attempt, job.deferrals), (JobState.QUEUED, 0, 1))
         self.assertGreater(job.position, self.job(2).position)
+        self.assertEqual(job.priority, 0)
+
+    def test_deferredToAPriority(self) -> None:
+        """
+        It has the priority that it deferred itself to.
+        """
+        self.runUntilStop(self.end(DeferTask(priority=7)))
+        self.assertEqual((self.job().state, self.job().priority), (JobState.QUEUED, 7))
 
     def test_deferredInAPoolThatEnds(self) -> None:
         """
@@ -1476,12 +1607,45 @@ class StopTests(QueueCase):
 
         def task(worker: Worker) -> None:
             self.pool.terminateWorkers()
-            raise DeferTask()
+            raise DeferTask(priority=7)
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
         self.stepping.step()
-        self.assertEqual((self.job().state, self.job().deferrals), (JobState.QUEUED, 1))
+        job = self.job()
+        self.assertEqual((job.state, job.deferrals, job.priority), (JobState.QUEUED, 1, 7))
+
+    def test_exceptionOfAPoolAfterADeferral(self) -> None:
+        """
+        A deferral counts for the attempt that made it: a later one that raises what
+        another pool told it has failed.
+        """
+
+        def task(worker: Worker) -> None:
+            if not self.ran:
+                self.ran.append("deferred")
+                raise DeferTask()
+            raise errors.TaskNotStarted("another pool", 1)
+
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.runAll()
+        self.assertError(1, JobState.FAILED, "exception")
+        self.flushLoggedErrors(errors.TaskNotStarted)
+
+    def test_withoutOutputDirectory(self) -> None:
+        """
+        A job that waits for a place for its output is for the next daemon, whether
+        its worker waits when the queue stops or finds out later.
+        """
+        Path(self.directory).mkdir()
+        Path(self.directory, "output").write_text("in the way")
+        self.meanwhile += [self.stop]
+        self.submit(new())
+        self.stepping.step()
+        self.assertRaises(errors.QueueStopping, self.queue._runs.tasks[1].begin, 1)
+        self.finish()
+        self.assertEqual((self.job().state, self.ran), (JobState.QUEUED, []))
 
     def test_deferredAndCancelled(self) -> None:
         """

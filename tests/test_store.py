@@ -578,6 +578,21 @@ class StoreContract(_Mixin):
                 self.assertIn("64 levels", self.refused(errors.InvalidArgument, finished))
                 self.assertEqual(self.wait(self.store.job(2)).state, JobState.RUNNING)
 
+    def test_resultThatRaises(self) -> None:
+        """
+        A result that cannot even be looked at is refused, whatever it raises.
+        """
+
+        class Sly(dict[str, int]):
+            def items(self) -> Any:
+                raise KeyError("sly")
+
+        self.add(new())
+        job = self.start(1)
+        outcome = Outcome(JobState.SUCCEEDED, result=Sly(a=1))
+        finished = self.store.finishAttempt(self.epoch, job.id, 1, outcome)
+        self.assertIn("sly", self.refused(errors.InvalidArgument, finished))
+
     def test_workers(self) -> None:
         """
         The worker classes of unfinished jobs are known, and no others.
@@ -981,7 +996,7 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
                 (errors.StoreError, store.addJobs(epoch, [new("fine"), new("\udc80")], 2)),
                 (errors.StaleAttempt, store.startAttempt(epoch, 1, 2)),
                 (errors.NoSuchJob, store.cancelQueued(epoch, 77)),
-                (errors.StoreError, store.changePriority(epoch, 1, 2**63)),
+                (errors.InvalidArgument, store.changePriority(epoch, 1, 2**63)),
                 (errors.OwnershipLost, store.setSettings(epoch - 1, {"a": 1})),
                 (
                     errors.InvalidArgument,
@@ -1279,6 +1294,24 @@ class LaneTests(SynchronousTestCase):
         for deferred in self.group(self.insert(1), lose, self.insert(2)):
             self.assertRaises(errors.StoreFull, self.turns.wait, deferred)
         self.assertEqual(self.rows(), [])
+
+    def test_tooBig(self) -> None:
+        """
+        A value that the database can never hold is the fault of who asked, and of
+        nobody else in the group.
+        """
+
+        def tooBig(connection: Connection) -> None:
+            connection.exec_driver_sql("SELECT zeroblob(2147483646)")
+
+        def tooBigForPython(connection: Connection) -> None:
+            raise OverflowError("string is longer than INT_MAX bytes")
+
+        *refused, kept = self.group(tooBig, tooBigForPython, self.insert(1))
+        for deferred in refused:
+            self.assertRaises(errors.InvalidArgument, self.turns.wait, deferred)
+        self.turns.wait(kept)
+        self.assertEqual(self.rows(), [1])
 
     def test_anyException(self) -> None:
         """

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from typing import Any
 
 from ..errors import InvalidJob
@@ -38,14 +39,15 @@ def checkArgs(args: object) -> None:
     object of strings). Bytes that are no UTF-8 come as the surrogates with which
     Python decodes them (U+DC80 to U+DCFF); any other surrogate is refused.
 
-    @raise InvalidJob: with every problem found.
+    @raise InvalidJob: with every problem found, 50 at most.
     """
     if not isinstance(args, (list, tuple)) or len(args) != 2:
         raise InvalidJob(
             [("/args", "not_a_command", "the arguments are an array of a command and its options")]
         )
     argv, options = args
-    problems = _problemsOfCommand(argv) + _problemsOfOptions(options)
+    found = chain(_problemsOfCommand(argv), _problemsOfOptions(options))
+    problems = list(islice(found, _MOST_PROBLEMS))
     if problems:
         raise InvalidJob(problems)
 
@@ -76,7 +78,7 @@ def childEnvironment(extra: Mapping[str, str], attempt: AttemptContext | None) -
     return environment
 
 
-_Problems = list[tuple[str, str, str]]
+_Problem = tuple[str, str, str]
 
 _MOST_PROBLEMS = 50
 """
@@ -84,76 +86,67 @@ More than these say nothing new of a command.
 """
 
 
-def _problemsOfCommand(argv: object) -> _Problems:
+def _problemsOfCommand(argv: object) -> Iterator[_Problem]:
     if not isinstance(argv, (list, tuple)) or not argv:
-        return [("/args/0", "not_a_command", "the command is an array of at least one string")]
-    problems: _Problems = []
-    for index, argument in enumerate(argv):
-        problems += _problemsOfText(f"/args/0/{index}", "an argument", argument)
-        if len(problems) >= _MOST_PROBLEMS:
-            break
+        yield "/args/0", "not_a_command", "the command is an array of at least one string"
+        return
     if argv[0] == "":
-        problems.append(("/args/0/0", "empty", "the name of the program is empty"))
-    return problems
+        yield "/args/0/0", "empty", "the name of the program is empty"
+    for index, argument in enumerate(argv):
+        yield from _problemsOfText(f"/args/0/{index}", "an argument", argument)
 
 
-def _problemsOfOptions(options: object) -> _Problems:
+def _problemsOfOptions(options: object) -> Iterator[_Problem]:
     if not isinstance(options, dict):
-        return [("/args/1", "not_an_object", "the options of a command are an object")]
-    problems: _Problems = []
+        yield "/args/1", "not_an_object", "the options of a command are an object"
+        return
     for name, value in options.items():
         where = f"/args/1/{_pointer(name)}"
         if name == "cwd":
-            problems += _problemsOfDirectory(where, value)
+            yield from _problemsOfDirectory(where, value)
         elif name == "umask":
-            problems += _problemsOfUmask(where, value)
+            yield from _problemsOfUmask(where, value)
         elif name == "env":
-            problems += _problemsOfEnvironment(where, value)
+            yield from _problemsOfEnvironment(where, value)
         else:
-            problems.append(
-                (where, "unknown_option", f"there is no option {name!r}: cwd, umask and env are")
-            )
-    return problems
+            yield where, "unknown_option", "there is no such option: cwd, umask and env are"
 
 
-def _problemsOfDirectory(where: str, value: object) -> _Problems:
-    problems = _problemsOfText(where, "the working directory", value)
-    if not problems and not os.path.isabs(str(value)):
-        return [(where, "relative_path", f"the working directory {value!r} is no absolute path")]
-    return problems
+def _problemsOfDirectory(where: str, value: object) -> Iterator[_Problem]:
+    if isinstance(value, str) and not os.path.isabs(value):
+        yield where, "relative_path", "the working directory is no absolute path"
+    yield from _problemsOfText(where, "the working directory", value)
 
 
-def _problemsOfUmask(where: str, value: object) -> _Problems:
-    if isinstance(value, str) and _UMASK.fullmatch(value):
-        return []
-    return [(where, "bad_umask", f"the umask {value!r} is no octal string such as '0022'")]
+def _problemsOfUmask(where: str, value: object) -> Iterator[_Problem]:
+    if not isinstance(value, str) or not _UMASK.fullmatch(value):
+        yield where, "bad_umask", "the umask is no octal string such as '0022'"
 
 
-def _problemsOfEnvironment(where: str, value: object) -> _Problems:
+def _problemsOfEnvironment(where: str, value: object) -> Iterator[_Problem]:
     if not isinstance(value, dict):
-        return [(where, "not_an_object", "the environment is an object of strings")]
-    problems: _Problems = []
+        yield where, "not_an_object", "the environment is an object of strings"
+        return
     for name, text in value.items():
         entry = f"{where}/{_pointer(name)}"
-        problems += _problemsOfText(entry, "the name of a variable", name)
-        problems += _problemsOfText(entry, f"the variable {name!r}", text)
+        yield from _problemsOfText(entry, "the name of a variable", name)
+        yield from _problemsOfText(entry, "a variable", text)
         if name == "" or "=" in str(name):
-            problems.append((entry, "bad_name", f"{name!r} cannot be the name of a variable"))
+            yield entry, "bad_name", "this cannot be the name of a variable"
         if name in _RESERVED:
-            problems.append((entry, "reserved", f"the variable {name!r} is set by the daemon"))
-    return problems
+            yield entry, "reserved", "this variable is set by the daemon"
 
 
-def _problemsOfText(where: str, what: str, value: object) -> _Problems:
+def _problemsOfText(where: str, what: str, value: object) -> Iterator[_Problem]:
     if not isinstance(value, str):
-        return [(where, "not_a_string", f"{what} is a string, not {type(value).__name__}")]
-    if "\0" in value:
-        return [(where, "unusable_text", f"{what} holds a NUL character")]
-    try:
-        os.fsencode(value)
-    except UnicodeEncodeError:
-        return [(where, "unusable_text", f"{what} holds a character that has no bytes")]
-    return []
+        yield where, "not_a_string", f"{what} is a string, not {type(value).__name__}"
+    elif "\0" in value:
+        yield where, "unusable_text", f"{what} holds a NUL character"
+    else:
+        try:
+            os.fsencode(value)
+        except UnicodeEncodeError:
+            yield where, "unusable_text", f"{what} holds a character that has no bytes"
 
 
 def _pointer(name: Any) -> str:

@@ -262,8 +262,10 @@ class IJobQueue(Interface):
         has been cancelled, gives the job.
 
         @return: a Deferred that fails with L{NoSuchJob
-            <ganeti_pool.errors.NoSuchJob>}, or with L{JobFinished
-            <ganeti_pool.errors.JobFinished>} if it succeeded or failed.
+            <ganeti_pool.errors.NoSuchJob>}; with L{JobFinished
+            <ganeti_pool.errors.JobFinished>} if it succeeded or failed; or with
+            L{StaleAttempt <ganeti_pool.errors.StaleAttempt>} if the store has put it
+            back without this daemon's knowledge, having called that write a failure.
         """
 
     def outputPath(jobID: int, attempt: int, stream: str) -> str:

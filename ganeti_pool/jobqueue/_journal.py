@@ -15,12 +15,23 @@ from twisted.python.failure import Failure
 from ..errors import OwnershipLost, StaleAttempt, StoreError
 from ..jobs import Job
 
-__all__ = ["Changes", "Journal"]
+__all__ = ["FIRST_PAUSE", "Changes", "Journal", "longer"]
 
 _T = TypeVar("_T")
 
-_FIRST_PAUSE = 1.0
+FIRST_PAUSE = 1.0
+"""
+The seconds before something is tried for the second time.
+"""
+
 _LONGEST_PAUSE = 30.0
+
+
+def longer(pause: float) -> float:
+    """
+    The seconds before the time after.
+    """
+    return min(pause * 2, _LONGEST_PAUSE)
 
 
 class Changes:
@@ -77,6 +88,8 @@ class Journal:
     @ivar epoch: what the store's C{acquire} gave.
     @ivar lastError: what the store said last, L{None} once it has written again.
     @ivar unwritten: how many outcomes wait to be tried again.
+    @ivar hindrance: why no job can start though the store is well, L{None} once one
+        has.
     """
 
     def __init__(
@@ -89,6 +102,7 @@ class Journal:
         self.epoch = -1
         self.lastError: str | None = None
         self.unwritten = 0
+        self.hindrance: str | None = None
         self._clock = clock
         self._changes = changes
         self._whenLost = whenLost
@@ -114,7 +128,7 @@ class Journal:
         @raise OwnershipLost: if another owner has the store.
         @raise StoreError: if the store failed, and L{close} was called.
         """
-        pause = _FIRST_PAUSE
+        pause = FIRST_PAUSE
         counted = 0
         try:
             while True:
@@ -128,8 +142,8 @@ class Journal:
                     if isOutcome and not counted:
                         counted = 1
                         self.unwritten += 1
-                    await self._rest(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                    await self.rest(pause)
+                pause = longer(pause)
         finally:
             self.unwritten -= counted
 
@@ -141,13 +155,19 @@ class Journal:
         for pause in list(self._pauses):
             pause.cancel()
 
-    async def _rest(self, seconds: float) -> None:
+    async def rest(self, seconds: float) -> None:
+        """
+        Wait before something is tried again.
+
+        @raise StoreError: if L{close} was called meanwhile.
+        """
         pause: Deferred[None] = deferLater(self._clock, seconds)
         self._pauses.add(pause)
         try:
             await pause
         except CancelledError:
-            raise StoreError(f"given up, since the daemon ends: {self.lastError}") from None
+            why = self.lastError or self.hindrance
+            raise StoreError(f"given up, since the daemon ends: {why}") from None
         finally:
             self._pauses.discard(pause)
 

@@ -17,7 +17,7 @@ __all__ = ["Requeue", "afterCrash", "outcomeOf", "unusable"]
 _LONGEST_MESSAGE = 1000
 
 # An exception of a worker that was told to stop is taken for the answer to that.
-_BY_INTERRUPTION = frozenset({"cancelled", "exception", "interrupted"})
+_BY_INTERRUPTION = frozenset({"cancelled", "exception"})
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,12 @@ class Requeue:
     """
     The job waits again.
 
+    @ivar priority: the priority that it waits with.
     @ivar deferred: whether it deferred itself, and takes a new place; otherwise
         it is tried again, at the place that it had.
     """
 
+    priority: int
     deferred: bool
 
 
@@ -47,6 +49,7 @@ def outcomeOf(
     isCancelled: bool,
     isInterrupted: bool,
     output: Mapping[str, OutputSize] | None,
+    deferredTo: int | None,
 ) -> Outcome | Requeue:
     """
     What becomes of a job whose attempt has failed.
@@ -56,6 +59,7 @@ def outcomeOf(
 
     @param isCancelled: whether a client had it cancelled.
     @param isInterrupted: whether it was told to stop since its daemon ends.
+    @param deferredTo: the priority that it deferred itself to, if it did.
     """
     error = failure.value
     told = getattr(error, "failure", None)
@@ -65,14 +69,15 @@ def outcomeOf(
             error=told if isinstance(told, JobFailure) else None,
             output=output,
         )
-    if isinstance(error, (TaskCancelled, TaskNotStarted)) and error.__traceback__ is None:
-        # It deferred itself, and the pool that ends did not take it back. What has
-        # a traceback was raised, by a worker that uses a pool of its own.
-        return Requeue(deferred=True)
+    if deferredTo is not None and isinstance(error, (TaskCancelled, TaskNotStarted)):
+        # The pool that ends did not take it back. Without a deferral it is what a
+        # worker raised that uses a pool of its own.
+        return Requeue(deferredTo, deferred=True)
     if not isinstance(told, JobFailure):
         message = f"{type(error).__name__}: {failure.getErrorMessage()}"
         told = JobFailure("exception", message[:_LONGEST_MESSAGE])
-    if isInterrupted and told.code in _BY_INTERRUPTION:
+    # A worker whose processes the daemon has killed knows of the interruption first.
+    if told.code == "interrupted" or (isInterrupted and told.code in _BY_INTERRUPTION):
         return _interrupted(job, "its daemon stopped while it ran", told, output)
     return Outcome(JobState.FAILED, error=told, output=output)
 
@@ -91,7 +96,7 @@ def _interrupted(
     output: Mapping[str, OutputSize] | None = None,
 ) -> Outcome | Requeue:
     if job.onCrash is OnCrash.RETRY and job.attempt < job.maxAttempts:
-        return Requeue(deferred=False)
+        return Requeue(job.priority, deferred=False)
     error = JobFailure(
         "interrupted",
         why,

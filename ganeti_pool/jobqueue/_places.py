@@ -95,20 +95,17 @@ class Places:
 
         @raise NoSuchJob: if there is none.
         @raise JobFinished: if it has succeeded or failed.
+        @raise StaleAttempt: if that cannot be told now: the store is ahead of this
+            daemon, whose write it has kept and called a failure.
         """
-        cancelled: Job | None = None
-        while cancelled is None:
-            found = await self._find(jobID)
-            if not isinstance(found, Job):
-                # None, if it has found its end while this waited for its turn.
-                cancelled = await self._runs.alone(jobID, partial(self._cancel, found))
-            elif found.state is JobState.CANCELLED:
-                cancelled = found
-            else:
-                raise JobFinished(jobID, found.state.value)
-        return cancelled
+        found = await self._find(jobID)
+        if isinstance(found, JobTask):
+            found = await self._runs.alone(jobID, partial(self._cancel, found))
+        if found.state in FINISHED and found.state is not JobState.CANCELLED:
+            raise JobFinished(jobID, found.state.value)
+        return found
 
-    async def _cancel(self, task: JobTask) -> Job | None:
+    async def _cancel(self, task: JobTask) -> Job:
         if task.state is TaskState.WAITING:
             return await self._cancelWaiting(task)
         if task.state is TaskState.RUNNING:
@@ -118,7 +115,11 @@ class Places:
                 with suppress(NoSuchTask):
                     self._pool.InterruptTask(task.jobID)
                 return job
-        return None
+        # It has found its end while this waited for its turn, or for the store.
+        job = await self._store.job(task.jobID)
+        if job.state not in FINISHED:
+            raise StaleAttempt(job.id, job.attempt, job.state.value)
+        return job
 
     async def _cancelWaiting(self, task: JobTask) -> Job:
         wasInHeap = self._withdraw(task)

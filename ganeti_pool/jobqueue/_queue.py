@@ -45,7 +45,7 @@ _ACTIVE = "active"
 
 _MOST_PROBLEMS = 50
 """
-After so many, the rest of what was submitted is not looked at.
+So many are told; the rest of what was submitted is not looked at.
 """
 
 
@@ -168,7 +168,12 @@ class JobQueue:
         become = afterCrash(job)
         if isinstance(become, Requeue):
             return self._journal.write(
-                self._store.requeueAttempt, job.id, job.attempt, job.priority, job.position, False
+                self._store.requeueAttempt,
+                job.id,
+                job.attempt,
+                become.priority,
+                job.position,
+                become.deferred,
             )
         return self._journal.write(self._store.finishAttempt, job.id, job.attempt, become)
 
@@ -319,7 +324,7 @@ class JobQueue:
                         for pointer, code, sentence in error.problems
                     )
         if problems:
-            raise InvalidJob(problems)
+            raise InvalidJob(problems[:_MOST_PROBLEMS])
 
     def changePriority(self, jobID: int, priority: int) -> Deferred[Job]:
         """

@@ -26,7 +26,7 @@ from ..interfaces import IJobStore
 from ..jobs import JobState, Outcome
 from ..paths import StatePaths
 from ..workerpool import WorkerPool
-from ._journal import Journal
+from ._journal import FIRST_PAUSE, Journal, longer
 from ._outcome import Requeue, unusable
 from ._task import JobTask, TaskState
 
@@ -96,6 +96,34 @@ class Runs:
         """
         return os.path.join(self._output, str(jobID), str(attempt))
 
+    def makeOutputDirectory(self, task: JobTask) -> None:
+        """
+        Make the directory of the attempt that is to start, however long that takes:
+        a job that could not keep its output waits.
+
+        @raise StaleAttempt: if the job was cancelled.
+        @raise QueueStopping: if nothing is started any more.
+        @raise StoreError: if the journal was closed meanwhile.
+        """
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                os.makedirs(
+                    self.outputDirectory(task.jobID, task.attempts + 1), 0o700, exist_ok=True
+                )
+                return
+            except OSError as error:
+                self.wait(self._holdUp, task, error, pause)
+            pause = longer(pause)
+
+    async def _holdUp(self, task: JobTask, error: OSError, pause: float) -> None:
+        if task.state is TaskState.OVER:
+            raise StaleAttempt(task.jobID, task.attempts + 1, JobState.CANCELLED.value)
+        if self.isStopping:
+            raise QueueStopping()
+        self._journal.hindrance = f"the output of jobs cannot be kept: {error}"
+        await self._journal.rest(pause)
+
     # One at a time
 
     async def alone(self, jobID: int, f: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
@@ -128,6 +156,7 @@ class Runs:
     async def _start(self, task: JobTask) -> None:
         if self.isStopping:
             raise QueueStopping()
+        self._journal.hindrance = None
         self.running.add(task)
         try:
             task.job = await self._journal.write(
@@ -195,7 +224,7 @@ class Runs:
         The queue is stopping: the job is for the next daemon.
         """
         order = self._pool._ReserveOrder(1) if requeue.deferred else task.order
-        requeued = partial(self._requeue, task, task.priority, order, requeue.deferred)
+        requeued = partial(self._requeue, task, requeue.priority, order, requeue.deferred)
         try:
             await self._journal.persist(lambda: self.alone(task.jobID, requeued))
         except TaskCancelled:

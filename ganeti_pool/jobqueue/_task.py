@@ -4,7 +4,6 @@ A job as a task of the pool: the side of it that the workers see.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..errors import AlreadyCompleted, InvalidArgument, PoolError
+from ..errors import AlreadyCompleted, DeferTask, InvalidArgument
 from ..interfaces import ICompletion
-from ..jobs import AttemptContext, Job, JobFailure, JobState, Outcome, OutputSize, currentAttempt
+from ..jobs import AttemptContext, Job, JobState, Outcome, OutputSize, currentAttempt
 from ..wire import MAX_INTEGER, MIN_INTEGER
 from ._outcome import outcomeOf
 
@@ -37,16 +36,6 @@ class TaskState(Enum):
     OVER = "over"
 
 
-class _NoOutput(PoolError):
-    """
-    There is no place for the output of an attempt.
-    """
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(f"the output cannot be kept: {error}")
-        self.failure = JobFailure("not_started", str(self))
-
-
 @implementer(ICompletion)
 class JobTask:
     """
@@ -54,15 +43,16 @@ class JobTask:
     entry in the pool, each time that it is there. The entry holds the job's ID
     alone; the rest is read when an attempt begins.
 
-    Threads: the attributes change on the reactor thread alone, but for C{output},
-    which is its worker's. The methods are called on the worker's thread, which
-    waits for the reactor in them; L{fail} on any thread, where it does not wait
-    while the job is not running.
+    Threads: the attributes change on the reactor thread alone, but for C{output}
+    and C{deferredTo}, which are its worker's. The methods are called on the
+    worker's thread, which waits for the reactor in them; L{fail} on any thread,
+    where it does not wait while the job is not running.
 
     @ivar priority: where it waits, together with C{order}.
     @ivar attempts: how many times it was started, deferred starts not counted.
     @ivar job: the job of the running attempt.
     @ivar output: how much of each stream that attempt has kept.
+    @ivar deferredTo: the priority to which that attempt has deferred the job.
     @ivar isCancelled: whether the running attempt was told to end by a client.
     @ivar isInterrupted: whether it was told to end by the end of the daemon.
     """
@@ -70,6 +60,7 @@ class JobTask:
     __slots__ = (
         "_runs",
         "attempts",
+        "deferredTo",
         "isCancelled",
         "isInterrupted",
         "job",
@@ -89,35 +80,37 @@ class JobTask:
         self.state = TaskState.WAITING
         self.job: Job | None = None
         self.output: Mapping[str, OutputSize] | None = None
+        self.deferredTo: int | None = None
         self.isCancelled = False
         self.isInterrupted = False
 
     def begin(self, attempt: int) -> None:
         """
-        Record that an attempt starts, and read the job.
+        Record that an attempt starts, and read the job, once there is a place for
+        its output.
 
         @raise StaleAttempt: if it was cancelled before.
         @raise QueueStopping: if nothing is started any more.
         @raise StoreError: if this daemon cannot record it for good.
         """
         self.output = None
+        self.deferredTo = None
+        self._runs.makeOutputDirectory(self)
         self._runs.wait(self._runs.start, self)
 
     def invoke(self, runTask: Callable[..., object], jobID: int) -> object:
         """
         Call C{RunTask} in the context of the attempt.
+
+        @raise InvalidArgument: if it defers the job to a priority that no job can
+            have.
         """
         job = self.job
         assert job is not None  # begin has read it
-        directory = self._runs.outputDirectory(jobID, job.attempt)
-        try:
-            os.makedirs(directory, 0o700, exist_ok=True)
-        except OSError as error:
-            raise _NoOutput(error) from error
         context = AttemptContext(
             jobID=jobID,
             attempt=job.attempt,
-            outputDirectory=directory,
+            outputDirectory=self._runs.outputDirectory(jobID, job.attempt),
             stateDirectory=self._runs.stateDirectory,
             recordHandle=self._recordHandle,
             recordOutput=self._recordOutput,
@@ -125,6 +118,9 @@ class JobTask:
         token = currentAttempt.set(context)
         try:
             return runTask(*job.args)
+        except DeferTask as deferral:
+            self.deferredTo = self._priorityOf(deferral)
+            raise
         finally:
             currentAttempt.reset(token)
 
@@ -133,14 +129,8 @@ class JobTask:
         Record that the job waits again.
 
         @raise TaskCancelled: if it was told to end meanwhile.
-        @raise InvalidArgument: if the priority is one that no job can have.
         """
-        if not isinstance(priority, int) or not MIN_INTEGER <= priority <= MAX_INTEGER:
-            raise InvalidArgument(
-                f"the priority of a job must be a whole number of 64 bits, and job {self.jobID} "
-                f"deferred itself to {priority!r}"
-            )
-        self._runs.wait(self._runs.defer, self, priority, order)
+        self._runs.wait(self._runs.defer, self, self.deferredTo, order)
 
     def succeed(self, value: object) -> None:
         """
@@ -167,7 +157,25 @@ class JobTask:
         What becomes of the job, whose attempt has failed. See L{outcomeOf}.
         """
         assert self.job is not None  # its attempt has begun
-        return outcomeOf(failure, self.job, self.isCancelled, self.isInterrupted, self.output)
+        return outcomeOf(
+            failure,
+            self.job,
+            self.isCancelled,
+            self.isInterrupted,
+            self.output,
+            self.deferredTo,
+        )
+
+    def _priorityOf(self, deferral: DeferTask) -> int:
+        priority = deferral.priority
+        if priority is None:
+            return self.priority
+        if not isinstance(priority, int) or not MIN_INTEGER <= priority <= MAX_INTEGER:
+            raise InvalidArgument(
+                f"the priority of a job must be a whole number of 64 bits, and job {self.jobID} "
+                f"deferred itself to {priority!r}"
+            )
+        return priority
 
     def _recordHandle(self, handle: str) -> None:
         self._runs.wait(self._runs.keepHandle, self, handle)

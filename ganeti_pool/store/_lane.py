@@ -16,10 +16,11 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DataError
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 
-from ..errors import PoolError, StoreError, StoreFull
+from ..errors import InvalidArgument, PoolError, StoreError, StoreFull
 
 __all__ = ["Lane"]
 
@@ -72,6 +73,7 @@ class Lane:
             request.
         @return: a Deferred with what C{work} returned, after the commit. It fails
             with what C{work} raised, if that is an error of this package; with
+            L{InvalidArgument} for a value that is too big for the database; with
             L{StoreFull} or L{StoreError} for all else that goes wrong, and
             with L{StoreError} after L{close}.
         """
@@ -178,9 +180,10 @@ class Lane:
         isFull = "database or disk is full" in str(cause) or (
             isinstance(cause, OSError) and cause.errno == errno.ENOSPC
         )
-        translated = (StoreFull if isFull else StoreError)(
-            f"the {self.name} failed: {type(cause).__name__}: {cause}"
-        )
+        # The same value would fail for ever: sqlite3 raises OverflowError from 2 GiB on.
+        isUnusable = isinstance(error, (DataError, OverflowError))
+        kind = InvalidArgument if isUnusable else StoreFull if isFull else StoreError
+        translated = kind(f"the {self.name} failed: {type(cause).__name__}: {cause}")
         translated.__cause__ = error
         return translated
 

@@ -45,7 +45,8 @@ def plainJSON(value: Any, what: str) -> Any:
     """
     try:
         plain = json.loads(json.dumps(value, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
+    # Whatever it may be: the keys and values are a worker's, and so is their code.
+    except Exception as error:
         raise InvalidArgument(f"{what} cannot be stored as JSON: {error}") from error
     level = [plain]
     for _ in range(_MOST_LEVELS):
