@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from .workerpool._locking import Acquire
 
-__all__ = ["LONGEST_TURN", "Delivery"]
+__all__ = ["LONGEST_TURN", "Delivery", "News"]
 
 _log = Logger()
 
@@ -39,17 +39,39 @@ class _CallFromThread(Protocol):
         """
 
 
+class News(Protocol):
+    """
+    What is to be told on the reactor thread.
+    """
+
+    def deliver(self) -> object:
+        """
+        Tell it. What this raises is logged by the reactor.
+        """
+
+
+class _CallNews:
+    """
+    A call, as news.
+    """
+
+    __slots__ = ("deliver",)
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self.deliver = call
+
+
 class Delivery:
     """
-    A FIFO of calls to be made on the reactor thread.
+    A FIFO of news for the reactor thread.
 
     Guarantees:
 
-      - Calls are made in the order in which they were put, each once.
+      - News are told in the order in which they were put, each once.
       - Either the FIFO is empty, or a drain has been asked for (C{_armed}). So
         one call of C{callFromThread} is under way at most, and none is missed.
-      - No lock is held while a call is made.
-      - A drain ends with the first call past L{LONGEST_TURN}, or one that raises,
+      - No lock is held while news are told.
+      - A drain ends with the first ones past L{LONGEST_TURN}, or one that raises,
         and goes on in the reactor's next turn.
 
     Threads: L{put} may be called on any. C{_lock} guards C{_ready} and C{_armed};
@@ -66,17 +88,22 @@ class Delivery:
         self._reactor = reactor
         self._clock = clock
         self._lock = threading.RLock()
-        self._ready: deque[Callable[[], object]] = deque()
-        self._batch: deque[Callable[[], object]] = deque()
+        self._ready: deque[News] = deque()
+        self._batch: deque[News] = deque()
         self._armed = False
 
-    def put(self, call: Callable[[], object]) -> None:
+    def putCall(self, call: Callable[[], object]) -> None:
         """
-        Have C{call} called on the reactor thread, in its turn. What it raises
-        is logged by the reactor.
+        Have C{call} called on the reactor thread, in its turn.
+        """
+        self.put(_CallNews(call))
+
+    def put(self, news: News) -> None:
+        """
+        Have C{news} delivered on the reactor thread, in their turn.
         """
         Acquire(self._lock)
-        self._ready.append(call)
+        self._ready.append(news)
         arm = not self._armed
         self._armed = True
         self._lock.release()
@@ -100,12 +127,12 @@ class Delivery:
             # An asyncio loop that has been closed says so; every other reactor
             # that has stopped is silent. Nothing can be told there any more.
             _log.failure(
-                "The reactor has gone; {count} calls will not be made", count=len(self._ready)
+                "The reactor has gone; {count} outcomes will not be told", count=len(self._ready)
             )
 
     def _drain(self) -> None:
         """
-        Make the calls that are ready. Reactor thread.
+        Tell what is ready. Reactor thread.
         """
         end = self._clock() + LONGEST_TURN
         while True:
@@ -117,9 +144,9 @@ class Delivery:
                 if not self._batch:
                     return
             try:
-                self._batch.popleft()()
+                self._batch.popleft().deliver()
             except BaseException:
-                # The reactor logs it. The calls behind it are made all the same.
+                # The reactor logs it. What is behind it is told all the same.
                 self._arm()
                 raise
             if self._clock() >= end:

@@ -97,6 +97,8 @@ def movedArgs(args: tuple[Any, ...] | list[Any]) -> tuple[Any, ...] | list[Any]:
     The arguments of an entry with an order ID that another one in the heap has
     had: what was moved, or was withdrawn and is put back.
     """
+    if isinstance(args, (_MovedTuple, _MovedList)):
+        return args
     return _MovedTuple(args) if isinstance(args, tuple) else _MovedList(args)
 
 

@@ -102,7 +102,7 @@ def run(kind: str) -> dict[str, Any]:
     # The reactor has gone, and its loop may be closed: nobody is told, nothing breaks.
     if kind == "asyncio":
         reactor._asyncioEventloop.close()
-    pool._delivery.put(lambda: None)
+    pool._delivery.putCall(lambda: None)
     return seen
 
 

@@ -55,7 +55,7 @@ class DeliveryTests(SynchronousTestCase):
             self.made.append(name)
             self.now += takes
 
-        self.delivery.put(call)
+        self.delivery.putCall(call)
 
     def test_laterInOrder(self) -> None:
         """
@@ -82,11 +82,11 @@ class DeliveryTests(SynchronousTestCase):
 
         delivery = Delivery(Counting(), lambda: self.now)
         for name in range(100):
-            delivery.put(partial(self.made.append, name))
+            delivery.putCall(partial(self.made.append, name))
         self.assertEqual(len(asked), 1)
         asked.pop()()
         self.assertEqual((self.made, asked), (list(range(100)), []))
-        delivery.put(lambda: self.made.append("again"))
+        delivery.putCall(lambda: self.made.append("again"))
         self.assertEqual(len(asked), 1)
         asked.pop()()
         self.assertEqual(self.made[100:], ["again"])
@@ -95,7 +95,7 @@ class DeliveryTests(SynchronousTestCase):
         """
         What a call puts is made in the same drain, behind what was ready.
         """
-        self.delivery.put(lambda: self.put("new"))
+        self.delivery.putCall(lambda: self.put("new"))
         self.put("old")
         self.assertTrue(self.reactor.turn())
         self.assertEqual(self.made, ["old", "new"])
@@ -140,7 +140,7 @@ class DeliveryTests(SynchronousTestCase):
         """
         No lock is held while a call is made: another thread can put one then.
         """
-        self.delivery.put(lambda: Other(self.put, "from another thread").result())
+        self.delivery.putCall(lambda: Other(self.put, "from another thread").result())
         self.reactor.run()
         self.assertEqual(self.made, ["from another thread"])
 
@@ -153,7 +153,7 @@ class DeliveryTests(SynchronousTestCase):
             raise ZeroDivisionError
 
         self.put("before")
-        self.delivery.put(fail)
+        self.delivery.putCall(fail)
         self.put("behind")
         self.assertRaises(ZeroDivisionError, self.reactor.run)
         self.put("later")
@@ -170,8 +170,8 @@ class DeliveryTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         reactor = GoneReactor()
         delivery = Delivery(reactor)
-        delivery.put(lambda: None)
-        delivery.put(lambda: None)
+        delivery.putCall(lambda: None)
+        delivery.putCall(lambda: None)
         self.assertEqual(reactor.asked, 1)
         (event,) = events
         self.assertIn("reactor has gone", event["log_format"])
@@ -188,7 +188,7 @@ class DeliveryTests(SynchronousTestCase):
             def callFromThread(self, f: Callable[[], object]) -> None:
                 raise TypeError
 
-        self.assertRaises(TypeError, Delivery(Broken()).put, lambda: None)
+        self.assertRaises(TypeError, Delivery(Broken()).putCall, lambda: None)
 
 
 class FloodTests(SynchronousTestCase):

@@ -22,7 +22,7 @@ from ..interfaces import ICallInThread, IDeferredWorkerPool, PoolStatistics
 from ..workerpool import BaseWorker, WorkerPool
 from ..workerpool._arguments import CheckCount, CheckPriority
 from ..workers import CallableWorker
-from ._tasks import Abandon, Call, CallbackCompletion, Surroundings, TaskCompletion
+from ._tasks import Abandon, Call, CallbackCompletion, TaskCompletion, currentSurroundings
 
 __all__ = ["DeferredWorkerPool", "deferToPool"]
 
@@ -212,7 +212,9 @@ class DeferredWorkerPool:
         if self._state is _State.RUNNING and drain and self._canDrain():
             self._state = _State.DRAINING
             stop = self._stops
-            self.pool._OpenFence(lambda failure: self._delivery.put(lambda: self._drained(stop)))
+            self.pool._OpenFence(
+                lambda failure: self._delivery.putCall(lambda: self._drained(stop))
+            )
         elif self._state is not _State.STOPPING and not (drain and self._state is _State.DRAINING):
             self._close()
         return result
@@ -266,7 +268,7 @@ class DeferredWorkerPool:
         # Those of an earlier resize may have left the pool and not be gone yet.
         leaving = [worker for surplus in self._resizes.values() for worker in surplus]
         left = self._whenDead(leaving, lambda: self._stopped(stop))
-        leaving += self.pool._BeginTerminate(lambda: self._delivery.put(left))
+        leaving += self.pool._BeginTerminate(lambda: self._delivery.putCall(left))
 
     def _whenDead(
         self, threads: Sequence[threading.Thread], call: Callable[[], object]
@@ -308,7 +310,7 @@ class DeferredWorkerPool:
             if isinstance(completion, (TaskCompletion, CallbackCompletion)):
                 self._delivery.put(Abandon(completion, deadline))
         stop = self._stops
-        self._delivery.put(lambda: self._stopped(stop))
+        self._delivery.putCall(lambda: self._stopped(stop))
 
     def _stopped(self, stop: int) -> None:
         """
@@ -347,7 +349,7 @@ class DeferredWorkerPool:
         Add a task. See L{IDeferredWorkerPool.addTask
         <ganeti_pool.interfaces.IDeferredWorkerPool.addTask>}.
         """
-        return self._add(args, priority, taskID, Surroundings(), "addTask")
+        return self._add(args, priority, taskID, currentSurroundings(), "addTask")
 
     def addManyTasks(
         self,
@@ -360,8 +362,17 @@ class DeferredWorkerPool:
         <ganeti_pool.interfaces.IDeferredWorkerPool.addManyTasks>}.
         """
         self._checkThread("addManyTasks")
-        entries = self.pool._NewEntries(tasks, priority, taskID, None, Surroundings())
-        return self._submit(entries)
+        pool = self.pool
+        entries = pool._NewEntries(tasks, priority, taskID, None, currentSurroundings())
+        if self._state not in _TAKES_TASKS:
+            return [fail(self._refusal()) for _ in entries]
+        results = [self._expect(entry) for entry in entries]
+        try:
+            pool._Submit(entries, hold=True, new=True)
+        except PoolTerminated:
+            failure = Failure()
+            return [fail(failure) for _ in entries]
+        return results
 
     def _add(
         self,
@@ -375,24 +386,24 @@ class DeferredWorkerPool:
         Add one task.
         """
         self._checkThread(call)
-        return self._submit([self.pool._NewEntry(args, priority, taskID, None, invoke)])[0]
-
-    def _submit(self, entries: list[Entry]) -> list[Deferred[Any]]:
-        """
-        Add entries, all or none, each with a Deferred.
-        """
+        entry = self.pool._NewEntry(args, priority, taskID, None, invoke)
         if self._state not in _TAKES_TASKS:
-            return [fail(self._refusal()) for _ in entries]
-        results: list[Deferred[Any]] = []
-        for entry in entries:
-            entry.completion = completion = TaskCompletion(self.pool, self._delivery, entry)
-            results.append(completion.result)  # type: ignore[arg-type]
+            return fail(self._refusal())
+        result = self._expect(entry)
         try:
-            self.pool._Submit(entries, hold=True, new=True)
+            self.pool._SubmitOne(entry, hold=True, new=True)
         except PoolTerminated:
-            failure = Failure()
-            return [fail(failure) for _ in entries]
-        return results
+            return fail()
+        return result
+
+    def _expect(self, entry: Entry) -> Deferred[Any]:
+        """
+        Have a Deferred told what becomes of an entry.
+        """
+        entry.completion = completion = TaskCompletion(self.pool, self._delivery, entry)
+        result = completion.result
+        assert result is not None
+        return result
 
     def changeTaskPriority(self, taskID: Hashable, priority: float) -> None:
         """
@@ -447,7 +458,7 @@ class DeferredWorkerPool:
             if not result.called:
                 result.callback(None) if failure is None else result.errback(failure)
 
-        fence = self.pool._OpenFence(lambda failure: self._delivery.put(lambda: fire(failure)))
+        fence = self.pool._OpenFence(lambda failure: self._delivery.putCall(lambda: fire(failure)))
         return result
 
     def resize(self, n: int) -> Deferred[None]:
@@ -473,7 +484,7 @@ class DeferredWorkerPool:
 
         left = self._whenDead(surplus, fire)
         try:
-            surplus += self.pool._BeginResize(n, lambda: self._delivery.put(left))
+            surplus += self.pool._BeginResize(n, lambda: self._delivery.putCall(left))
         except WorkersNotStarted:
             result.errback()
         return result
@@ -526,7 +537,7 @@ class DeferredWorkerPool:
         try:
             if self._state not in _TAKES_TASKS:
                 raise self._refusal()
-            self.pool._Submit([entry], hold=True)
+            self.pool._SubmitOne(entry, hold=True)
         except PoolTerminated:
             if onResult is None:
                 raise

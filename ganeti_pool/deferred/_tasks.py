@@ -26,7 +26,14 @@ from ..errors import TaskAbandoned
 from ..interfaces import ICompletion
 from ..workerpool import WorkerPool
 
-__all__ = ["Abandon", "Call", "CallbackCompletion", "Surroundings", "TaskCompletion"]
+__all__ = [
+    "Abandon",
+    "Call",
+    "CallbackCompletion",
+    "Surroundings",
+    "TaskCompletion",
+    "currentSurroundings",
+]
 
 _log = Logger()
 
@@ -38,9 +45,9 @@ class Surroundings:
 
     __slots__ = ("_twisted", "_variables")
 
-    def __init__(self) -> None:
-        self._variables: Context = copy_context()
-        self._twisted: dict[Any, Any] = context.theContextTracker.currentContext().contexts[-1]
+    def __init__(self, variables: Context, twisted: dict[Any, Any]) -> None:
+        self._variables = variables
+        self._twisted = twisted
 
     def __call__(self, f: Callable[..., object], /, *args: Any, **kwargs: Any) -> object:
         """
@@ -49,9 +56,27 @@ class Surroundings:
         """
         variables = self._variables.copy()
         # A worker's thread has the default context anyway.
-        if self._twisted is not context.defaultContextDict:
-            return variables.run(context.call, self._twisted, f, *args, **kwargs)
-        return variables.run(f, *args, **kwargs)
+        if self._twisted is _DEFAULT:
+            return variables.run(f, *args, **kwargs)
+        return variables.run(context.call, self._twisted, f, *args, **kwargs)
+
+
+_DEFAULT = context.defaultContextDict
+_NOTHING = Surroundings(Context(), _DEFAULT)
+
+
+def currentSurroundings() -> Surroundings:
+    """
+    Those of the caller.
+
+    @return: the same object whenever there is nothing in them, which is most often:
+        two objects less for each task are what the garbage collector notices.
+    """
+    variables = copy_context()
+    twisted: dict[Any, Any] = context.theContextTracker.currentContext().contexts[-1]
+    if not variables and twisted is _DEFAULT:
+        return _NOTHING
+    return Surroundings(variables, twisted)
 
 
 class Call:
@@ -64,7 +89,7 @@ class Call:
     def __init__(self, f: Callable[..., object], kwargs: dict[str, Any]) -> None:
         self._f = f
         self._kwargs = kwargs
-        self._surroundings = Surroundings()
+        self._surroundings = currentSurroundings()
 
     def __call__(self, runTask: Callable[..., object], *args: Any) -> object:
         return self._surroundings(self._f, *args, **self._kwargs)
@@ -73,8 +98,8 @@ class Call:
 @implementer(ICompletion)
 class TaskCompletion:
     """
-    What stands between a task and its Deferred. Called, on the reactor thread,
-    it fires the Deferred with what became of the task.
+    What stands between a task and its Deferred, whose canceller it is: one object
+    less for each task.
 
     Threads: the L{ICompletion} methods are called on any; the others on the
     reactor thread.
@@ -83,15 +108,14 @@ class TaskCompletion:
     @ivar entry: the task in the pool, or L{None} once it has ended.
     """
 
-    __slots__ = ("_delivery", "_failed", "_pool", "_value", "entry", "result")
+    __slots__ = ("_delivery", "_pool", "_value", "entry", "result")
 
     def __init__(self, pool: WorkerPool, delivery: Delivery, entry: Entry) -> None:
         self._pool = pool
         self._delivery = delivery
         self.entry: Entry | None = entry
         self._value: Any = None
-        self._failed = False
-        self.result: Deferred[Any] | None = Deferred(self._cancel)
+        self.result: Deferred[Any] | None = Deferred(self)
 
     def begin(self, attempt: int) -> None:
         """
@@ -115,10 +139,7 @@ class TaskCompletion:
         """
         Have the failure delivered.
         """
-        self._failed = True
-        self._value = failure
-        self.entry = None
-        self._delivery.put(self)
+        self.succeed(failure)
 
     def abandon(self, deadline: float) -> None:
         """
@@ -129,7 +150,7 @@ class TaskCompletion:
             self.result = None
             result.errback(TaskAbandoned(self._pool._name, deadline))
 
-    def _cancel(self, result: Deferred[Any]) -> None:
+    def __call__(self, result: Deferred[Any]) -> None:
         """
         The Deferred is being cancelled, and fires by itself.
         """
@@ -138,15 +159,16 @@ class TaskCompletion:
         if entry is not None:
             self._pool._CancelEntry(entry)
 
-    def __call__(self) -> None:
+    def deliver(self) -> None:
+        """
+        Fire the Deferred with what became of the task.
+        """
         result, value = self.result, self._value
         self.result = self._value = None
         if result is not None:
-            if self._failed:
-                result.errback(value)
-            else:
-                result.callback(value)
-        elif self._failed and not value.check(CancelledError):
+            # With a Failure it is an errback.
+            result.callback(value)
+        elif isinstance(value, Failure) and not value.check(CancelledError):
             _log.failure(
                 "A task of pool {pool!r} that nobody waits for any more failed",
                 failure=value,
@@ -223,5 +245,8 @@ class Abandon:
         self._completion = completion
         self._deadline = deadline
 
-    def __call__(self) -> None:
+    def deliver(self) -> None:
+        """
+        Tell it.
+        """
         self._completion.abandon(self._deadline)

@@ -36,8 +36,6 @@ _log = Logger()
 
 SUCCEEDED, FAILED, DEFERRED, CANCELLED, UNSTARTED, DUPLICATE = range(6)
 
-_UNUSABLE = (Deferred, CoroutineType)
-
 
 def Perform(worker: BaseWorker, entry: Entry) -> int:
     """
@@ -46,13 +44,14 @@ def Perform(worker: BaseWorker, entry: Entry) -> int:
     @return: the outcome; its value is C{worker._value}.
     """
     try:
-        if entry.completion is not None:
-            entry.completion.begin(entry.attempt)
-        if entry.invoke is None:
-            value = worker.RunTask(*entry[3])
-        else:
-            value = entry.invoke(worker.RunTask, *entry[3])
-        if value is not None and isinstance(value, _UNUSABLE):
+        completion, invoke = entry.completion, entry.invoke
+        if completion is not None:
+            completion.begin(entry.attempt)
+        run = worker.RunTask
+        value = run(*entry[3]) if invoke is None else invoke(run, *entry[3])
+        # Not isinstance: a Deferred has an abstract base class, whose check takes
+        # longer than all else here.
+        if isinstance(value, CoroutineType) or Deferred in type(value).__mro__:
             if isinstance(value, CoroutineType):
                 value.close()
             raise UnusableResult(value)

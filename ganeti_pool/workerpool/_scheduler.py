@@ -55,9 +55,10 @@ class Scheduler(WaitingTasks):
 
     # Taking and finishing
 
-    def _StartUnlocked(self, worker: BaseWorker, entry: Entry) -> None:
+    def _ExecuteUnlocked(self, worker: BaseWorker, entry: Entry) -> None:
         """
-        Record that a slot has a task.
+        Run a task that a slot has taken, from its start to the end of its
+        outcome. The lock, which the caller holds, is free while the task runs.
         """
         worker._current_task = entry
         entry.attempt += 1
@@ -65,14 +66,7 @@ class Scheduler(WaitingTasks):
         self._running += 1
         if entry[2] is not None:
             self._running_ids[entry[2]] = entry
-
-    def _ExecuteUnlocked(self, worker: BaseWorker, entry: Entry) -> None:
-        """
-        Run a task that a slot has taken, from its start to the end of its
-        outcome. The lock, which the caller holds, is free while the task runs.
-        """
-        self._StartUnlocked(worker, entry)
-        wake = self._NextToWakeUnlocked()
+        wake = self._NextToWakeUnlocked() if self._idle else None
         if self._queue.dropped:
             worker._garbage.append(self._queue.release())
         self._lock.release()
@@ -98,7 +92,10 @@ class Scheduler(WaitingTasks):
             worker._value = None
             if not lock.acquire(False):
                 Acquire(lock)
-            self._CountUnlocked(entry, SUCCEEDED)
+            self._running -= 1
+            self._succeeded += 1
+            if entry[2] is not None:
+                self._ForgetRunningUnlocked(entry)
         else:
             value, worker._value = worker._value, None
             if not lock.acquire(False):
@@ -140,16 +137,16 @@ class Scheduler(WaitingTasks):
             self._unstarted += 1
         else:
             self._failed += 1
-        self._ForgetRunningUnlocked(entry)
+        if entry[2] is not None:
+            self._ForgetRunningUnlocked(entry)
 
     def _ForgetRunningUnlocked(self, entry: Entry) -> None:
         """
         Free the ID of a task that has run.
         """
-        task_id = entry[2]
         # Two tasks of one ID may run, if one was added while the other ran.
-        if task_id is not None and self._running_ids.get(task_id) is entry:
-            del self._running_ids[task_id]
+        if self._running_ids.get(entry[2]) is entry:
+            del self._running_ids[entry[2]]
 
     def _DeferUnlocked(self, worker: BaseWorker, entry: Entry, priority: Any) -> tuple[int, Any]:
         """

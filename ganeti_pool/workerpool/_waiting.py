@@ -148,23 +148,7 @@ class WaitingTasks:
         Add a task. See L{IWorkerPool.AddTask
         <ganeti_pool.interfaces.IWorkerPool.AddTask>}.
         """
-        entry = self._NewEntry(args, priority, task_id, completion)
-        lock = self._lock
-        if not lock.acquire(False):
-            Acquire(lock)
-        try:
-            if self._fences:
-                self._WaitWhileQuiescingUnlocked()
-            refusal = self._RefusalUnlocked(entry)
-            if refusal is None:
-                self._AddUnlocked(entry, self._queue)
-            wake = self._NextToWakeUnlocked()
-        finally:
-            lock.release()
-        if wake is not None:
-            wake._Wake()
-        if refusal is not None:
-            raise self._MakeRefusal(entry, refusal)
+        self._SubmitOne(self._NewEntry(args, priority, task_id, completion), hold=False)
 
     def AddManyTasks(
         self,
@@ -195,6 +179,30 @@ class WaitingTasks:
         if wake is not None:
             wake._Wake()
 
+    def _SubmitOne(self, entry: Entry, hold: bool, new: bool = False) -> None:
+        """
+        Add an entry, as L{_Submit} adds many.
+        """
+        lock = self._lock
+        if not lock.acquire(False):
+            Acquire(lock)
+        try:
+            queue = self._queue
+            if self._fences:
+                queue = self._PlaceUnlocked(hold)
+            refusal = None
+            if self._terminated or entry[2] is not None:
+                refusal = self._RefusalUnlocked(entry, new)
+            if refusal is None:
+                self._AddUnlocked(entry, queue)
+            wake = self._NextToWakeUnlocked() if self._idle else None
+        finally:
+            lock.release()
+        if wake is not None:
+            wake._Wake()
+        if refusal is not None:
+            raise self._MakeRefusal(entry, refusal)
+
     def _Submit(
         self, entries: Sequence[Entry], hold: bool, ordered: bool = False, new: bool = False
     ) -> None:
@@ -208,11 +216,9 @@ class WaitingTasks:
         """
         Acquire(self._lock)
         try:
-            if self._fences and not hold:
-                self._WaitWhileQuiescingUnlocked()
+            queue = self._PlaceUnlocked(hold) if self._fences else self._queue
             refused = self._FirstRefusedUnlocked(entries, new)
             if refused is None:
-                queue = self._fences[-1].held if hold and self._fences else self._queue
                 for entry in entries:
                     self._AddUnlocked(entry, queue, ordered)
             wake = self._NextToWakeUnlocked()
@@ -287,6 +293,16 @@ class WaitingTasks:
         if refusal == "terminated":
             return PoolTerminated(self._name, f"task {entry[2]!r} was not added")
         return DuplicateTaskID(entry[2], self._name, refusal)
+
+    def _PlaceUnlocked(self, hold: bool) -> TaskQueue:
+        """
+        Where an entry goes while a fence stands: behind it, or into the queue, and
+        then the caller waits until there is none.
+        """
+        if hold:
+            return self._fences[-1].held
+        self._WaitWhileQuiescingUnlocked()
+        return self._queue
 
     def _WaitWhileQuiescingUnlocked(self) -> None:
         """

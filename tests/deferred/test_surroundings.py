@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -113,6 +114,24 @@ class SurroundingsTests(SteppingCase):
         results = self.submitted(lambda: self.pool.addManyTasks([(task,)] * 2))
         self.assertEqual([self.successResultOf(result) for result in results], [True, False])
         self.assertEqual(self.seen, [("submitted", "value")] * 2)
+
+    def test_nothing(self) -> None:
+        """
+        Whoever submits with nothing set hands nothing on from one task to the next,
+        and can have two of them run at the same time.
+        """
+
+        def task(worker: BaseWorker) -> None:
+            self.seen.append(self.look())
+            self.stepping.step()
+
+        add = partial(self.pool.addTask, (task,))
+        for _ in range(2):
+            contextvars.Context().run(add)
+        VARIABLE.set("the worker's")
+        self.addCleanup(VARIABLE.set, "none")
+        self.settle()
+        self.assertEqual(self.seen, [("none", None)] * 2)
 
     def test_noTwistedContext(self) -> None:
         """
