@@ -12,7 +12,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool.workerpool import BaseWorker, WorkerPool
-from ganeti_pool.workerpool._waiting import Fence
+from ganeti_pool.workerpool._fences import Fence
 
 from ..poolcontract import FunctionWorker
 
