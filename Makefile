@@ -14,7 +14,7 @@ PYENV_ROOT ?= $(HOME)/.pyenv
 interpreter = $(lastword $(sort $(wildcard $(PYENV_ROOT)/versions/$(1).*/bin/python)))
 versions := $(foreach v,3.10 3.11 3.12 3.13,$(if $(call interpreter,$(v)),$(v)))
 
-.PHONY: help demo run venv test lint pytest trial docs packaging test-all bench clean
+.PHONY: help demo run venv test lint pytest trial docs packaging test-all faults soak bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PRECIOUS: $(VENV)-3.%/test.stamp
@@ -24,6 +24,8 @@ help:
 	@echo 'make run        the daemon in the foreground, and what to type in a second terminal'
 	@echo 'make test       every check: lint, pytest, trial, docs, packaging (each is a target too)'
 	@echo 'make test-all   pytest on each Python that pyenv has of 3.10 to 3.13'
+	@echo 'make faults     put faults into a copy, one by one, and see a test notice each'
+	@echo 'make soak       a pool under random load from all sides, for some minutes'
 	@echo 'make bench      the benchmarks'
 	@echo 'make clean      remove all that the others made'
 
@@ -66,6 +68,12 @@ docs: $(VENV)/dev.stamp
 
 packaging: $(VENV)/dev.stamp
 	$(python) -m pytest -m packaging tests/packaging
+
+faults: $(VENV)/dev.stamp
+	$(python) -m tests.faults
+
+soak: $(VENV)/dev.stamp
+	$(python) -X dev -m tests.soak
 
 bench: $(VENV)/benchmark.stamp
 	$(python) -m tests.benchmarks

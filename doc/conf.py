@@ -7,14 +7,15 @@ from importlib.metadata import version as installedVersion
 from pathlib import Path
 
 here = Path(__file__).parent
-sys.path.insert(0, str(here))  # for pydoctor, which imports apilinks
+# For measured, for pydoctor, which imports apilinks, and for the benchmarks.
+sys.path[:0] = [str(here), str(here.parent)]
 
 project = "ganeti-pool"
 author = "The ganeti-pool authors"
 copyright = f"2026, {author}"
 version = release = installedVersion("ganeti-pool")
 
-extensions = ["sphinx.ext.intersphinx", "pydoctor.sphinx_ext.build_apidocs"]
+extensions = ["measured", "sphinx.ext.intersphinx", "pydoctor.sphinx_ext.build_apidocs"]
 exclude_patterns = ["_build", "examples"]
 nitpicky = True
 html_theme = "furo"

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from heapq import heapify, heappop, heappush
-from itertools import compress, repeat
-from operator import attrgetter, is_, is_not, itemgetter
 from typing import Any
 
 from .interfaces import ICompletion
@@ -27,9 +25,6 @@ MOST_ABANDONED = 64
 """
 Up to this many abandoned entries are kept, however few live ones there are.
 """
-
-_argsOf = itemgetter(3)
-_queueOf = attrgetter("queue")
 
 
 class Entry(list[Any]):
@@ -285,11 +280,19 @@ class TaskQueue:
         """
         Leave in the heap only what waits in it, in place.
         """
-        # Each of these steps is done in C throughout. Between two of them the
-        # garbage collector may run a finaliser that pushes an entry; inside of
-        # one, that entry would be lost.
+        # The garbage collector may run a finaliser that pushes an entry wherever
+        # something is allocated, inside of a slice assignment or of a call from C
+        # too (before Python 3.12). So this goes one entry at a time, from the end,
+        # and what is left is a heap after each. One that is abandoned by such a
+        # finaliser when it is among those kept is still counted.
         tasks = self.tasks
-        self.dropped += compress(tasks, map(is_, map(_argsOf, tasks), repeat(None)))
-        tasks[:] = compress(tasks, map(is_not, map(_queueOf, tasks), repeat(None)))
-        self.abandoned = 0
+        kept: list[Entry] = []
+        while tasks:
+            entry = tasks.pop()
+            if entry.queue is not None:
+                kept.append(entry)
+            elif entry[3] is None:
+                self.abandoned -= 1
+                self.dropped.append(entry)
+        tasks += kept
         heapify(tasks)

@@ -259,9 +259,10 @@ class TaskQueueTests(SynchronousTestCase):
         queue = self.queue
 
         class Dropped(list):  # type: ignore[type-arg]
-            def __iadd__(self, others: Any) -> Any:  # type: ignore[misc]
-                queue.push(make(-1, 1))
-                return super().__iadd__(others)
+            def append(self, entry: Any) -> None:
+                if not self:
+                    queue.push(make(-1, 1))
+                super().append(entry)
 
         queue.dropped = Dropped()
         queue.push(make(0, 0, "t"))
@@ -270,6 +271,30 @@ class TaskQueueTests(SynchronousTestCase):
         self.assertEqual(queue.abandoned, 0)
         self.assertSound()
         self.assertEqual(self.drain(), [1, 0])
+
+    def test_withdrawnWhileSweeping(self) -> None:
+        """
+        An entry that a finaliser withdraws in the midst of a sweep is gone, and counted
+        as long as it lies in the heap.
+        """
+        queue = self.queue
+
+        class Dropped(list):  # type: ignore[type-arg]
+            def append(self, entry: Any) -> None:
+                waiting = queue.byID.get("withdrawn")
+                if waiting is not None and waiting not in queue.tasks:
+                    queue.withdraw(waiting)
+                super().append(entry)
+
+        queue.dropped = Dropped()
+        queue.push(make(0, 0, "t"))
+        queue.push(make(9, 1, "withdrawn"))
+        queue.push(make(0, 2))
+        for priority in range(MOST_ABANDONED + 1):
+            queue.reprioritise("t", priority)
+        self.assertEqual(len(queue), 2)
+        self.assertSound()
+        self.assertEqual(self.drain(), [2, 0])
 
     @given(
         st.lists(

@@ -159,19 +159,6 @@ class QuiescingTests(ThreadCase):
         self.assertEqual(completion.events, [("begin", 1), ("succeed", None)])
         self.assertEqual(self.seen, [1])
 
-    def test_several(self) -> None:
-        """
-        Several threads may quiesce at once; adding goes on when all are done.
-        """
-        pool, gate = self.busyPool()
-        quiesces = [self.quiesce(pool), self.quiesce(pool)]
-        adder = Other(pool.AddTask, (self.see, 1))
-        pool.waitUntil(lambda: pool.adding == 1)
-        gate.open()
-        for other in (*quiesces, adder):
-            other.result()
-        self.assertEqual(pool._fences, [])
-
     def test_liftReleases(self) -> None:
         """
         When a fence is lifted those who wait to add go on at once.
@@ -346,13 +333,13 @@ class QuiescingTests(ThreadCase):
         gate.open()
         Other(worker.join).result()
 
-    def deferring(self, pool: WatchedPool, **reactions: object) -> tuple[Gate, Recorder]:
+    def deferring(self, pool: WatchedPool) -> tuple[Gate, Recorder]:
         """
         Run a task that defers itself when the gate is opened.
         """
         gate = Gate()
         self.addCleanup(gate.open)
-        completion = Recorder(**reactions)  # type: ignore[arg-type]
+        completion = Recorder()
 
         def run(worker: BaseWorker) -> None:
             gate()
@@ -374,24 +361,6 @@ class QuiescingTests(ThreadCase):
         terminate.result()
         self.assertEqual(completion.events, [("begin", 1), ("fail", TaskNotStarted)])
         self.assertEqual(pool.GetStatistics().unstarted, 1)
-
-    def test_terminatedWhileDeferring(self) -> None:
-        """
-        So does one during whose deferral the pool is terminated.
-        """
-        pool = self.makePool(1)
-        telling = Gate()
-        gate, completion = self.deferring(pool, deferred=telling)
-        gate.open()
-        telling.reached()
-        terminate = Other(pool.TerminateWorkers)
-        pool.waitUntil(lambda: pool._terminated)
-        telling.open()
-        terminate.result()
-        self.assertEqual(
-            completion.events, [("begin", 1), ("deferred", 0, 1), ("fail", TaskNotStarted)]
-        )
-        self.assertEqual(pool._tasks, [])
 
     def test_deferAfterCancellation(self) -> None:
         """

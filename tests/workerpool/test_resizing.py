@@ -116,66 +116,6 @@ class ResizingTests(ThreadCase):
         Other(pool.Quiesce).result()
         self.assertEqual(self.seen, [1])
 
-    def growing(self, size: int = 3) -> tuple[WatchedPool, Gate, Other]:
-        """
-        Make a pool that is being grown on another thread, which waits at a gate
-        when it makes the second worker.
-        """
-        gate = Gate()
-        self.addCleanup(gate.open)
-
-        def make(pool: Any, workerID: str) -> BaseWorker:
-            if workerID == "pool2":
-                gate()
-            return FunctionWorker(pool, workerID)
-
-        pool = self.makePool(0, make)
-        other = Other(pool.Resize, size)
-        gate.reached()
-        return pool, gate, other
-
-    def test_smallerWhileGrowing(self) -> None:
-        """
-        The last of two sizes holds, and workers that are surplus by then end.
-        """
-        pool, gate, growing = self.growing()
-        pool.Resize(1)
-        gate.open()
-        growing.result()
-        self.assertEqual([worker._worker_id for worker in pool._workers], ["pool1"])
-        pool.waitUntil(lambda: not pool._termworkers)
-
-    def test_largerWhileGrowing(self) -> None:
-        """
-        Those that are being started count.
-        """
-        pool, gate, growing = self.growing()
-        pool.Resize(4)
-        self.assertEqual(len(pool._workers), 1)
-        gate.open()
-        growing.result()
-        self.assertEqual(pool.GetStatistics().workers, 4)
-
-    def test_terminatedWhileGrowing(self) -> None:
-        """
-        A termination wins over a C{Resize} that is under way, and waits for the
-        threads that it starts.
-        """
-        pool, gate, growing = self.growing()
-        started: list[bool] = []
-
-        def terminate() -> None:
-            pool.TerminateWorkers()
-            started.append(pool._starting > 0)
-
-        other = Other(terminate)
-        pool.waitUntil(lambda: pool._terminated)
-        gate.open()
-        growing.result()
-        other.result()
-        self.assertEqual((started, pool._workers, pool._termworkers), ([False], [], []))
-        self.assertEqual(pool.GetStatistics().workers, 0)
-
     def test_terminatedWhileFailingToGrow(self) -> None:
         """
         It waits no longer than that C{Resize} goes on, though no thread starts.

@@ -231,37 +231,6 @@ class WakingTests(ThreadCase):
         Other(pool.Quiesce).result()
         self.assertEqual(self.seen, [1])
 
-    def test_retiredWhileWaking(self) -> None:
-        """
-        A woken worker that is surplus by then leaves without a task, and does not
-        count as idle; the busy one takes the task.
-        """
-        pool = self.heldPool(2)
-        busy = Gate()
-        gate = self.holdNext()
-        gate.open()
-        pool.SetActive(False)
-        pool.AddTask((busy,))
-        pool.SetActive(True)
-        busy.reached()
-        pool.waitUntilIdle(1)
-        (idle,) = pool._idle
-        # the youngest leaves first, whichever is idle
-        pool._workers.sort(key=lambda worker: worker is idle)
-        gate = self.holdNext()
-        pool.AddTask((self.see, 1))
-        gate.reached()
-        resize = Other(pool.Resize, 1)
-        pool.waitUntil(lambda: idle._retired)
-        self.assertEqual(pool.GetStatistics().idle, 0)
-        gate.open()
-        resize.result()
-        self.assertIsNone(pool._waking)
-        self.assertEqual(self.seen, [])
-        busy.open()
-        Other(pool.Quiesce).result()
-        self.assertEqual(self.seen, [1])
-
     def test_leavingPassesTheWakeOn(self) -> None:
         """
         A woken worker that ends instead wakes another for the task.

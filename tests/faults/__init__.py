@@ -1,0 +1,5 @@
+"""
+Faults that the tests of concurrency must see::
+
+    python -m tests.faults
+"""
