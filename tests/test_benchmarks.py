@@ -4,20 +4,29 @@ Tests for C{tests.benchmarks}: that they do their work, and not how fast.
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
+import threading
+from dataclasses import replace
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from ganeti_pool.workerpool import BaseWorker, WorkerPool
 from tests.benchmarks._blocking import verify
+from tests.benchmarks._holding import WatchedLock
+from tests.benchmarks._lateness import Probe
 from tests.benchmarks._report import report
 from tests.benchmarks._rows import LABELS, ROWS, Row
 from tests.benchmarks._run import Measured
+from tests.benchmarks._textbook import ConditionPool
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,6 +49,14 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def belongTogether(directory: Path) -> bool:
+    """
+    Whether the chart in a folder was drawn of the JSON there.
+    """
+    digest = sha256(Path(directory, "benchmark.json").read_bytes()).hexdigest()
+    return f"benchmark.json sha256:{digest}" in Path(directory, "benchmark.svg").read_text()
+
+
 class QuickRunTests(SynchronousTestCase):
     """
     Tests for C{python -m tests.benchmarks --quick}.
@@ -48,12 +65,13 @@ class QuickRunTests(SynchronousTestCase):
     def test_everyRow(self) -> None:
         """
         A quick run measures every engine that is installed in every row, names the
-        others, and leaves the figures as a table and as JSON.
+        others, and leaves the figures as a table, as JSON and as a chart.
         """
         with TemporaryDirectory() as directory:
             process = run("--quick", "--out", directory)
             self.assertEqual(process.returncode, 0, process.stderr)
-            result = json.loads(Path(directory, "results.json").read_text())
+            self.checkChart(Path(directory), process.stdout)
+            result = json.loads(Path(directory, "benchmark.json").read_text())
         missing = {engine for engine, module in PEERS.items() if find_spec(module) is None}
         self.assertEqual({one["engine"] for one in result["skipped"]}, missing)
         self.assertTrue(result["quick"])
@@ -65,16 +83,36 @@ class QuickRunTests(SynchronousTestCase):
                 {*row.ours, *row.peers} - missing,
             )
             for one in found["measurements"]:
-                self.assertEqual(one["count"], row.quickCount)
+                self.assertIn(one["count"], row.quickCounts)
                 self.assertEqual(len(one["rounds"]), 1)
-                self.assertGreater(one["median"], 0)
+                if one["figure"] in row.compared:
+                    self.assertGreater(one["median"], 0)
+            self.assertEqual({one["count"] for one in found["measurements"]}, set(row.quickCounts))
             self.assertEqual(
                 {(one["engine"], one["peer"]) for one in found["ratios"]},
-                {(ours, peer) for ours in row.ours for peer in row.peers if peer not in missing},
+                {
+                    (ours, peer)
+                    for ours in row.ours
+                    for peer in row.peers
+                    if peer not in missing and row.compared
+                },
+            )
+            self.assertEqual(
+                {one["engine"] for one in found["steadiness"]},
+                set() if row.steady is None else {*row.ours, *row.peers} - missing,
             )
             self.assertIn(row.title, process.stdout)
         for engine in missing:
             self.assertIn(f"Left out: {LABELS[engine]}", process.stdout)
+
+    def checkChart(self, directory: Path, printed: str) -> None:
+        """
+        The chart is drawn of the JSON beside it, if there is something to draw with.
+        """
+        if find_spec("matplotlib") is None:
+            self.assertIn("No chart, since matplotlib is not installed", printed)
+        else:
+            self.assertTrue(belongTogether(directory))
 
     def test_unknownRow(self) -> None:
         """
@@ -93,8 +131,9 @@ class ReportTests(SynchronousTestCase):
     row = Row(
         "adding",
         "work",
-        count=10,
-        quickCount=1,
+        module="_blocking",
+        counts=(10,),
+        quickCounts=(1,),
         ours=("add-task",),
         peers=("executor", "asynqueue"),
         workers=(1,),
@@ -134,6 +173,51 @@ class ReportTests(SynchronousTestCase):
         self.assertIs(ours["reached"], False)
         self.assertIsNone(theirs["reached"])
 
+    def test_comparedFigures(self) -> None:
+        """
+        A ratio is taken of the figures that the row compares, and the target is that
+        of the first.
+        """
+        row = replace(self.row, compared=("bytes", "entries"))
+        figures = {"entries": [1.0], "bytes": [1.0], "microseconds": [1.0]}
+        measured = [Measured("adding", one, 1, 10, figures) for one in ("add-task", "executor")]
+        ratios = report([row], measured, 1, False)["rows"][0]["ratios"]
+        self.assertEqual(
+            [(one["figure"], one["target"]) for one in ratios], [("bytes", 4), ("entries", None)]
+        )
+
+    def test_steadiness(self) -> None:
+        """
+        An engine's largest figure of a round is compared with its least, over all
+        workers and counts; ours are to hold to the limit.
+        """
+        row = replace(self.row, steady=1.5)
+        measured = [
+            Measured("adding", engine, workers, count, {"microseconds": values})
+            for engine in ("add-task", "executor")
+            for workers, count, values in (
+                (1, 10, [1.0, 4.0]),
+                (4, 10, [3.0, 4.0]),
+                (1, 5, [2.0, 2.0]),
+            )
+        ]
+        ours, theirs = report([row], measured, 2, False)["rows"][0]["steadiness"]
+        self.assertEqual((ours["low"], ours["median"], ours["high"]), (2.0, 2.5, 3.0))
+        self.assertEqual((ours["limit"], ours["reached"]), (1.5, False))
+        self.assertEqual((theirs["limit"], theirs["reached"]), (None, None))
+
+    def test_ratiosOfOneCount(self) -> None:
+        """
+        A ratio is of two engines that had the same amount of work.
+        """
+        measured = [
+            Measured("adding", engine, 1, count, {"microseconds": [value * count]})
+            for engine, value in (("add-task", 1.0), ("executor", 7.0))
+            for count in (10, 1000)
+        ]
+        ratios = report([self.row], measured, 1, False)["rows"][0]["ratios"]
+        self.assertEqual([(one["count"], one["median"]) for one in ratios], [(10, 7), (1000, 7)])
+
     def test_missingPeer(self) -> None:
         """
         A peer that is not installed is named with what it needs.
@@ -153,3 +237,139 @@ class VerifyTests(SynchronousTestCase):
         """
         verify("sum", 3, 3)
         self.assertRaises(RuntimeError, verify, "sum", 2, 3)
+
+
+class ProbeTests(SynchronousTestCase):
+    """
+    Tests for L{Probe}.
+    """
+
+    def test_stall(self) -> None:
+        """
+        All that was due while the reactor stood still is met in one turn, and each is
+        late by its own time.
+        """
+        reactor = Clock()
+        readings = iter((0, 0, 0.0325, 0.0325))
+        probe = Probe(reactor, lambda: next(readings))
+        reactor.advance(0.01)
+        self.assertEqual([round(late, 6) for late in probe.stop()], [22.5, 12.5, 2.5])
+        self.assertEqual(reactor.getDelayedCalls(), [])
+
+    def test_tooEarly(self) -> None:
+        """
+        A call that comes before it is due waits for the rest of its time.
+        """
+        reactor = Clock()
+        readings = iter((0, 0, 0.009, 0.009, 0.01, 0.01))
+        probe = Probe(reactor, lambda: next(readings))
+        reactor.advance(0.01)
+        self.assertEqual(probe.late, [])
+        reactor.advance(0.002)
+        self.assertEqual(probe.stop(), [0])
+
+
+class WatchedLockTests(SynchronousTestCase):
+    """
+    Tests for L{WatchedLock}.
+    """
+
+    def setUp(self) -> None:
+        self.pool = WorkerPool("watched", 0, BaseWorker)
+        self.lock = WatchedLock(self.pool)
+        self.pool._lock = self.lock  # type: ignore[assignment]
+
+    def test_plain(self) -> None:
+        """
+        A section is one time, however often the lock is taken in it.
+        """
+        with self.lock, self.lock:
+            pass
+        self.assertEqual((self.lock.held, len(self.lock.plain)), (1, 1))
+        self.assertEqual(self.lock.special, {})
+
+    def test_compacting(self) -> None:
+        """
+        A call in which the heap was compacted is told apart.
+        """
+        self.pool.AddTask((), task_id=1)
+        self.lock.special.clear()
+        self.pool.CancelTask(1)
+        self.assertEqual(list(self.lock.special), ["compacting"])
+
+    def test_growing(self) -> None:
+        """
+        A call in which the table of the IDs has grown is told apart.
+        """
+        self.pool.AddTask((), task_id=1)
+        self.assertEqual(list(self.lock.special), ["growing"])
+
+    def test_collecting(self) -> None:
+        """
+        A section in which the garbage collector ran is told apart, and the longest is
+        kept.
+        """
+        gc.callbacks.append(self.lock.collection)
+        self.addCleanup(gc.callbacks.remove, self.lock.collection)
+        with self.lock:
+            gc.collect()
+            with self.lock:
+                pass
+        longest = self.lock.special["collecting"]
+        with self.lock:
+            gc.collect(0)
+        self.assertEqual(self.lock.held, 2)
+        self.assertGreaterEqual(self.lock.special["collecting"], longest)
+
+
+class ConditionPoolTests(SynchronousTestCase):
+    """
+    Tests for L{ConditionPool}.
+    """
+
+    def test_emptiedEntryLast(self) -> None:
+        """
+        Who waits for the workers is told when the last entry was an emptied one.
+        """
+        looked = threading.Event()
+
+        class Heap(list[Any]):
+            """
+            Tells that somebody has looked whether it is empty.
+            """
+
+            def __bool__(self) -> bool:
+                looked.set()
+                return len(self) > 0
+
+        pool = ConditionPool(0, print)
+        pool.heap = Heap([[0, 0, None, None]])
+        waiting = threading.Thread(target=pool.quiesce, daemon=True)
+        waiting.start()
+        self.assertTrue(looked.wait(10))
+        with pool._toWorkers:
+            # The lock is free: so it waits by now.
+            worker = threading.Thread(target=pool._work, daemon=True)
+        worker.start()
+        waiting.join(10)
+        self.assertFalse(waiting.is_alive())
+        pool.terminate()
+        worker.join(10)
+        self.assertFalse(worker.is_alive())
+
+
+class PublishedTests(SynchronousTestCase):
+    """
+    Tests for the figures that the documentation shows.
+    """
+
+    def test_oneRun(self) -> None:
+        """
+        They are of a whole run with every peer, and the chart was drawn of them.
+        """
+        place = ROOT / "doc" / "explanation"
+        result = json.loads((place / "benchmark.json").read_text())
+        self.assertIs(result["quick"], False)
+        self.assertEqual(result["skipped"], [])
+        self.assertEqual([row["row"] for row in result["rows"]], [row.key for row in ROWS])
+        self.assertTrue(belongTogether(place))

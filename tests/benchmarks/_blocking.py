@@ -20,11 +20,11 @@ from ganeti_pool.workerpool import BaseWorker, WorkerPool
 
 from ._textbook import ConditionPool
 
-__all__ = ["BLOCKING", "Echo", "Figures", "echo", "verify"]
+__all__ = ["MEASUREMENTS", "Echo", "Figures", "echo", "perTask", "verify"]
 
 Figures = dict[str, float]
 """
-What was measured, by name: microseconds a task, bytes a task, entries.
+What was measured, by name; the report knows their units.
 """
 
 
@@ -55,9 +55,11 @@ def verify(what: str, is_: object, shouldBe: object) -> None:
         raise RuntimeError(f"{what}: {is_!r}, where {shouldBe!r} was to be")
 
 
-def _perTask(work: Callable[[], object], count: int) -> Figures:
+def perTask(work: Callable[[], object], count: int) -> Figures:
     """
     Time some work.
+
+    @param count: of how many tasks it is.
     """
     gc.collect()
     begin = time.perf_counter()
@@ -110,7 +112,7 @@ def _addTask(count: int, workers: int) -> Figures:
             pool.Quiesce()
 
         work(100)
-        figures = _perTask(work, count)
+        figures = perTask(work, count)
         verify("succeeded", pool.GetStatistics().succeeded, count + 100)
         return figures
 
@@ -128,7 +130,7 @@ def _addTaskCompletion(count: int, workers: int) -> Figures:
 
         work(100)
         results.clear()
-        figures = _perTask(work, count)
+        figures = perTask(work, count)
         verify("sum", sum(result.value for result in results), sum(range(count)))
         return figures
 
@@ -143,7 +145,7 @@ def _executor(count: int, workers: int) -> Figures:
             total = sum(future.result() for future in futures)
 
         work(100)
-        figures = _perTask(work, count)
+        figures = perTask(work, count)
         verify("sum", total, sum(range(count)))
         return figures
 
@@ -157,7 +159,7 @@ def _conditions(count: int, workers: int) -> Figures:
         pool.quiesce()
 
     work(100)
-    figures = _perTask(work, count)
+    figures = perTask(work, count)
     pool.terminate()
     verify("done", pool.done, count + 100)
     return figures
@@ -194,7 +196,7 @@ def _move(
             if not i % 97:
                 entries = max(entries, len(heap))
 
-    figures = _perTask(work, changes)
+    figures = perTask(work, changes)
     figures["entries"] = max(entries, len(heap))
     last = {i % tasks: priority(i) for i in range(changes - tasks, changes)}
     verify("order", run(), sorted(last, key=lambda i: (last[i], i)))
@@ -312,7 +314,7 @@ def _rememberConditions(count: int, workers: int) -> Figures:
     return figures
 
 
-BLOCKING: dict[tuple[str, str], Callable[[int, int], Figures]] = {
+MEASUREMENTS: dict[tuple[str, str], Callable[[int, int], Figures]] = {
     ("adding", "add-task"): _addTask,
     ("adding", "add-task-completion"): _addTaskCompletion,
     ("adding", "executor"): _executor,

@@ -28,13 +28,13 @@ from ganeti_pool.deferred import DeferredWorkerPool, deferToPool
 
 from ._blocking import Echo, Figures, echo, verify
 
-__all__ = ["LOOPING"]
+__all__ = ["MEASUREMENTS", "Tally", "react"]
 
 Submit = Callable[[int], Any]
 Exercise = Callable[[Submit, int], Awaitable[int]]
 
 
-class _Tally:
+class Tally:
     """
     Adds results up, and says when all are there.
     """
@@ -72,7 +72,7 @@ async def _deferreds(submit: Submit, count: int) -> int:
     Submit all, and wait for the Deferreds.
     """
     result: Deferred[int] = Deferred()
-    tally = _Tally(count, result.callback)
+    tally = Tally(count, result.callback)
     for i in range(count):
         submit(i).addCallback(tally)
     return await result
@@ -83,7 +83,7 @@ async def _futures(submit: Submit, count: int) -> int:
     Submit all, and wait for the futures.
     """
     result: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    tally = _Tally(count, result.set_result)
+    tally = Tally(count, result.set_result)
     for i in range(count):
         submit(i).add_done_callback(tally.future)
     return await result
@@ -119,7 +119,7 @@ async def _timed(exercise: Exercise, submit: Submit, count: int) -> Figures:
     return {"microseconds": seconds / count * 1e6}
 
 
-def _react(main: Callable[[Any], Awaitable[Figures]]) -> Figures:
+def react(main: Callable[[Any], Awaitable[Figures]]) -> Figures:
     """
     Run the reactor for as long as it takes.
     """
@@ -148,7 +148,7 @@ def _addTask(exercise: Exercise, count: int, workers: int) -> Figures:
         pool = DeferredWorkerPool(reactor, "bench", workers, Echo)
         return await _timed(exercise, lambda i: pool.addTask((i,)), count)
 
-    return _react(main)
+    return react(main)
 
 
 def _deferToPool(exercise: Exercise, count: int, workers: int) -> Figures:
@@ -156,7 +156,7 @@ def _deferToPool(exercise: Exercise, count: int, workers: int) -> Figures:
         pool = DeferredWorkerPool(reactor, "bench", workers)
         return await _timed(exercise, lambda i: deferToPool(pool, echo, i), count)
 
-    return _react(main)
+    return react(main)
 
 
 def _deferToThreadPool(exercise: Exercise, count: int, workers: int) -> Figures:
@@ -170,7 +170,7 @@ def _deferToThreadPool(exercise: Exercise, count: int, workers: int) -> Figures:
         finally:
             pool.stop()
 
-    return _react(main)
+    return react(main)
 
 
 def _asynqueue(exercise: Exercise, count: int, workers: int) -> Figures:
@@ -185,7 +185,7 @@ def _asynqueue(exercise: Exercise, count: int, workers: int) -> Figures:
         await queue.shutdown()
         return figures
 
-    return _react(main)
+    return react(main)
 
 
 def _asyncioExecutor(exercise: Exercise, count: int, workers: int) -> Figures:
@@ -240,7 +240,7 @@ def _trio(exercise: Exercise | None, count: int, workers: int) -> Figures:
     return figures
 
 
-LOOPING: dict[tuple[str, str], Callable[[int, int], Figures]] = {
+MEASUREMENTS: dict[tuple[str, str], Callable[[int, int], Figures]] = {
     ("firing", "deferred-add-task"): partial(_addTask, _deferreds),
     ("firing", "defer-to-pool"): partial(_deferToPool, _deferreds),
     ("firing", "defer-to-thread-pool"): partial(_deferToThreadPool, _deferreds),
@@ -249,6 +249,8 @@ LOOPING: dict[tuple[str, str], Callable[[int, int], Figures]] = {
     ("firing", "pebble"): partial(_pebble, _futures),
     ("firing", "anyio"): partial(_anyio, None),
     ("firing", "trio"): partial(_trio, None),
+    ("scaling", "deferred-add-task"): partial(_addTask, _deferreds),
+    ("scaling", "defer-to-pool"): partial(_deferToPool, _deferreds),
     ("returning", "deferred-add-task"): partial(_addTask, _oneByOne),
     ("returning", "defer-to-pool"): partial(_deferToPool, _oneByOne),
     ("returning", "defer-to-thread-pool"): partial(_deferToThreadPool, _oneByOne),

@@ -5,7 +5,7 @@ What the figures come to.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from os import cpu_count
@@ -19,11 +19,37 @@ from rich.table import Table
 from ._rows import LABELS, Row
 from ._run import Measured
 
-__all__ = ["printReport", "report"]
+__all__ = ["COLUMNS", "printReport", "report", "short", "tableLines"]
 
 _DISTRIBUTIONS = ("ganeti-pool", "twisted", "asynqueue", "anyio", "trio", "pebble")
 
-_UNITS = {"microseconds": "µs", "bytes": "bytes", "entries": "entries"}
+_UNITS = {
+    "microseconds": "µs",
+    "bytes": "bytes",
+    "entries": "entries",
+    "idle_p50": "ms when idle, median",
+    "idle_p99": "ms when idle, 99 %",
+    "idle_latest": "ms when idle, most",
+    "p50": "ms, median",
+    "p99": "ms, 99 %",
+    "latest": "ms, most",
+    "pace": "completions a second",
+    "behind": "ms behind at the end",
+    "p999": "µs, 99.9 %",
+    "most": "µs, most",
+    "compacting": "µs, most, compacting",
+    "growing": "µs, most, enlarging the table of IDs",
+    "collecting": "µs, most, with a garbage collection",
+}
+"""
+What the figures are called in the table, by their name.
+"""
+
+
+COLUMNS = ("workers", "count", "what", "figure", "spread", "to reach", "")
+"""
+Of the table of a row.
+"""
 
 
 def report(
@@ -42,6 +68,7 @@ def report(
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
+        "processor": _processor(),
         "cpus": cpu_count(),
         "versions": versions,
         "quick": quick,
@@ -52,6 +79,18 @@ def report(
             for engine, missing in sorted({(m.engine, m.missing) for m in measured if m.missing})
         ],
     }
+
+
+def _processor() -> str:
+    """
+    What the processor calls itself, as far as that can be known.
+    """
+    try:
+        with open("/proc/cpuinfo") as lines:
+            names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
@@ -72,9 +111,12 @@ def _reportRow(row: Row, measured: Sequence[Measured]) -> dict[str, Any]:
         "measurements": [
             {
                 "engine": one.engine,
+                "label": LABELS[one.engine],
+                "ours": one.engine in row.ours,
                 "workers": one.workers,
                 "count": one.count,
                 "figure": figure,
+                "unit": _UNITS[figure],
                 "rounds": values,
                 **_spread(values),
                 **_limit(row, one, figure, median(values)),
@@ -87,8 +129,14 @@ def _reportRow(row: Row, measured: Sequence[Measured]) -> dict[str, Any]:
             for ours in here
             if ours.engine in row.ours
             for peer in here
-            if peer.engine in row.peers and peer.workers == ours.workers
-            for figure in ours.figures
+            if peer.engine in row.peers and (peer.workers, peer.count) == (ours.workers, ours.count)
+            for figure in row.compared
+        ],
+        "steadiness": [
+            _steadiness(row, engine, figure, [one for one in here if one.engine == engine])
+            for engine in dict.fromkeys(one.engine for one in here)
+            for figure in row.compared
+            if row.steady is not None
         ],
     }
 
@@ -108,15 +156,33 @@ def _ratio(row: Row, ours: Measured, peer: Measured, figure: str) -> dict[str, A
     ratios = [
         theirs / own for own, theirs in zip(ours.figures[figure], peer.figures[figure], strict=True)
     ]
-    target = row.ratios.get((ours.engine, peer.engine))
+    target = row.ratios.get((ours.engine, peer.engine)) if figure == row.compared[0] else None
     return {
         "engine": ours.engine,
         "peer": peer.engine,
         "workers": ours.workers,
+        "count": ours.count,
         "figure": figure,
         **_spread(ratios),
         "target": target,
         "reached": None if target is None else median(ratios) >= target,
+    }
+
+
+def _steadiness(row: Row, engine: str, figure: str, measured: Sequence[Measured]) -> dict[str, Any]:
+    """
+    How many times the least of an engine's figures goes into its largest, over
+    all that it was measured with.
+    """
+    rounds = zip(*(one.figures[figure] for one in measured), strict=True)
+    times = [max(values) / min(values) for values in rounds]
+    limit = row.steady if engine in row.ours else None
+    return {
+        "engine": engine,
+        "figure": figure,
+        **_spread(times),
+        "limit": limit,
+        "reached": None if limit is None else median(times) <= limit,
     }
 
 
@@ -126,7 +192,7 @@ def printReport(result: dict[str, Any]) -> None:
     """
     console = Console()
     # Not in the middle of a word, should the output go to a file.
-    console = Console(width=max(console.width, 116))
+    console = Console(width=max(console.width, 132))
     console.print(
         f"{result['python']}, {result['cpus']} CPUs, {result['rounds']} rounds: the median, "
         "and from the smallest to the largest"
@@ -141,35 +207,64 @@ def printReport(result: dict[str, Any]) -> None:
 
 def _table(row: dict[str, Any]) -> Table:
     """
-    The table of one row: the figures, and under those of ours the ratios.
+    The table of one row.
     """
     table = Table(title=row["title"], title_justify="left", box=SIMPLE)
-    for column in ("workers", "what", "figure", "spread", "to reach", ""):
+    for column in COLUMNS:
         table.add_column(column, justify="left" if column == "what" else "right")
+    for line in tableLines(row):
+        table.add_row(*line)
+    return table
+
+
+def tableLines(row: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """
+    What the table of a row of the JSON says: the figures, under those of ours the
+    ratios, and at the end how steady they are.
+
+    @return: a cell for each of L{COLUMNS}.
+    """
     for one in row["measurements"]:
-        unit = _UNITS[one["figure"]]
-        table.add_row(
+        yield (
             str(one["workers"]),
-            LABELS[one["engine"]],
-            f"{_short(one['median'])} {unit}",
-            f"{_short(one['low'])} to {_short(one['high'])}",
+            f"{one['count']:,}",
+            one["label"],
+            f"{short(one['median'])} {one['unit']}",
+            _range(one),
             "" if one["limit"] is None else f"at most {one['limit']:,}",
             _verdict(one["reached"]),
         )
         for ratio in row["ratios"]:
-            if all(ratio[key] == one[key] for key in ("engine", "workers", "figure")):
-                table.add_row(
+            if all(ratio[key] == one[key] for key in ("engine", "workers", "count", "figure")):
+                yield (
+                    "",
                     "",
                     f"  to {LABELS[ratio['peer']]}",
-                    f"1 : {_short(ratio['median'])}",
-                    f"{_short(ratio['low'])} to {_short(ratio['high'])}",
+                    f"1 : {short(ratio['median'])}",
+                    _range(ratio),
                     "" if ratio["target"] is None else f"1 : {ratio['target']}",
                     _verdict(ratio["reached"]),
                 )
-    return table
+    for one in row["steadiness"]:
+        yield (
+            "all",
+            "all",
+            f"{LABELS[one['engine']]}, slowest to fastest",
+            f"1 : {short(one['median'])}",
+            _range(one),
+            "" if one["limit"] is None else f"at most 1 : {one['limit']}",
+            _verdict(one["reached"]),
+        )
 
 
-def _short(value: float) -> str:
+def _range(one: dict[str, Any]) -> str:
+    """
+    The spread.
+    """
+    return f"{short(one['low'])} to {short(one['high'])}"
+
+
+def short(value: float) -> str:
     """
     A number with as many digits as mean something.
     """

@@ -25,6 +25,14 @@ LABELS = {
     "pebble": "Pebble's ThreadPool, on asyncio",
     "change-priority": "ChangeTaskPriority",
     "conditions-change-priority": "textbook heap that keeps everything",
+    "bare-threads": "bare threads that sleep",
+    "cancel-task": "CancelTask",
+    "function-call": "a function called",
+    "deferred-fired": "a Deferred made and fired",
+    "deferred-kept": "Deferreds made, all kept, then fired",
+    "queue-batch": "queue.SimpleQueue, all put and then all taken by another thread",
+    "lock-hand-over": "a hand-over to a thread that waits on a lock",
+    "call-from-thread": "callFromThread from another thread",
 }
 """
 What the engines are called in the table.
@@ -38,24 +46,32 @@ class Row:
 
     @ivar key: its name.
     @ivar title: what the work is.
-    @ivar count: how much of it.
-    @ivar quickCount: how much of it when only the machinery is tried out.
+    @ivar module: the module of this package that measures it.
+    @ivar counts: how much of it, each.
+    @ivar quickCounts: how much of it when only the machinery is tried out.
     @ivar ours: the engines of this package.
-    @ivar peers: the engines that they are compared with.
+    @ivar peers: the engines that they are compared with, or the floor.
     @ivar workers: with how many workers, each.
+    @ivar compared: the figures of which ratios are taken; the first is the one
+        that has targets.
     @ivar ratios: by how much the first engine is to beat the second, of those
         for which it was said.
+    @ivar steady: how many times the least of an engine's figures the largest
+        may be, over all workers and counts; L{None} if they are not compared.
     @ivar limits: what a figure of ours may be at most, by its name.
     """
 
     key: str
     title: str
-    count: int
-    quickCount: int
+    module: str
+    counts: tuple[int, ...]
+    quickCounts: tuple[int, ...]
     ours: tuple[str, ...]
     peers: tuple[str, ...]
     workers: tuple[int, ...]
+    compared: tuple[str, ...] = ("microseconds",)
     ratios: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    steady: float | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -72,18 +88,21 @@ ROWS = (
     Row(
         "adding",
         "AddTask, one call each, then Quiesce",
-        count=100_000,
-        quickCount=200,
+        module="_blocking",
+        counts=(100_000,),
+        quickCounts=(200,),
         ours=("add-task", "add-task-completion"),
         peers=("executor", "conditions"),
-        workers=(1, 4, 16),
+        workers=(1, 4, 16, 64),
         ratios={("add-task", "executor"): 4, ("add-task-completion", "executor"): 3},
+        steady=1.5,
     ),
     Row(
         "firing",
         "tasks to fired Deferreds",
-        count=100_000,
-        quickCount=200,
+        module="_looping",
+        counts=(100_000,),
+        quickCounts=(200,),
         ours=("deferred-add-task", "defer-to-pool"),
         peers=_REACTOR_PEERS,
         workers=(4,),
@@ -98,10 +117,22 @@ ROWS = (
         },
     ),
     Row(
+        "scaling",
+        "tasks to fired Deferreds, by the number of workers",
+        module="_looping",
+        counts=(100_000,),
+        quickCounts=(200,),
+        ours=("deferred-add-task", "defer-to-pool"),
+        peers=(),
+        workers=(1, 4, 16, 64),
+        steady=1.5,
+    ),
+    Row(
         "returning",
         "one task there and back, idle pool",
-        count=5_000,
-        quickCount=50,
+        module="_looping",
+        counts=(5_000,),
+        quickCounts=(50,),
         ours=("deferred-add-task", "defer-to-pool"),
         peers=_REACTOR_PEERS,
         workers=(4,),
@@ -114,22 +145,101 @@ ROWS = (
     Row(
         "moving",
         "changes of priority, a hundredth as many tasks queued",
-        count=1_000_000,
-        quickCount=20_000,
+        module="_blocking",
+        counts=(1_000_000,),
+        quickCounts=(20_000,),
         ours=("change-priority",),
         peers=("conditions-change-priority",),
         workers=(1,),
+        compared=("microseconds", "entries"),
         limits={"entries": 20_064, "microseconds": 3},
     ),
     Row(
         "remembering",
         "memory of a queued task, no Deferred",
-        count=100_000,
-        quickCount=2_000,
+        module="_blocking",
+        counts=(100_000,),
+        quickCounts=(2_000,),
         ours=("add-task", "add-task-id"),
         peers=("executor", "conditions"),
         workers=(1,),
+        compared=("bytes",),
         limits={"bytes": 400},
+    ),
+    Row(
+        "backlog",
+        "queued during a pause, and then run, at one priority",
+        module="_backlog",
+        counts=(10_000, 1_000_000),
+        quickCounts=(200, 2_000),
+        ours=("add-task",),
+        peers=("conditions",),
+        workers=(4,),
+        steady=2.5,
+    ),
+    Row(
+        "backlog-mixed",
+        "queued during a pause, and then run, at a thousand priorities",
+        module="_backlog",
+        counts=(10_000, 1_000_000),
+        quickCounts=(200, 2_000),
+        ours=("add-task",),
+        peers=("conditions",),
+        workers=(4,),
+        steady=2.5,
+    ),
+    Row(
+        "sleeping",
+        "tasks that sleep for 1 ms, AddTask one call each, then Quiesce",
+        module="_sleeping",
+        counts=(64_000,),
+        quickCounts=(640,),
+        ours=("add-task",),
+        peers=("bare-threads", "executor"),
+        workers=(64,),
+        ratios={("add-task", "bare-threads"): 0.97},
+    ),
+    Row(
+        "lateness",
+        "how late the reactor is, at 20,000 completions a second",
+        module="_lateness",
+        counts=(600_000,),
+        quickCounts=(4_000,),
+        ours=("deferred-add-task",),
+        peers=("defer-to-thread-pool",),
+        workers=(4,),
+        compared=("p99",),
+        ratios={("deferred-add-task", "defer-to-thread-pool"): 1},
+        limits={"p99": 10, "behind": 100},
+    ),
+    Row(
+        "holding",
+        "how long the pool's lock is held, with as many tasks queued",
+        module="_holding",
+        counts=(100_000,),
+        quickCounts=(1_000,),
+        ours=("add-task", "add-task-id", "cancel-task", "change-priority"),
+        peers=(),
+        workers=(0,),
+        compared=(),
+        limits={"most": 1_000, "growing": 1_000},
+    ),
+    Row(
+        "floor",
+        "what the interpreter and Twisted take for the bare steps",
+        module="_floor",
+        counts=(100_000,),
+        quickCounts=(1_000,),
+        ours=(),
+        peers=(
+            "function-call",
+            "deferred-fired",
+            "deferred-kept",
+            "queue-batch",
+            "lock-hand-over",
+            "call-from-thread",
+        ),
+        workers=(1,),
     ),
 )
 """

@@ -24,6 +24,16 @@ Seconds after which a measurement is given up.
 
 _ROOT = Path(__file__).parents[2]
 
+# An empty package stands in for C{tests}, which would import Hypothesis, and with it
+# pytest: 0.3 seconds, and a heap of objects for the garbage collector to go through in
+# the middle of what is timed.
+_CHILD = """
+import runpy, sys, types
+tests = sys.modules["tests"] = types.ModuleType("tests")
+tests.__path__ = ["tests"]
+runpy.run_module("tests.benchmarks.measure", run_name="__main__")
+"""
+
 
 @dataclass
 class Measured:
@@ -45,7 +55,7 @@ class Measured:
         """
         Measure once.
         """
-        call = [sys.executable, "-m", "tests.benchmarks.measure", self.row, self.engine]
+        call = [sys.executable, "-c", _CHILD, self.row, self.engine]
         process = subprocess.run(
             [*call, str(self.count), str(self.workers)],
             cwd=_ROOT,
@@ -65,21 +75,31 @@ def measureRows(
     """
     Measure all there is to measure.
 
-    @param quick: do little work, and several measurements at once.
+    @param quick: do little work, with the fewest and, where these are compared, the
+        most workers, and several measurements at once.
     @param progress: told what is being done.
     """
     every: list[Measured] = []
     for row in rows:
-        for workers in row.workers[:1] if quick else row.workers:
-            count = row.quickCount if quick else row.count
-            group = [Measured(row.key, one, workers, count) for one in _alternating(row)]
-            every += group
-            for number in range(rounds):
-                progress(f"{row.title}: workers {workers}, round {number + 1} of {rounds}")
-                turn = [one for one in group if one.missing is None]
-                with ThreadPoolExecutor(os.cpu_count() if quick else 1) as children:
-                    list(children.map(Measured.measure, turn[:: -1 if number % 2 else 1]))
+        group = list(_measurements(row, quick))
+        every += group
+        for number in range(rounds):
+            progress(f"{row.key}: {row.title}, round {number + 1} of {rounds}")
+            turn = [one for one in group if one.missing is None]
+            with ThreadPoolExecutor(os.cpu_count() if quick else 1) as children:
+                list(children.map(Measured.measure, turn[:: -1 if number % 2 else 1]))
     return every
+
+
+def _measurements(row: Row, quick: bool) -> Iterator[Measured]:
+    """
+    All that is measured in a round of a row: what is compared stands together.
+    """
+    some = {row.workers[0], row.workers[0] if row.steady is None else row.workers[-1]}
+    for workers in sorted(some) if quick else row.workers:
+        for engine in _alternating(row):
+            for count in row.quickCounts if quick else row.counts:
+                yield Measured(row.key, engine, workers, count)
 
 
 def _alternating(row: Row) -> Iterator[str]:

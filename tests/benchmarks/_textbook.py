@@ -95,6 +95,8 @@ class ConditionPool:
                     return
                 _, _, taskID, args = heappop(self.heap)
                 if args is None:
+                    # It may have been the last one that the others wait for.
+                    self._toOthers.notify_all()
                     continue
                 if taskID is not None:
                     del self._byID[taskID]

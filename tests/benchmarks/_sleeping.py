@@ -1,0 +1,99 @@
+"""
+The measurements of tasks that wait, as most tasks of a thread pool do: what the
+pool adds to the waiting.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+
+from ganeti_pool.workerpool import BaseWorker, WorkerPool
+
+from ._blocking import Figures, perTask, verify
+
+__all__ = ["MEASUREMENTS"]
+
+_SECONDS = 0.001
+"""
+How long each task sleeps.
+"""
+
+
+class _Sleeper(BaseWorker):
+    """
+    Whose tasks sleep.
+    """
+
+    def RunTask(self) -> None:
+        """
+        Sleep.
+        """
+        time.sleep(_SECONDS)
+
+
+def _addTask(count: int, workers: int) -> Figures:
+    with WorkerPool("bench", workers, _Sleeper) as pool:
+
+        def work(count: int = count) -> None:
+            for _ in range(count):
+                pool.AddTask(())
+            pool.Quiesce()
+
+        work(workers)
+        figures = perTask(work, count)
+        verify("succeeded", pool.GetStatistics().succeeded, count + workers)
+        return figures
+
+
+def _bareThreads(count: int, workers: int) -> Figures:
+    verify("what is left over", count % workers, 0)
+    slept: list[int] = []
+    start, end = threading.Barrier(workers + 1), threading.Barrier(workers + 1)
+
+    def sleep() -> None:
+        start.wait()
+        for _ in range(count // workers):
+            time.sleep(_SECONDS)
+        slept.append(count // workers)
+        end.wait()
+
+    threads = [threading.Thread(target=sleep) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+
+    def work() -> None:
+        start.wait()
+        end.wait()
+
+    figures = perTask(work, count)
+    for thread in threads:
+        thread.join()
+    verify("slept", sum(slept), count)
+    return figures
+
+
+def _executor(count: int, workers: int) -> Figures:
+    with ThreadPoolExecutor(workers) as pool:
+        done = 0
+
+        def work(count: int = count) -> None:
+            nonlocal done
+            done = len(wait([pool.submit(time.sleep, _SECONDS) for _ in range(count)]).done)
+
+        work(workers)
+        figures = perTask(work, count)
+        verify("done", done, count)
+        return figures
+
+
+MEASUREMENTS: dict[tuple[str, str], Callable[[int, int], Figures]] = {
+    ("sleeping", "add-task"): _addTask,
+    ("sleeping", "bare-threads"): _bareThreads,
+    ("sleeping", "executor"): _executor,
+}
+"""
+By row and engine: called with how much and how many workers.
+"""
