@@ -73,7 +73,7 @@ faults: $(VENV)/dev.stamp
 	$(python) -m tests.faults
 
 soak: $(VENV)/dev.stamp
-	$(python) -X dev -m tests.soak
+	$(python) -X dev -W error -m tests.soak
 
 bench: $(VENV)/benchmark.stamp
 	$(python) -m tests.benchmarks

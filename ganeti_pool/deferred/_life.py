@@ -213,25 +213,22 @@ class PoolLife:
         stop = self._stops
         # Those of an earlier resize may have left the pool and not be gone yet.
         leaving = [worker for surplus in self._resizes.values() for worker in surplus]
-        left = self._whenDead(leaving, lambda: self._stopped(stop))
+
+        def left() -> None:
+            self._whenDead(leaving, lambda: self._stopped(stop))
+
         leaving += self.pool._BeginTerminate(lambda: self._delivery.putCall(left))
 
-    def _whenDead(
-        self, threads: Sequence[threading.Thread], call: Callable[[], object]
-    ) -> Callable[[], None]:
+    def _whenDead(self, threads: Sequence[threading.Thread], call: Callable[[], object]) -> None:
         """
-        Make a function that calls another once threads that have left the pool
-        are gone. They run no more code of ours, and are gone in a moment; to
-        join them would block the reactor, so it is given a turn for it.
+        Call a function once threads that have left the pool are gone. They run no
+        more code of ours, and are gone in a moment; to join them would block the
+        reactor, so it is given a turn for it.
         """
-
-        def check() -> None:
-            if any(thread.is_alive() for thread in threads):
-                self._delivery.inNextTurn(check)
-            else:
-                call()
-
-        return check
+        if any(thread.is_alive() for thread in threads):
+            self._delivery.inNextTurn(lambda: self._whenDead(threads, call))
+        else:
+            call()
 
     def _setDeadline(self, deadline: float) -> None:
         """
@@ -307,7 +304,9 @@ class PoolLife:
             if not result.called:
                 result.callback(None)
 
-        left = self._whenDead(surplus, fire)
+        def left() -> None:
+            self._whenDead(surplus, fire)
+
         try:
             surplus += self.pool._BeginResize(n, lambda: self._delivery.putCall(left))
         except WorkersNotStarted:

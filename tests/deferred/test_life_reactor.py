@@ -4,7 +4,9 @@ Tests for the life of a pool with threads, in a real reactor.
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from operator import attrgetter
 from typing import Any
 
@@ -56,6 +58,24 @@ async def test_quiesce() -> None:
         await held
         await pool.quiesce()
         assert sorted(seen) == ["of a thread", "of a worker", "of the reactor"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_threadsAreForgotten() -> None:
+    """
+    Threads that have left are not kept, not even until the garbage collector runs.
+    """
+    async with Pool(4) as pool:
+        await pool.resize(2)
+        gc.collect()
+        gc.disable()
+        try:
+            leaving = [weakref.ref(thread) for thread in threadsOf(pool)]
+            await pool.resize(0)
+            await turn()
+            assert [thread() for thread in leaving] == [None, None]
+        finally:
+            gc.enable()
 
 
 @pytest_twisted.ensureDeferred
