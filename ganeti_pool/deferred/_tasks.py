@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from .._delivery import Delivery
 from .._taskqueue import Entry
-from ..errors import TaskAbandoned
+from ..errors import TaskAbandoned, TaskNotStarted
 from ..interfaces import ICompletion
 from ..workerpool import WorkerPool
 
@@ -168,7 +168,7 @@ class TaskCompletion:
         if result is not None:
             # With a Failure it is an errback.
             result.callback(value)
-        elif isinstance(value, Failure) and not value.check(CancelledError):
+        elif isinstance(value, Failure) and not value.check(CancelledError, TaskNotStarted):
             _log.failure(
                 "A task of pool {pool!r} that nobody waits for any more failed",
                 failure=value,

@@ -65,6 +65,8 @@ class Scheduler(WaitingTasks):
         self._busy += 1
         self._running += 1
         if entry[2] is not None:
+            if entry[2] in self._running_ids:
+                self._older_twins.append(self._running_ids[entry[2]])
             self._running_ids[entry[2]] = entry
         wake = self._NextToWakeUnlocked() if self._idle else None
         if self._queue.dropped:
@@ -144,9 +146,15 @@ class Scheduler(WaitingTasks):
         """
         Free the ID of a task that has run.
         """
-        # Two tasks of one ID may run, if one was added while the other ran.
         if self._running_ids.get(entry[2]) is entry:
-            del self._running_ids[entry[2]]
+            # Two tasks of one ID may run, if one was added while the other ran.
+            twins = [twin for twin in self._older_twins if twin[2] == entry[2]]
+            if twins:
+                self._running_ids[entry[2]] = entry = twins[-1]
+            else:
+                del self._running_ids[entry[2]]
+        if self._older_twins:
+            self._older_twins = [twin for twin in self._older_twins if twin is not entry]
 
     def _DeferUnlocked(self, worker: BaseWorker, entry: Entry, priority: Any) -> tuple[int, Any]:
         """

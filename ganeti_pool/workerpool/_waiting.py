@@ -33,6 +33,8 @@ class WaitingTasks(FencedQueue):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._running_ids: dict[Hashable, Entry] = {}
+        # Those that another task of their ID has joined before they ended.
+        self._older_twins: list[Entry] = []
         self._next_order = 0
         self._added = 0
         self._cancelled = 0

@@ -106,17 +106,36 @@ async def _children(makeGroup: Callable[[], Any], submit: Submit, count: int) ->
     return total
 
 
+class _Collections:
+    """
+    Adds up the time that the garbage collector takes.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self, phase: str, info: dict[str, int]) -> None:
+        now = time.perf_counter()
+        self.seconds += now if phase == "stop" else -now
+
+
 async def _timed(exercise: Exercise, submit: Submit, count: int) -> Figures:
     """
     Time an exercise.
     """
     await exercise(submit, min(count, 100))
     gc.collect()
+    collections = _Collections()
+    gc.callbacks.append(collections)
     begin = time.perf_counter()
     total = await exercise(submit, count)
     seconds = time.perf_counter() - begin
+    gc.callbacks.remove(collections)
     verify("sum", total, sum(range(count)))
-    return {"microseconds": seconds / count * 1e6}
+    figures = {"microseconds": seconds / count * 1e6}
+    if exercise is not _oneByOne:
+        figures["collector"] = collections.seconds / count * 1e6
+    return figures
 
 
 def react(main: Callable[[Any], Awaitable[Figures]]) -> Figures:

@@ -25,6 +25,7 @@ _DISTRIBUTIONS = ("ganeti-pool", "twisted", "asynqueue", "anyio", "trio", "pebbl
 
 _UNITS = {
     "microseconds": "µs",
+    "collector": "µs, collecting garbage",
     "bytes": "bytes",
     "entries": "entries",
     "idle_p50": "ms when idle, median",

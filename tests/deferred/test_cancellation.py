@@ -134,6 +134,18 @@ class CancellationTests(SteppingCase):
         self.failureResultOf(result, CancelledError)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_unstarted(self) -> None:
+        """
+        A task that a termination gave up, and whose Deferred is cancelled before it is
+        told so, is not logged as one that failed.
+        """
+        result = self.pool.addTask((self.see,))
+        self.pool.terminateWorkers()
+        result.cancel()
+        self.settle()
+        self.failureResultOf(result, CancelledError)
+        self.assertEqual(self.seen, [])
+
     def test_lateCancellation(self) -> None:
         """
         A task that was cancelled and fails for that reason is not logged, nor one

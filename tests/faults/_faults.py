@@ -246,7 +246,14 @@ FAULTS = (
         QUIESCING + "test_twoOfOneIDRun",
         SCHEDULER,
         "        if self._running_ids.get(entry[2]) is entry:",
-        "if entry[2] in self._running_ids:",
+        "if self._running_ids.pop(entry[2], None) and False:",
+    ),
+    Fault(
+        "When the later of two tasks of one ID ends, the earlier one is found by it.",
+        QUIESCING + "test_laterOfOneIDEndsFirst",
+        SCHEDULER,
+        "            twins = [twin for twin in self._older_twins if twin[2] == entry[2]]",
+        "twins = []",
     ),
     Fault(
         "A worker counts as running until the outcome was told.",
@@ -420,7 +427,7 @@ FAULTS = (
         "A thread that has left the pool is waited for until it is gone.",
         LINGERING + "test_resize",
         LIFE,
-        "            if any(thread.is_alive() for thread in threads):",
+        "        if any(thread.is_alive() for thread in threads):",
         "if False:",
     ),
     Fault(

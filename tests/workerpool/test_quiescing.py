@@ -395,6 +395,24 @@ class QuiescingTests(ThreadCase):
         Other(pool.Quiesce).result()
         self.assertRaises(NoSuchTask, pool.InterruptTask, "busy")
 
+    def test_laterOfOneIDEndsFirst(self) -> None:
+        """
+        When the later of two tasks of one ID ends, the earlier one has the ID again,
+        and it is free when both have ended.
+        """
+        pool, gate = self.busyPool(2)
+        second = Gate()
+        self.addCleanup(second.open)
+        pool.AddTask((second,), task_id="busy")
+        second.reached()
+        second.open()
+        pool.waitUntilIdle(1)
+        pool.InterruptTask("busy")
+        gate.open()
+        Other(pool.Quiesce).result()
+        self.assertRaises(NoSuchTask, pool.InterruptTask, "busy")
+        self.assertEqual((pool._running_ids, pool._older_twins), ({}, []))
+
     def test_pausedDeferral(self) -> None:
         """
         A deferred task of a paused pool waits, from then on, and can be moved and
