@@ -5,6 +5,7 @@ and then the other acts.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from threading import current_thread
@@ -268,6 +269,8 @@ class InterleavingTests(SynchronousTestCase):
             "deferToPool": lambda: deferToPool(pool.atPriority(1), abs, 1),
         }
 
+        made = threading.Event()
+
         def tell(success: bool, value: object) -> None:
             self.seen.append((success, value))
 
@@ -286,10 +289,13 @@ class InterleavingTests(SynchronousTestCase):
                 self.assertEqual(self.assertRaises(WrongThread, call).call, name)
             for call in allowed.values():
                 call()
+            # What it adds once the fence stands would be held behind that.
+            made.set()
             return pool.statistics().added
 
         self.reactor.gate.open()
         result = self.pool.addTask((task,), taskID="t")
+        self.assertTrue(made.wait(PATIENCE))
         self.quiesce().reached()
         self.reactor.run()
         self.assertEqual(self.successResultOf(result), 4)

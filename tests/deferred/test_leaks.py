@@ -15,6 +15,7 @@ from ganeti_pool.errors import (
 from ganeti_pool.testing import makeSteppingPool
 from ganeti_pool.workerpool import BaseWorker
 
+from ..workerpool.threadcase import needsDropping
 from .steppingcase import SteppingCase
 
 
@@ -24,6 +25,7 @@ class Thing:
     """
 
 
+@needsDropping
 class LeakTests(SteppingCase):
     """
     Tests for what stays when a task has ended: nothing.

@@ -22,7 +22,7 @@ from ganeti_pool.interfaces import IWorkerPool
 from ganeti_pool.workerpool import BaseWorker, DeferTask, WorkerPool
 
 from ..poolcontract import FunctionWorker, Recorder
-from .threadcase import PATIENCE, Gate, Other, ThreadCase, WatchedPool
+from .threadcase import PATIENCE, Gate, Other, ThreadCase, WatchedPool, needsDropping
 
 
 class WatchedLock:
@@ -624,6 +624,7 @@ class CallsTests(InterleavingCase):
     Finalisers, waits of several threads, and calls from inside a task.
     """
 
+    @needsDropping
     def test_finaliserAdds(self) -> None:
         """
         A worker that is stopped in the C{__del__} of its task's arguments does not
@@ -646,6 +647,7 @@ class CallsTests(InterleavingCase):
         pool.waitUntil(lambda: self.seen)
         self.assertEqual(self.seen, ["added"])
 
+    @needsDropping
     def test_finaliserOfPassedEntry(self) -> None:
         """
         A worker that passes a moved and cancelled task on the way to its own does
@@ -673,6 +675,7 @@ class CallsTests(InterleavingCase):
         self.assertQuiet(pool)
         self.assertEqual(self.seen, ["live"])
 
+    @needsDropping
     def test_finaliserWhileSweeping(self) -> None:
         """
         The garbage collector may run a finaliser that adds a task at every step of a

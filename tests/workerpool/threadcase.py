@@ -5,9 +5,11 @@ that says when something has happened in it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
+from unittest import skipUnless
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,11 +18,21 @@ from ganeti_pool.workerpool._fences import Fence
 
 from ..poolcontract import FunctionWorker
 
-__all__ = ["PATIENCE", "Gate", "Other", "ThreadCase", "WatchedPool"]
+__all__ = ["PATIENCE", "Gate", "Other", "ThreadCase", "WatchedPool", "needsDropping"]
 
 PATIENCE = 10.0
 """
 Seconds after which something that should have happened never will.
+"""
+
+
+needsDropping = skipUnless(
+    getattr(sys, "_is_gil_enabled", lambda: True)(),
+    "without the GIL an object does not go where it is let go of, but on the thread that made "
+    "it, or when garbage is collected, and that is what this test looks at",
+)
+"""
+Marks tests of when objects are finalised.
 """
 
 
