@@ -25,7 +25,7 @@ help:
 	@echo 'make test       every check: lint, pytest, trial, docs, packaging (each is a target too)'
 	@echo 'make test-all   pytest on each Python that pyenv has of 3.10 to 3.13'
 	@echo 'make faults     put faults into a copy, one by one, and see a test notice each'
-	@echo 'make soak       a pool under random load from all sides, for some minutes'
+	@echo 'make soak       both pools under random load from all sides, for some minutes'
 	@echo 'make bench      the benchmarks'
 	@echo 'make clean      remove all that the others made'
 

@@ -23,6 +23,11 @@ __all__ = ["COLUMNS", "printReport", "report", "short", "tableLines"]
 
 _DISTRIBUTIONS = ("ganeti-pool", "twisted", "asynqueue", "anyio", "trio", "pebble")
 
+_WORST = {"most", "growing"}
+"""
+Figures of which not the median but the largest is held to a limit.
+"""
+
 _UNITS = {
     "microseconds": "µs",
     "collector": "µs, collecting garbage",
@@ -120,7 +125,7 @@ def _reportRow(row: Row, measured: Sequence[Measured]) -> dict[str, Any]:
                 "unit": _UNITS[figure],
                 "rounds": values,
                 **_spread(values),
-                **_limit(row, one, figure, median(values)),
+                **_limit(row, one, figure, (max if figure in _WORST else median)(values)),
             }
             for one in here
             for figure, values in one.figures.items()

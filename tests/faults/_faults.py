@@ -179,6 +179,13 @@ FAULTS = (
         "missing = max(0, size - len(self._workers))",
     ),
     Fault(
+        "Workers that another thread is starting count when a worker would shrink the pool.",
+        RESIZE + "test_ownWorkerWhileGrowing",
+        POOL,
+        "            if done is None and num_workers < len(self._workers) + self._starting:",
+        "if done is None and num_workers < len(self._workers):",
+    ),
+    Fault(
         "Workers that could not be started do not count any more.",
         RESIZING + "test_failureWhileOthersGrow",
         POOL,

@@ -4,6 +4,7 @@ The list of faults fits the code, the tests and the page that shows it.
 
 from __future__ import annotations
 
+import ast
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -39,6 +40,19 @@ class FaultsTests(SynchronousTestCase):
             path, *names = fault.node.split("::")
             module = import_module(".".join(Path(path).with_suffix("").parts))
             self.assertTrue(callable(attrgetter(".".join(names))(module)), fault.node)
+
+    def test_everyInterleaving(self) -> None:
+        """
+        Each test of an interleaving has a fault.
+        """
+        listed = {fault.test for fault in FAULTS}
+        for path in ("workerpool/test_interleavings.py", "deferred/test_interleavings.py"):
+            module = ast.parse((ROOT / "tests" / path).read_text(encoding="utf-8"))
+            for case in module.body:
+                if isinstance(case, ast.ClassDef):
+                    for test in case.body:
+                        if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
+                            self.assertIn(f"{path}::{case.name}::{test.name}", listed)
 
     def test_page(self) -> None:
         """

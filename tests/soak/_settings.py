@@ -119,7 +119,7 @@ class Rounds:
             f"without the table of threads {growthOfRest:+,})",
             flush=True,
         )
-        if growth > first * MOST_GROWTH or growthOfRest > MOST_BYTES:
+        if abs(growth) > first * MOST_GROWTH or growthOfRest > MOST_BYTES:
             self._books.wrong(
                 f"traced memory grew from {first:,} to {second:,} bytes, "
                 f"without the table of threads by {growthOfRest:,}"

@@ -66,7 +66,7 @@ class SoakTests(SynchronousTestCase):
 
     def test_faults(self) -> None:
         """
-        The soak of a pool that has a fault says which account does not balance, and
+        The soak of a pool with threads that has a fault says which account does not balance, and
         how to repeat it, and exits with 1.
         """
         options = ["--count", "400", "--workers", "4", "--seed", "5"]

@@ -426,6 +426,26 @@ class ResizeTests(InterleavingCase):
         growing.result()
         self.assertEqual(pool.GetStatistics().workers, 4)
 
+    def test_ownWorkerWhileGrowing(self) -> None:
+        """
+        To a worker that would shrink the pool, those that are being started count too.
+        """
+        pool, gate, growing = self.growing()
+        refused: list[BaseException] = []
+
+        def task(worker: BaseWorker) -> None:
+            pool.Resize(4)
+            refused.append(self.assertRaises(WouldWaitForItself, pool.Resize, 2))
+
+        pool.Resize(4)
+        self.assertEqual(len(pool._workers), 1)
+        pool.AddTask((task,))
+        Other(pool.Quiesce).result()
+        self.assertEqual(len(refused), 1)
+        gate.open()
+        growing.result()
+        self.assertEqual(pool.GetStatistics().workers, 4)
+
     def test_terminatedWhileGrowing(self) -> None:
         """
         A termination wins over a C{Resize} that is under way, and waits for the
