@@ -22,7 +22,7 @@ from .__main__ import main
 
 __all__ = ["FAULTS"]
 
-EVERY = 50
+EVERY = 10
 """
 A fault shows with one of so many tasks.
 """
@@ -30,7 +30,7 @@ A fault shows with one of so many tasks.
 
 class _FaultyPool(WorkerPool):
     """
-    A pool with a fault in its L{AddTask}.
+    A pool with a fault in its L{AddTask}, for some of the tasks that have a completion.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class _FaultyPool(WorkerPool):
         *,
         completion: Any = None,
     ) -> None:
-        if next(self.numbers) % EVERY:
+        if completion is None or next(self.numbers) % EVERY:
             super().AddTask(args, priority, task_id, completion=completion)
         else:
             self.wrongly(args, priority, task_id, completion)
@@ -107,10 +107,9 @@ class _ToldTwice(_FaultyPool):
         self, args: Sequence[Any], priority: float, task_id: Hashable | None, completion: Any
     ) -> None:
         """
-        Add a task with a completion that is told twice, if it has one.
+        Add a task with a completion that is told twice.
         """
-        twice = completion and _Twice(completion)
-        super(_FaultyPool, self).AddTask(args, priority, task_id, completion=twice)
+        super(_FaultyPool, self).AddTask(args, priority, task_id, completion=_Twice(completion))
 
 
 class _RunTwice(_FaultyPool):

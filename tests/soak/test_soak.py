@@ -50,7 +50,7 @@ class SoakTests(SynchronousTestCase):
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.addCleanup(child.wait)
+        self.addCleanup(child.communicate)
         self.addCleanup(child.kill)
         return child
 
