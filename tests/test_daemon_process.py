@@ -43,6 +43,9 @@ class StopTests(DaemonCase):
         At SIGTERM, SIGINT and SIGHUP an idle daemon ends with 0, and takes its socket
         with it.
         """
+        # These tests may run under nohup, which the daemon would honour.
+        hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        self.addCleanup(signal.signal, signal.SIGHUP, hangup)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             daemon = self.start()
             mode = os.stat(daemon.paths.socket).st_mode
