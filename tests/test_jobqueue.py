@@ -890,10 +890,12 @@ class TimeoutTests(QueueCase):
         """
 
         def end(worker: Worker) -> None:
-            self.assertTrue(worker.IsCancelled())
+            flags.append(worker.IsCancelled())
             raise Told(JobFailure("cancelled", "it was cancelled", None, "SIGTERM"))
 
+        flags: list[bool] = []
         self.runFor(end)
+        self.assertEqual(flags, [True])
         self.assertEqual(
             self.assertTimedOut(),
             JobFailure(
@@ -991,12 +993,49 @@ class TimeoutTests(QueueCase):
         def end(worker: Worker) -> None:
             self.monotonic += 1
             self.reactor.advance(3600)
-            self.assertFalse(worker.IsCancelled())
+            flags.append(worker.IsCancelled())
             self.pass_(4)
-            self.assertTrue(worker.IsCancelled())
+            flags.append(worker.IsCancelled())
+
+        flags: list[bool] = []
+        self.runFor(end, 0.0)
+        self.assertEqual(flags, [False, True])
+        self.assertTimedOut()
+
+    def test_overWhileDeferring(self) -> None:
+        """
+        A job whose time is over before its deferral is recorded is not put back.
+        """
+        runs = self.queue._runs
+        wait = runs._callAndWait
+
+        def late(f: Callable[[], Deferred[Any]]) -> Any:
+            self.patch(runs, "_callAndWait", wait)
+            self.pass_(6)
+            return wait(f)
+
+        def end(worker: Worker) -> None:
+            self.patch(runs, "_callAndWait", late)
+            raise DeferTask()
 
         self.runFor(end, 0.0)
-        self.assertTimedOut()
+        self.assertError(1, JobState.FAILED, "timeout")
+        self.assertFalse(self.stepping.step())
+
+    def test_failsInTime(self) -> None:
+        """
+        A job that fails in time has failed for its own reason.
+        """
+
+        def end(worker: Worker) -> None:
+            self.store.failure = FULL
+            self.meanwhile += [lambda: self.pass_(20), self.recover, lambda: self.pass_(40)]
+            raise ValueError()
+
+        self.runFor(end, 4.9)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertError(1, JobState.FAILED, "exception")
+        self.assertEqual(self.ran, [])
 
     def test_gone(self) -> None:
         """

@@ -305,8 +305,9 @@ class JobQueue:
         added = await self._journal.write(self._store.addJobs, list(jobs), first)
         self._places.push(
             JobTask(self._runs, job.id, job.priority, job.position, job.attempt)
-            for job in {job.id: job for job in added}.values()
-            # one that has the key of an older job waits already, or has waited
+            for job in added
+            # One that has the key of an older job waits already, or has waited; push
+            # makes each known before it takes the next.
             if job.state is JobState.QUEUED and job.id not in self._runs.tasks
         )
         return added
