@@ -923,12 +923,17 @@ class ShowTests(CommandCase):
         }
         attempt = {"number": 1, "started_at": ago(310), "finished_at": None, "outcome": None}
         job = {**makeFailed(7, exit_code=3), "name": "a\x1b", "output": output}
+        job.update(key="k", owner="ana", labels={"a": "1"}, timeout=90.0)
         self.client = FakeClient({**job, "attempts": [attempt]}, makeJob(8))
         self.check(
             "show",
             "7",
             out="id                   7\n"
+            "key                  k\n"
             "name                 a\\x1b\n"
+            "owner                ana\n"
+            'labels               {"a":"1"}\n'
+            "timeout              90.0\n"
             "worker               ganeti_pool.commands.CommandWorker\n"
             'args                 [["true"],{}]\n'
             "priority             0\n"
