@@ -7,7 +7,7 @@ as attributes. A refused call has changed nothing.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 from twisted.internet.defer import CancelledError
 
@@ -20,6 +20,7 @@ __all__ = [
     "JobError",
     "JobFinished",
     "JobNotQueued",
+    "KeyConflict",
     "NoSuchJob",
     "NoSuchTask",
     "OwnershipLost",
@@ -283,6 +284,39 @@ class JobFinished(JobError):
         super().__init__(f"job {jobID} has {state} already")
         self.jobID = jobID
         self.state = state
+
+
+class KeyConflict(JobError):
+    """
+    A key belongs to a job that was submitted with something else in it. Nothing
+    was added.
+
+    @ivar conflicts: the ID of that job, by the place in the list of the one that is
+        refused; L{None} where it stands before it in the same list.
+    @ivar problems: the same, as (JSON pointer, code, sentence).
+    """
+
+    code = "key_conflict"
+
+    def __init__(self, conflicts: Mapping[int, tuple[str, int | None]], count: int) -> None:
+        """
+        @param conflicts: the key and the ID of the job that has it, by the place in
+            the list.
+        @param count: how many jobs are in the list.
+        """
+        self.conflicts = {place: jobID for place, (_, jobID) in conflicts.items()}
+        self.problems = [
+            (
+                f"/{place}/key" if count > 1 else "/key",
+                self.code,
+                f"the key {key!r} belongs to "
+                + ("a job before it in the list" if jobID is None else f"job {jobID}")
+                + ", which differs from this one",
+            )
+            for place, (key, jobID) in conflicts.items()
+        ]
+        more = f" (and {len(conflicts) - 1} more)" if len(conflicts) > 1 else ""
+        super().__init__(self.problems[0][2] + more)
 
 
 class QueueStopping(JobError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -72,7 +72,7 @@ class JobFailure:
     Why a job failed.
 
     @ivar code: the contract, such as C{exit_nonzero}, C{interrupted},
-        C{not_started}, C{exception}.
+        C{not_started}, C{timeout}, C{exception}.
     @ivar message: one sentence for a person.
     @ivar exitCode: of a process that exited by itself.
     @ivar signal: the name of the signal that ended a process, as C{SIGKILL}.
@@ -108,6 +108,10 @@ class NewJob:
     @ivar priority: lower first.
     @ivar onCrash: what a crash of the daemon does to it while it runs.
     @ivar maxAttempts: how many times it is started at most.
+    @ivar key: what tells a job that is submitted again; no two jobs have the same.
+    @ivar owner: whose it is, for people.
+    @ivar labels: words to find it by.
+    @ivar timeout: for how many seconds an attempt may run; L{None} for any.
     """
 
     worker: str
@@ -116,6 +120,10 @@ class NewJob:
     priority: int = 0
     onCrash: OnCrash = OnCrash.FAIL
     maxAttempts: int = 1
+    key: str | None = None
+    owner: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    timeout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,10 @@ class Job:
     priority: int
     onCrash: OnCrash
     maxAttempts: int
+    key: str | None
+    owner: str | None
+    labels: Mapping[str, str]
+    timeout: float | None
     state: JobState
     position: int
     attempt: int
@@ -204,10 +216,12 @@ class JobFilter:
 
     @ivar states: any of these.
     @ivar name: exactly this name.
+    @ivar labels: all of these, as (label, value).
     """
 
     states: frozenset[JobState] = frozenset()
     name: str | None = None
+    labels: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -38,6 +39,8 @@ NOW = datetime(2026, 1, 31, 9, 15, 2, tzinfo=timezone.utc)
 
 MAIN = [sys.executable, "-c", "from ganeti_pool.cli import main; main()"]
 
+OWNER = pwd.getpwuid(os.getuid()).pw_name
+
 
 def ago(seconds: float) -> str:
     """
@@ -58,6 +61,8 @@ def makeJob(jobID: int, state: str = "queued", **changes: Any) -> dict[str, Any]
         "key": None,
         "name": f"job{jobID}",
         "owner": None,
+        "labels": {},
+        "timeout": None,
         "worker": "ganeti_pool.commands.CommandWorker",
         "args": [["true"], {}],
         "priority": 0,
@@ -166,6 +171,7 @@ class FakeClient:
         order: str = "asc",
         limit: int = 100,
         after: int | None = None,
+        labels: dict[str, str] | None = None,
     ) -> Deferred[Any]:
         """
         A page, as the daemon makes it.
@@ -179,6 +185,7 @@ class FakeClient:
                 )
                 if (not state or job["state"] in state)
                 and name in (None, job["name"])
+                and (labels or {}).items() <= job["labels"].items()
                 and (after is None or (job["id"] > after) == (order == "asc"))
                 and job["id"] != after
             ]
@@ -381,7 +388,9 @@ class SubmitTests(CommandCase):
         """
         self.check("submit", "ls", "-l", "--json", out="1\n")
         options = {"cwd": os.getcwd(), "umask": "0027", "env": {"PATH": "/bin"}}
-        self.assertEqual(self.submitted(), [{"args": [["ls", "-l", "--json"], options]}])
+        self.assertEqual(
+            self.submitted(), [{"args": [["ls", "-l", "--json"], options], "owner": OWNER}]
+        )
 
     def test_umaskStays(self) -> None:
         """
@@ -398,7 +407,8 @@ class SubmitTests(CommandCase):
         self.check(
             *("submit", "--priority", "-5", "--name", "Lists", "--cwd", "/a/../src"),
             *("--env", "HOME", "--env", "A=b=c", "--env", "E=", "--env", "PATH=/opt/bin"),
-            *("--max-attempts", "3", "--on-crash", "retry", "--", "--ls"),
+            *("--max-attempts", "3", "--on-crash", "retry", "--label", "a=b=c", "--label", "d="),
+            *("--key", "k", "--timeout", "1m30s", "--", "--ls"),
             out="1\n",
         )
         env = {"PATH": "/opt/bin", "HOME": "/home/ana", "A": "b=c", "E": ""}
@@ -409,11 +419,55 @@ class SubmitTests(CommandCase):
                     "args": [["--ls"], {"cwd": "/src", "umask": "0027", "env": env}],
                     "priority": -5,
                     "name": "Lists",
+                    "owner": OWNER,
+                    "labels": {"a": "b=c", "d": ""},
+                    "timeout": 90.0,
+                    "key": "k",
                     "max_attempts": 3,
                     "on_crash": "retry",
                 }
             ],
         )
+
+    def test_keyOfAFile(self) -> None:
+        """
+        The jobs of a file get keys by the numbers of their lines.
+        """
+        self.fromFile('["a"]\n\n["b"]\n', "--key", "k", out="1\n2\n")
+        self.assertEqual([job["key"] for job in self.submitted()], ["k-1", "k-3"])
+
+    def test_wrongLabels(self) -> None:
+        """
+        A label that is none, or is there twice, is a wrong call.
+        """
+        for labels, sentence in [
+            (("a",), "'a' is no label as K=V."),
+            (("=a",), "'=a' is no label as K=V."),
+            (("a=1", "a=2"), "the label 'a' is there twice."),
+        ]:
+            running = self.start("submit", *(f"--label={label}" for label in labels), "ls")
+            self.assertEqual(self.codeOf(running), 2)
+            self.assertIn(sentence, self.err.text())
+        self.assertEqual(self.client.calls, [])
+
+    def test_noTimeAtAll(self) -> None:
+        """
+        A timeout of nothing is left to the daemon, which refuses it.
+        """
+        self.check("submit", "--timeout", "0", "ls", out="1\n")
+        self.assertEqual(self.submitted()[0]["timeout"], 0.0)
+
+    def test_namelessOwner(self) -> None:
+        """
+        Where the system has no name for the user, the owner is the number.
+        """
+
+        def getpwuid(uid: int) -> object:
+            raise KeyError(uid)
+
+        self.patch(pwd, "getpwuid", getpwuid)
+        self.check("submit", "ls", out="1\n")
+        self.assertEqual(self.submitted()[0]["owner"], str(os.getuid()))
 
     def test_noPath(self) -> None:
         """
@@ -443,7 +497,9 @@ class SubmitTests(CommandCase):
         With C{--json}, before or behind the verb, the job is printed.
         """
         job = makeJob(
-            1, args=[["ls"], {"cwd": os.getcwd(), "umask": "0027", "env": {"PATH": "/bin"}}]
+            1,
+            args=[["ls"], {"cwd": os.getcwd(), "umask": "0027", "env": {"PATH": "/bin"}}],
+            owner=OWNER,
         )
         self.check("--json", "submit", "ls", out=encode(job).decode() + "\n")
         self.client = FakeClient()
@@ -754,6 +810,20 @@ class ListTests(CommandCase):
             self.client.calls, [("listJobs", ("queued", "failed"), "a", "desc", 50, None)]
         )
 
+    def test_labels(self) -> None:
+        """
+        Jobs are found by all of the labels that are asked for, and shown with them.
+        """
+        labels = {"a": "1", "b": "2"}
+        self.client = FakeClient(makeJob(1, labels=labels), makeJob(2, labels={"a": "1"}))
+        columns = ("-o", "id,labels,key,owner,timeout", "--no-headers")
+        self.check(
+            *("list", *columns, "--label", "a=1", "--label", "b=2"),
+            out='1  {"a":"1","b":"2"}  -  -  -\n',
+        )
+        running = self.start("list", "1", "--label", "a=1")
+        self.assertEqual(self.codeOf(running), 2)
+
     def test_limits(self) -> None:
         """
         C{--limit} and C{--all} take as many requests as they need.
@@ -853,12 +923,17 @@ class ShowTests(CommandCase):
         }
         attempt = {"number": 1, "started_at": ago(310), "finished_at": None, "outcome": None}
         job = {**makeFailed(7, exit_code=3), "name": "a\x1b", "output": output}
+        job.update(key="k", owner="ana", labels={"a": "1"}, timeout=90.0)
         self.client = FakeClient({**job, "attempts": [attempt]}, makeJob(8))
         self.check(
             "show",
             "7",
             out="id                   7\n"
+            "key                  k\n"
             "name                 a\\x1b\n"
+            "owner                ana\n"
+            'labels               {"a":"1"}\n'
+            "timeout              90.0\n"
             "worker               ganeti_pool.commands.CommandWorker\n"
             'args                 [["true"],{}]\n'
             "priority             0\n"

@@ -104,10 +104,18 @@ class ClientTests(SynchronousTestCase):
         page = self.result(self.client.listJobs())
         self.assertEqual(([job["id"] for job in page["jobs"]], page["next"]), ([1, 2], None))
         page = self.result(
-            self.client.listJobs(["queued", "running"], "a&b =é", order="desc", limit=1, after=0)
+            self.client.listJobs(
+                ["queued", "running"],
+                "a&b =é",
+                order="desc",
+                limit=1,
+                after=0,
+                labels={"a": "1&2", "b": "="},
+            )
         )
         self.assertEqual(page["next"], 1)
-        which = JobFilter(frozenset({JobState.QUEUED, JobState.RUNNING}), "a&b =é")
+        states = frozenset({JobState.QUEUED, JobState.RUNNING})
+        which = JobFilter(states, "a&b =é", frozenset({("a", "1&2"), ("b", "=")}))
         self.assertEqual(
             self.queue.calls,
             [("listJobs", JobFilter(), False, 101, None), ("listJobs", which, True, 2, 0)],
@@ -255,7 +263,7 @@ class ClientTests(SynchronousTestCase):
             (error.status, error.code, error.detail, error.errors, str(error)),
             (404, "no_such_job", "there is no job 4", [], "there is no job 4"),
         )
-        error = self.failure(self.client.submit([{"timeout": 1, "args": []}]), RequestRefused)
+        error = self.failure(self.client.submit([{"timeout": 0, "args": []}]), RequestRefused)
         self.assertEqual([problem["pointer"] for problem in error.errors], ["/0/timeout"])
         waiting = self.client.output(4, "stdout", collector=self.pieces.append)
         self.assertEqual(self.failure(waiting, RequestRefused).code, "no_such_job")

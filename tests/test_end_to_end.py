@@ -418,6 +418,55 @@ class WorkTests(DaemonCase):
         self.assertLess(kept, limit + 1024 * 1024)
         self.assertNotIn("Traceback", daemon.log)
 
+    def test_timeout(self) -> None:
+        """
+        A command that runs for too long fails for that, also one that ignores TERM,
+        and nothing of it is left.
+        """
+        daemon = self.start("--worker-class", "tests.daemonworkers.HastyWorker", "--workers", "2")
+        jobs = daemon.awaitEnds(
+            *daemon.submit(
+                shell("tail -f /dev/null", timeout=0.2),
+                shell('trap "" TERM; while :; do tail -f /dev/null; done', timeout=0.2),
+            )
+        )
+        self.assertEqual([job["state"] for job in jobs], ["failed"] * 2)
+        self.assertEqual([job["error"]["code"] for job in jobs], ["timeout"] * 2)
+        self.assertEqual([job["error"]["signal"] for job in jobs], ["SIGTERM", "SIGKILL"])
+        self.assertNothingLeft()
+
+    def test_submittedAgain(self) -> None:
+        """
+        A file of 5,000 jobs whose client was killed in the middle is submitted again,
+        and again, and no job is there twice; what else has its keys is refused.
+        """
+        count = 5000
+        path = self.scratch / "jobs"
+        path.write_text("".join(f'["echo", "{n}"]\n' for n in range(count)))
+        daemon = self.start()
+        self.run_("pause", check=True)
+        arguments = ("submit", "--key", "night", "--from-file", str(path))
+        # as JSON it is more than a pipe holds, so the client waits in the first batch
+        with subprocess.Popen(
+            [COMMAND, "--state-dir", str(self.state), "--json", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        ) as client:
+            assert client.stdout is not None
+            self.assertEqual(json.loads(client.stdout.readline())["id"], 1)
+            client.kill()
+        self.assertEqual(client.returncode, -signal.SIGKILL)
+        self.assertEqual(daemon.ask("GET", "/v1/pool")["jobs"]["queued"], 1000)
+        for _ in range(2):
+            done = self.run_(*arguments)
+            self.assertEqual(done.stdout.split(), [str(n) for n in range(1, count + 1)], done)
+        self.assertEqual(daemon.ask("GET", "/v1/pool")["jobs"]["queued"], count)
+        last = json.loads(self.run_("--json", "show", str(count)).stdout)
+        self.assertEqual((last["key"], last["args"][0]), (f"night-{count}", ["echo", "4999"]))
+        done = self.run_(*arguments, "--priority", "1")
+        self.assertEqual(done.returncode, 4, done)
+        self.assertIn("the key 'night-1' belongs to job 1", done.stderr)
+
     def test_cancelStubborn(self) -> None:
         """
         A command that ignores TERM is killed, and is cancelled when it is gone.

@@ -198,7 +198,8 @@ class StoreContract(_Mixin):
         """
         A job that was added is queued, with what was submitted, and nothing else.
         """
-        submitted = new("a", priority=-3, onCrash=OnCrash.RETRY, maxAttempts=4)
+        own: dict[str, Any] = {"key": "k", "owner": "ana", "labels": {"b": "1"}, "timeout": 2.5}
+        submitted = new("a", priority=-3, onCrash=OnCrash.RETRY, maxAttempts=4, **own)
         (job,) = self.add(submitted, firstPosition=7)
         self.assertEqual(
             job,
@@ -210,6 +211,7 @@ class StoreContract(_Mixin):
                 priority=-3,
                 onCrash=OnCrash.RETRY,
                 maxAttempts=4,
+                **own,
                 state=JobState.QUEUED,
                 position=7,
                 attempt=0,
@@ -226,6 +228,107 @@ class StoreContract(_Mixin):
         )
         self.assertEqual(self.wait(self.store.job(job.id)), job)
         self.assertEqual(self.wait(self.store.attempts(job.id)), [])
+
+    def test_keyGivesTheOldJob(self) -> None:
+        """
+        A job whose key is there already gives the job that has it, as it is now, in
+        the same list too; only the others are added, without a gap.
+        """
+        (old,) = self.add(new("a", key="a"), firstPosition=1)
+        old = self.wait(self.store.changePriority(self.epoch, old.id, -9))
+        again = [new("a", key="a"), new("b", key="b"), new("c"), new("b", key="b"), new("c")]
+        jobs = self.add(*again, firstPosition=2)
+        self.assertEqual(jobs[0], old)
+        self.assertEqual([job.id for job in jobs], [1, 2, 3, 2, 4])
+        self.assertEqual([job.revision for job in jobs[1:]], [3, 4, 3, 5])
+        self.assertEqual([job.position for job in jobs[1:]], [3, 4, 3, 6])
+        store = self.reopen()
+        self.epoch = self.wait(store.acquire("host:2"))
+        self.store = store
+        self.assertEqual(self.add(new("a", key="a"), firstPosition=99), [old])
+        self.assertEqual(self.wait(self.store.lastPosition()), 6)
+        self.assertEqual([job.id for job in self.add(new())], [5])
+
+    def test_keyOfFinishedJob(self) -> None:
+        """
+        The key of a job that has ended gives that job.
+        """
+        self.add(new(key="a"))
+        self.start(1)
+        self.finish(1)
+        (job,) = self.add(new(key="a"))
+        self.assertEqual((job.id, job.state), (1, JobState.SUCCEEDED))
+
+    def test_keyConflict(self) -> None:
+        """
+        A key of a job that was submitted with anything else is refused with its
+        whole list, for each such job, and the group goes on.
+        """
+        self.add(new("a", key="a"))
+        for other in (
+            {"priority": 1},
+            {"onCrash": OnCrash.RETRY},
+            {"maxAttempts": 2},
+            {"owner": "ana"},
+            {"labels": {"a": "b"}},
+            {"timeout": 1.0},
+        ):
+            self.refused(
+                errors.KeyConflict, self.store.addJobs(self.epoch, [new("a", key="a", **other)], 1)
+            )
+        listed = [new("b", key="b"), new("x", key="a"), new("x", key="b")]
+        refused = self.store.addJobs(self.epoch, listed, 1)
+        fine = self.store.addJobs(self.epoch, [new("b", key="b")], 4)
+        sentence = self.refused(errors.KeyConflict, refused)
+        self.assertEqual(
+            sentence, "the key 'a' belongs to job 1, which differs from this one (and 1 more)"
+        )
+        (job,) = self.wait(fine)
+        self.assertEqual((job.id, job.revision), (2, 2))
+
+    def test_conflictsAreNamed(self) -> None:
+        """
+        A conflict names the places of the jobs that are refused, and the older jobs.
+        """
+        self.add(new("a", key="a"))
+        listed = [new("b", key="b"), new("x", key="a"), new("x", key="b")]
+        seen: list[Failure] = []
+        self.wait(self.store.addJobs(self.epoch, listed, 1).addErrback(seen.append))
+        error = seen[0].value
+        assert isinstance(error, errors.KeyConflict)
+        self.assertEqual(error.conflicts, {1: 1, 2: None})
+        self.assertEqual(
+            [problem[:2] for problem in error.problems],
+            [("/1/key", "key_conflict"), ("/2/key", "key_conflict")],
+        )
+        self.assertIn("a job before it in the list", error.problems[1][2])
+        alone = errors.KeyConflict({0: ("a", 1)}, 1)
+        self.assertEqual(alone.problems[0][0], "/key")
+        self.assertEqual(str(alone), "the key 'a' belongs to job 1, which differs from this one")
+
+    def test_listByLabels(self) -> None:
+        """
+        A list has the jobs that have all of the labels, whatever is in their names.
+        """
+        odd = "a.\"b'$[0]"
+        self.add(
+            new("1", labels={"team": "x", odd: ""}),
+            new("2", labels={"team": "x", odd: "é"}),
+            new("3", labels={"team": "y"}),
+            new("4"),
+        )
+        self.start(2)
+        for labels, states, expected in [
+            ({("team", "x")}, (), [1, 2]),
+            ({("team", "x"), (odd, "é")}, (), [2]),
+            ({(odd, "")}, (), [1]),
+            ({("team", "x"), ("team", "y")}, (), []),
+            ({("x", "team")}, (), []),
+            ({("team", "x")}, (JobState.QUEUED, JobState.FAILED), [1]),
+        ]:
+            which = JobFilter(frozenset(states), None, frozenset(labels))
+            listed = self.wait(self.store.listJobs(which, False, 9, None))
+            self.assertEqual([job.id for job in listed], expected)
 
     def test_addedJobsAreInOrder(self) -> None:
         """
@@ -1199,6 +1302,17 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
         Path(garbage).write_text("To whom it may concern. " * 100)
         self.assertIn("not a database", self.unchanged(garbage))
 
+    def test_keysAreUnique(self) -> None:
+        """
+        The file itself holds no two jobs of one key, and any number without one.
+        """
+        self.add(new(key="a"), new(key="b"), new(), new())
+        connection = sqlite3.connect(self.path)
+        self.addCleanup(connection.close)
+        with self.assertRaises(sqlite3.IntegrityError):
+            connection.execute("UPDATE jobs SET key = 'a' WHERE id = 2")
+        connection.rollback()
+
     def test_plans(self) -> None:
         """
         What is asked of a store with many finished jobs is read off an index.
@@ -1206,17 +1320,23 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
         store = self.store
         some = frozenset({JobState.SUCCEEDED, JobState.FAILED})
         with self.statements() as seen:
+            self.add(new(key="a"), new(key="b"))
             self.wait(store.queuedJobs())
             self.wait(store.runningJobs())
             self.wait(store.changedJobs(3, 9))
             self.wait(store.summary())
-            for which in (JobFilter(), JobFilter(some), JobFilter(name="a"), JobFilter(some, "a")):
+            labels = frozenset({("a", "1")})
+            for which in (
+                *(JobFilter(), JobFilter(some), JobFilter(name="a"), JobFilter(some, "a")),
+                *(JobFilter(labels=labels), JobFilter(some, "a", labels)),
+            ):
                 self.wait(store.listJobs(which, True, 9, None))
                 self.wait(store.listJobs(which, False, 9, 4))
         connection = sqlite3.connect(self.path)
         self.addCleanup(connection.close)
         selects = [(s, p) for s, p in seen if s.startswith("SELECT")]
-        self.assertEqual(len(selects), 3 + 7 + 8)
+        # those of a submission by key first: the counters, the last id, jobs and marks
+        self.assertEqual(len(selects), 4 + 3 + 7 + 12)
         for statement, parameters in selects:
             plan = connection.execute("EXPLAIN QUERY PLAN " + statement, parameters).fetchall()
             steps = [step for *_, step in plan]
@@ -1224,7 +1344,9 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
                 if step.startswith("SCAN"):
                     # all jobs by id, up to a limit; or what was chosen by others
                     isAll = step == "SCAN jobs" and "LIMIT" in statement
-                    self.assertTrue(isAll or "anon" in step or "CO-ROUTINE" in step, steps)
+                    isOneRow = step in ("SCAN journal", "SCAN sqlite_sequence")
+                    isGiven = "anon" in step or "CO-ROUTINE" in step
+                    self.assertTrue(isAll or isOneRow or isGiven, steps)
                 if "jobs.name = ?" in statement and "jobs_by" in step:
                     self.assertIn("name=? AND state=?", step)
                 if "TEMP B-TREE" in step:

@@ -23,6 +23,7 @@ from ganeti_pool.errors import (
     InvalidJob,
     JobFinished,
     JobNotQueued,
+    KeyConflict,
     OwnershipLost,
     QueueStopping,
     StoreError,
@@ -227,30 +228,31 @@ class JobTests(WebCase):
         """
         A job that cannot be read reaches no queue; the answer names its members.
         """
-        body = b'[{"args": [], "timeout": 5, "priority": NaN}]'
+        body = b'[{"args": [], "progress": 5, "priority": NaN}]'
         answer = self.ask("POST", "/v1/jobs", body)
         self.assertRefused(answer, 400, "invalid_field")
         self.assertEqual([error["pointer"] for error in answer.value["errors"]], ["/0/priority"])
-        answer = self.ask("POST", "/v1/jobs", b'{"args": [], "timeout": 5, "a": 1}')
+        answer = self.ask("POST", "/v1/jobs", b'{"args": [], "progress": 5, "a": 1}')
         self.assertEqual(
             answer.value["errors"],
             [
                 {
-                    "pointer": "/timeout",
+                    "pointer": "/progress",
                     "code": "not_implemented",
-                    "detail": "'timeout' is not implemented yet: leave it out",
+                    "detail": "'progress' is not implemented yet: leave it out",
                 },
                 {
                     "pointer": "/a",
                     "code": "unknown_key",
                     "detail": "'a' is not known here "
-                    "(name, worker, args, priority, on_crash, max_attempts)",
+                    "(name, worker, args, priority, on_crash, max_attempts, key, owner, labels, "
+                    "timeout)",
                 },
             ],
         )
         self.assertEqual(
             answer.value["detail"],
-            "/timeout: 'timeout' is not implemented yet: leave it out (and 1 more)",
+            "/progress: 'progress' is not implemented yet: leave it out (and 1 more)",
         )
         self.assertEqual(self.queue.calls, [])
 
@@ -269,6 +271,20 @@ class JobTests(WebCase):
             answer = self.ask("POST", "/v1/jobs", b'{"args": []}')
             self.assertRefused(answer, status, code)
         self.assertEqual(answer.value["detail"], "it broke")
+
+    def test_keyConflict(self) -> None:
+        """
+        A key of another job is a conflict, with a sentence for each such job.
+        """
+        self.queue.failure = KeyConflict({1: ("k", 7)}, 2)
+        answer = self.ask("POST", "/v1/jobs", b'[{"args": []}, {"args": [], "key": "k"}]')
+        self.assertRefused(answer, 409, "key_conflict")
+        sentence = "the key 'k' belongs to job 7, which differs from this one"
+        self.assertEqual(answer.value["detail"], sentence)
+        self.assertEqual(
+            answer.value["errors"],
+            [{"pointer": "/1/key", "code": "key_conflict", "detail": sentence}],
+        )
 
     def test_list(self) -> None:
         """

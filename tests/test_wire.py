@@ -185,7 +185,7 @@ class JobDocumentTests(SynchronousTestCase):
             "key": None,
             "name": "README.md",
             "owner": None,
-            "labels": None,
+            "labels": {},
             "worker": WORKER,
             "args": [["sha256sum", "README.md"], {"cwd": "/src"}],
             "priority": 0,
@@ -323,11 +323,19 @@ class NewJobTests(SynchronousTestCase):
                     "priority": -5,
                     "on_crash": "retry",
                     "max_attempts": 3,
-                }
+                    "key": "k",
+                    "owner": "ana",
+                    "labels": {"a b": "", "é": "1\n"},
+                    "timeout": 2,
+                },
+                {"args": [], "name": "two", "key": None, "owner": None, "timeout": None},
             ]
         )
         jobs, wasList = wire.parseNewJobs(body.encode(), WORKER)
-        self.assertEqual(jobs, [NewJob("a.B", (), "one", -5, OnCrash.RETRY, 3)])
+        labels = {"a b": "", "é": "1\n"}
+        one = NewJob("a.B", (), "one", -5, OnCrash.RETRY, 3, "k", "ana", labels, 2.0)
+        self.assertEqual(jobs, [one, NewJob(WORKER, (), "two")])
+        self.assertIs(type(jobs[0].timeout), float)
         self.assertIs(type(jobs[0].onCrash), OnCrash)
         self.assertTrue(wasList)
 
@@ -354,10 +362,6 @@ class NewJobTests(SynchronousTestCase):
         A key that has no function yet is refused by that name, also with null.
         """
         later = [
-            "key",
-            "owner",
-            "labels",
-            "timeout",
             "reason",
             "not_before",
             "depends_on",
@@ -367,6 +371,36 @@ class NewJobTests(SynchronousTestCase):
             self.refused({"args": [], **dict.fromkeys(later)}),
             [(f"/{key}", "not_implemented") for key in later],
         )
+
+    def test_wrongFields(self) -> None:
+        """
+        A key, owner, label or timeout that cannot be one is refused.
+        """
+        wrong: list[tuple[dict[str, Any], str]] = [
+            ({"key": ""}, "out_of_range"),
+            ({"key": "k" * 201}, "out_of_range"),
+            ({"key": "a\nb"}, "out_of_range"),
+            ({"key": 1}, "wrong_type"),
+            ({"owner": ["ana"]}, "wrong_type"),
+            ({"owner": "\x1b"}, "out_of_range"),
+            ({"labels": None}, "wrong_type"),
+            ({"labels": ["a"]}, "wrong_type"),
+            ({"labels": {"a": 1}}, "wrong_type"),
+            ({"labels": {"": "a"}}, "out_of_range"),
+            ({"labels": {"a=b": "a"}}, "out_of_range"),
+            ({"labels": {"\t": "a"}}, "out_of_range"),
+            ({"labels": {"a": "b" * 201}}, "out_of_range"),
+            ({"labels": {str(n): "" for n in range(33)}}, "out_of_range"),
+            ({"timeout": 0}, "out_of_range"),
+            ({"timeout": -1.5}, "out_of_range"),
+            ({"timeout": True}, "wrong_type"),
+            ({"timeout": "5"}, "wrong_type"),
+        ]
+        for fields, code in wrong:
+            (name,) = fields
+            self.assertEqual(self.refused({"args": [], **fields}), [(f"/{name}", code)], fields)
+        most = {"labels": {str(n): "b" * 200 for n in range(32)}, "key": "k" * 200}
+        wire.parseNewJobs(json.dumps({"args": [], **most}).encode(), WORKER)
 
     def test_unknownKey(self) -> None:
         """
@@ -539,6 +573,10 @@ class QueryTests(SynchronousTestCase):
                 JobFilter(frozenset({JobState.QUEUED, JobState.RUNNING}), "a é b"), True, 1000, 0
             ),
         )
+        asked = wire.parseJobsQuery(b"label=a=1&label=b=%3D&label=c=")
+        assert isinstance(asked, wire.ListQuery)
+        labels = frozenset({("a", "1"), ("b", "="), ("c", "")})
+        self.assertEqual(asked.which, JobFilter(labels=labels))
         asked = wire.parseJobsQuery(b"order=asc&limit=1")
         self.assertEqual(asked, wire.ListQuery(JobFilter(), False, 1, None))
 
@@ -573,7 +611,8 @@ class QueryTests(SynchronousTestCase):
         """
         for query, expected in [
             (b"colour=red", ("/colour", "unknown_key")),
-            (b"label=a", ("/label", "not_implemented")),
+            (b"label=a", ("/label", "out_of_range")),
+            (b"label=a=1&label==b", ("/label", "out_of_range")),
             (b"state=done", ("/state", "out_of_range")),
             (b"order=up", ("/order", "out_of_range")),
             (b"limit=0", ("/limit", "out_of_range")),

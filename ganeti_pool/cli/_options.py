@@ -19,7 +19,9 @@ __all__ = [
     "anyJobIDs",
     "commands",
     "jobIDs",
+    "labelOption",
     "parseColumns",
+    "parseLabels",
     "parsePriority",
     "parseTime",
     "verb",
@@ -59,6 +61,33 @@ def parseTime(text: str) -> float:
         return parseDuration(text)
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from None
+
+
+def parseLabels(pairs: Sequence[str]) -> dict[str, str]:
+    """
+    Labels, each as C{K=V}.
+
+    @raise click.BadParameter: if one is not, or its label is there twice.
+    """
+    labels: dict[str, str] = {}
+    for pair in pairs:
+        label, equals, text = pair.partition("=")
+        if not label or not equals:
+            raise click.BadParameter(f"{pair!r} is no label as K=V.")
+        if label in labels:
+            raise click.BadParameter(f"the label {label!r} is there twice.")
+        labels[label] = text
+    return labels
+
+
+labelOption = click.option(
+    "--label",
+    "labels",
+    metavar="K=V",
+    multiple=True,
+    callback=lambda ctx, param, pairs: parseLabels(pairs),
+    help="A word to find it by; may be given again.",
+)
 
 
 def parseColumns(text: str) -> Sequence[str]:

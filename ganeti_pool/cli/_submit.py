@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
 
@@ -17,22 +18,46 @@ from ._session import Ending, Session, judge
 if TYPE_CHECKING:
     from ..client import JobClient
 
-__all__ = ["commandOptions", "makeJobs", "readCommands", "submitAll"]
+__all__ = ["Command", "commandOptions", "loginName", "makeJobs", "readCommands", "submitAll"]
 
 # The body is a list: a bracket or comma before each job, and a bracket at the end.
 _ROOM = MAX_BODY - 1
+
+
+class Command(NamedTuple):
+    """
+    One that was asked for.
+
+    @ivar where: where it stands, for a person.
+    @ivar key: of its job, L{None} for none.
+    """
+
+    where: str
+    argv: list[str]
+    key: str | None
+
+
+def loginName() -> str:
+    """
+    Whose process this is; the number, where the system has no name for it.
+    """
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _sizeOf(job: Mapping[str, Any]) -> int:
     return len(encode(job)) + 1
 
 
-def readCommands(file: BinaryIO, label: str) -> list[tuple[str, list[str]]]:
+def readCommands(file: BinaryIO, label: str, key: str | None) -> list[Command]:
     """
     Commands from a file with one JSON array of strings a line, such as
     C{["sha256sum", "README.md"]}. Blank lines are skipped.
 
-    @return: (where it stands, argv) of each.
+    @param key: with one, the key of a command is this, a hyphen, and the number of
+        its line.
 
     @raise click.UsageError: if a line is anything else; it names the line.
     """
@@ -50,7 +75,7 @@ def readCommands(file: BinaryIO, label: str) -> list[tuple[str, list[str]]]:
             raise click.UsageError(
                 f'{where}: not an array of strings such as ["sha256sum", "README.md"].'
             )
-        commands.append((where, argv))
+        commands.append(Command(where, argv, None if key is None else f"{key}-{number}"))
     return commands
 
 
@@ -86,7 +111,7 @@ def commandOptions(cwd: str | None, env: Sequence[str]) -> dict[str, Any]:
 
 
 def makeJobs(
-    commands: Iterable[tuple[str, list[str]]],
+    commands: Iterable[Command],
     options: Mapping[str, Any],
     fields: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
@@ -101,8 +126,10 @@ def makeJobs(
         request may be.
     """
     jobs = []
-    for where, argv in commands:
+    for where, argv, key in commands:
         job = {"args": [argv, dict(options)], **fields}
+        if key is not None:
+            job["key"] = key
         try:
             json.dumps(job, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:

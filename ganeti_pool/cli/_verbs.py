@@ -28,6 +28,7 @@ from ._options import (
     anyJobIDs,
     commands,
     jobIDs,
+    labelOption,
     parseColumns,
     parsePriority,
     parseTime,
@@ -55,8 +56,13 @@ _COLOURS = {
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
 @click.option("--priority", metavar="N", type=parsePriority, help="As in nice(1): lower first.")
 @click.option("--name", help="For people; by default the program's name.")
+@labelOption
+@click.option("--key", help="With the key of an older job nothing is submitted again.")
 @click.option("--cwd", metavar="DIR", help="Its working directory; by default this one.")
 @click.option("--env", metavar="N[=V]", multiple=True, help="More environment than PATH.")
+@click.option(
+    "--timeout", metavar="TIME", type=parseTime, help="How long it may run, such as 90 or 5m10s."
+)
 @click.option(
     "--max-attempts", "maxAttempts", type=click.IntRange(1), help="How often it starts at most."
 )
@@ -79,8 +85,11 @@ def submit(
     cmd: tuple[str, ...],
     priority: int | None,
     name: str | None,
+    labels: dict[str, str],
+    key: str | None,
     cwd: str | None,
     env: tuple[str, ...],
+    timeout: float | None,
     maxAttempts: int | None,
     onCrash: str | None,
     fromFile: BinaryIO | None,
@@ -90,20 +99,26 @@ def submit(
     Run a command as a job; prints its id.
 
     The job gets the working directory, umask and PATH of this process. With
-    --from-file, nothing is submitted if any line is wrong.
+    --from-file, nothing is submitted if any line is wrong; with --key too, the
+    key of a job is KEY-1, KEY-2 and so on, by the number of its line.
     """
     # Not above: no other verb makes jobs.
-    from ._submit import commandOptions, makeJobs, readCommands, submitAll
+    from ._submit import Command, commandOptions, loginName, makeJobs, readCommands, submitAll
 
     if (fromFile is None) == (not cmd):
         raise click.UsageError("Give a command, or --from-file.")
     # Here, before the reactor runs: a terminal may keep one waiting for lines,
     # and Ctrl-C must work meanwhile.
-    typed = [("the command", list(cmd))]
-    lines = typed if fromFile is None else readCommands(fromFile, fromFile.name)
+    if fromFile is None:
+        lines = [Command("the command", list(cmd), key)]
+    else:
+        lines = readCommands(fromFile, fromFile.name, key)
     fields = {
         "priority": priority,
         "name": name,
+        "owner": loginName(),
+        "labels": labels or None,
+        "timeout": timeout,
         "max_attempts": maxAttempts,
         "on_crash": onCrash,
     }
@@ -132,6 +147,7 @@ def submit(
     help="Only these; may be given again.",
 )
 @click.option("--name", help="Only jobs of exactly this name.")
+@labelOption
 @click.option("--limit", type=click.IntRange(1), help="How many; by default 50.")
 @click.option("--all", "everything", is_flag=True, help="No limit.")
 @click.option("-o", "columns", metavar="FIELD,...", type=parseColumns, help="Which columns.")
@@ -141,6 +157,7 @@ async def listJobs(
     ids: tuple[int, ...],
     state: tuple[str, ...],
     name: str | None,
+    labels: dict[str, str],
     limit: int | None,
     everything: bool,
     columns: Sequence[str] | None,
@@ -149,7 +166,7 @@ async def listJobs(
     """
     Show jobs, a line each, newest first.
     """
-    if ids and (state or name is not None or limit or everything):
+    if ids and (state or name is not None or labels or limit or everything):
         raise click.UsageError("Give IDs, or say which jobs; not both.")
     if limit and everything:
         raise click.UsageError("--all has no --limit.")
@@ -160,7 +177,7 @@ async def listJobs(
         jobs = await findJobs(client, ids)
     else:
         most = None if everything else limit or 50
-        jobs = await listPages(client, most, state, name, order="desc")
+        jobs = await listPages(client, most, state, name, order="desc", labels=labels)
     if session.json:
         lines = [toJSON(job) for job in jobs]
     else:

@@ -5,7 +5,7 @@ Find jobs, and wait for what becomes of them.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -33,6 +33,7 @@ async def listPages(
     state: Sequence[str] = (),
     name: str | None = None,
     order: str = "asc",
+    labels: Mapping[str, str] | None = None,
 ) -> list[Wire]:
     """
     Jobs by id, over as many requests as it takes.
@@ -43,7 +44,9 @@ async def listPages(
     after: int | None = None
     while limit is None or len(jobs) < limit:
         size = _PAGE if limit is None else min(_PAGE, limit - len(jobs))
-        page = await client.listJobs(state=state, name=name, order=order, limit=size, after=after)
+        page = await client.listJobs(
+            state=state, name=name, order=order, limit=size, after=after, labels=labels
+        )
         jobs += page["jobs"]
         after = page["next"]
         if after is None:

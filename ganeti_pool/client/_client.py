@@ -50,8 +50,10 @@ class JobClient:
         and L{wire.MAX_BODY <ganeti_pool.wire.MAX_BODY>} bytes at most.
 
         @param jobs: each with C{args}, and any of C{name}, C{worker},
-            C{priority}, C{on_crash}, C{max_attempts}.
-        @return: a Deferred with the jobs, in the order given.
+            C{priority}, C{on_crash}, C{max_attempts}, C{key}, C{owner},
+            C{labels}, C{timeout}.
+        @return: a Deferred with the jobs, in the order given. One whose key was
+            there already is the job that has it.
         """
         return self._exchange.ask("POST", "/v1/jobs", body=list(jobs))
 
@@ -68,6 +70,7 @@ class JobClient:
         order: str = "asc",
         limit: int | None = None,
         after: int | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> Deferred[dict[str, Any]]:
         """
         A page of jobs, by id.
@@ -78,6 +81,7 @@ class JobClient:
         @param limit: how many, from 1 to 1000; the daemon takes 100 if it is not
             said.
         @param after: C{next} of the page before.
+        @param labels: all of these.
         @return: a Deferred with C{jobs} and C{next}, which is L{None} on the
             last page.
         """
@@ -87,6 +91,7 @@ class JobClient:
             [
                 *(("state", one) for one in state),
                 ("name", name),
+                *(("label", f"{label}={text}") for label, text in (labels or {}).items()),
                 ("order", order),
                 ("limit", limit),
                 ("after", after),

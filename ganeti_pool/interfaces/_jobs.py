@@ -52,6 +52,13 @@ class IJobStore(Interface):
         """
         Add queued jobs, all or none, at C{firstPosition} and the positions after
         it, with ids that grow in the order given and are never used again.
+
+        A job whose key is there already is not added: the job that has the key
+        stands in its place, as it is now.
+
+        @return: a Deferred with a job for each that was given. It fails with
+            L{KeyConflict <ganeti_pool.errors.KeyConflict>} if a job that has the
+            key was submitted with something else.
         """
 
     def startAttempt(epoch: int, jobID: int, attempt: int) -> Deferred[Job]:
@@ -211,11 +218,13 @@ class IJobQueue(Interface):
 
     def submit(jobs: Sequence[NewJob]) -> Deferred[list[Job]]:
         """
-        Take jobs, all or none.
+        Take jobs, all or none. One whose key is there already gives the job that
+        has it.
 
         @return: a Deferred with the jobs, fired after they were committed. It
             fails with L{InvalidJob <ganeti_pool.errors.InvalidJob>} (another
-            worker class), L{QueueStopping <ganeti_pool.errors.QueueStopping>} or
+            worker class), L{KeyConflict <ganeti_pool.errors.KeyConflict>} (a key of
+            another job), L{QueueStopping <ganeti_pool.errors.QueueStopping>} or
             L{StoreFull <ganeti_pool.errors.StoreFull>}.
         """
 

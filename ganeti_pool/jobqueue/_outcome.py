@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from ..errors import TaskCancelled, TaskNotStarted
 from ..jobs import Job, JobFailure, JobState, OnCrash, Outcome, OutputSize
 
-__all__ = ["Requeue", "afterCrash", "outcomeOf", "unusable"]
+__all__ = ["Requeue", "afterCrash", "outcomeOf", "timedOut", "unusable"]
 
 _LONGEST_MESSAGE = 1000
 
@@ -47,6 +47,7 @@ def outcomeOf(
     failure: Failure,
     job: Job,
     isCancelled: bool,
+    isTimedOut: bool,
     isInterrupted: bool,
     output: Mapping[str, OutputSize] | None,
     deferredTo: int | None,
@@ -58,6 +59,7 @@ def outcomeOf(
     C{failure}.
 
     @param isCancelled: whether a client had it cancelled.
+    @param isTimedOut: whether it was told to stop since its time was over.
     @param isInterrupted: whether it was told to stop since its daemon ends.
     @param deferredTo: the priority that it deferred itself to, if it did.
     """
@@ -69,6 +71,8 @@ def outcomeOf(
             error=told if isinstance(told, JobFailure) else None,
             output=output,
         )
+    if isTimedOut:
+        return timedOut(job, told if isinstance(told, JobFailure) else None, output)
     if deferredTo is not None and isinstance(error, (TaskCancelled, TaskNotStarted)):
         # The pool that ends did not take it back. Without a deferral it is what a
         # worker raised that uses a pool of its own.
@@ -80,6 +84,24 @@ def outcomeOf(
     if told.code == "interrupted" or (isInterrupted and told.code in _BY_INTERRUPTION):
         return _interrupted(job, "its daemon stopped while it ran", told, output)
     return Outcome(JobState.FAILED, error=told, output=output)
+
+
+def timedOut(job: Job, told: JobFailure | None, output: Mapping[str, OutputSize] | None) -> Outcome:
+    """
+    What to record of a job that ran for longer than it may.
+
+    @param told: how its attempt ended.
+    """
+    error = _as(
+        "timeout", f"it ran for longer than its timeout of {job.timeout:.12g} seconds", told
+    )
+    return Outcome(JobState.FAILED, error=error, output=output)
+
+
+def _as(code: str, why: str, told: JobFailure | None) -> JobFailure:
+    if told is None:
+        return JobFailure(code, why)
+    return JobFailure(code, why, told.exitCode, told.signal)
 
 
 def unusable(outcome: Outcome, why: Exception) -> Outcome:
@@ -97,10 +119,4 @@ def _interrupted(
 ) -> Outcome | Requeue:
     if job.onCrash is OnCrash.RETRY and job.attempt < job.maxAttempts:
         return Requeue(job.priority, deferred=False)
-    error = JobFailure(
-        "interrupted",
-        why,
-        None if told is None else told.exitCode,
-        None if told is None else told.signal,
-    )
-    return Outcome(JobState.FAILED, error=error, output=output)
+    return Outcome(JobState.FAILED, error=_as("interrupted", why, told), output=output)

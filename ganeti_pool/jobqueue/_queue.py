@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
+from time import monotonic
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -21,7 +22,7 @@ from zope.interface import implementer
 from ..deferred import DeferredWorkerPool
 from ..errors import InvalidJob, NoSuchTask, PoolTerminated, QueueStopping, StoreError
 from ..interfaces import IJobQueue, IJobStore
-from ..jobs import Attempt, Job, JobFilter, NewJob, OnCrash
+from ..jobs import Attempt, Job, JobFilter, JobState, NewJob, OnCrash
 from ..paths import StatePaths
 from ..wire import timestamp
 from ._journal import Changes, Journal
@@ -80,6 +81,7 @@ class JobQueue:
         onCrash: OnCrash = OnCrash.FAIL,
         callAndWait: CallAndWait | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+        monotonic: Callable[[], float] = monotonic,
     ) -> None:
         """
         @param reactor: the clock, and where the workers' threads call to.
@@ -95,6 +97,8 @@ class JobQueue:
         @param callAndWait: calls a function on the reactor thread and waits for
             its Deferred; by default C{blockingCallFromThread}.
         @param now: gives the time, aware.
+        @param monotonic: gives seconds that no change of the clock touches, by
+            which the running time of jobs is measured.
         """
         self.workerName = workerName
         self.onCrash = onCrash
@@ -120,6 +124,7 @@ class JobQueue:
             self._journal,
             paths,
             callAndWait or partial(blockingCallFromThread, reactor),
+            monotonic,
         )
         self._places = Places(self._core, store, self._journal, self._runs)
         # Its threads may start when they like; what they find is not there yet.
@@ -299,7 +304,11 @@ class JobQueue:
         first = self._core._ReserveOrder(len(jobs))
         added = await self._journal.write(self._store.addJobs, list(jobs), first)
         self._places.push(
-            JobTask(self._runs, job.id, job.priority, job.position, 0) for job in added
+            JobTask(self._runs, job.id, job.priority, job.position, job.attempt)
+            for job in added
+            # One that has the key of an older job waits already, or has waited; push
+            # makes each known before it takes the next.
+            if job.state is JobState.QUEUED and job.id not in self._runs.tasks
         )
         return added
 

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from ..errors import (
     InvalidArgument,
+    NoSuchTask,
     OwnershipLost,
     QueueStopping,
     StaleAttempt,
@@ -27,7 +29,7 @@ from ..jobs import JobState, Outcome
 from ..paths import StatePaths
 from ..workerpool import WorkerPool
 from ._journal import FIRST_PAUSE, Journal, longer
-from ._outcome import Requeue, unusable
+from ._outcome import Requeue, timedOut, unusable
 from ._task import JobTask, TaskState
 
 __all__ = ["CallAndWait", "Runs"]
@@ -68,6 +70,7 @@ class Runs:
         journal: Journal,
         paths: StatePaths,
         callAndWait: CallAndWait,
+        monotonic: Callable[[], float],
     ) -> None:
         self.tasks: dict[int, JobTask] = {}
         self.running: set[JobTask] = set()
@@ -79,6 +82,8 @@ class Runs:
         self._journal = journal
         self._output = paths.output
         self._callAndWait = callAndWait
+        self._monotonic = monotonic
+        self._timeouts: dict[JobTask, IDelayedCall] = {}
         self._locks: dict[int, DeferredLock] = {}
         self._idle: list[Deferred[None]] = []
 
@@ -167,6 +172,32 @@ class Runs:
             raise
         task.attempts += 1
         task.state = TaskState.RUNNING
+        if task.job.timeout is not None:
+            self._limit(task, self._monotonic() + task.job.timeout)
+
+    def _limit(self, task: JobTask, deadline: float) -> None:
+        """
+        Tell a job to end, as a cancellation does, when its time is over.
+
+        @param deadline: a time of C{monotonic}.
+        """
+        left = deadline - self._monotonic()
+        # The reactor's clock may be set forward, and then it calls too early.
+        if left > 0:
+            self._timeouts[task] = self._clock.callLater(left, self._limit, task, deadline)
+            return
+        self._timeouts.pop(task, None)
+        task.isTimedOut = True
+        with suppress(NoSuchTask):
+            self._pool.InterruptTask(task.jobID)
+
+    def _unlimit(self, task: JobTask) -> None:
+        """
+        The attempt has ended by itself: what is left to do takes none of its time.
+        """
+        timeout = self._timeouts.pop(task, None)
+        if timeout is not None:
+            timeout.cancel()
 
     async def keepHandle(self, task: JobTask, handle: str) -> None:
         """
@@ -189,13 +220,14 @@ class Runs:
         """
         Record that a job has deferred itself.
 
-        @raise TaskCancelled: if it was cancelled.
+        @raise TaskCancelled: if it was cancelled, or its time was over.
         """
+        self._unlimit(task)
         requeued = partial(self._requeue, task, priority, order, True)
         await self._journal.persist(lambda: self.alone(task.jobID, requeued))
 
     async def _requeue(self, task: JobTask, priority: int, order: int, deferred: bool) -> None:
-        if task.isCancelled:
+        if task.isCancelled or task.isTimedOut:
             raise TaskCancelled(self._pool._name, task.jobID)
         await self._journal.write(
             self._store.requeueAttempt, task.jobID, task.attempts, priority, order, deferred
@@ -207,10 +239,21 @@ class Runs:
         task.state = TaskState.WAITING
         self._leave(task)
 
+    async def succeed(self, task: JobTask, outcome: Outcome) -> None:
+        """
+        An attempt has succeeded: record that, if it was in time.
+        """
+        self._unlimit(task)
+        if task.isTimedOut:
+            assert task.job is not None  # its attempt has begun
+            outcome = timedOut(task.job, None, task.output)
+        await self.end(task, outcome)
+
     async def fail(self, task: JobTask, failure: Failure) -> None:
         """
         An attempt has failed: record what becomes of the job.
         """
+        self._unlimit(task)
         become = task.judge(failure)
         if isinstance(become, Requeue):
             await self._waitAgain(task, become)

@@ -54,6 +54,7 @@ class JobTask:
     @ivar output: how much of each stream that attempt has kept.
     @ivar deferredTo: the priority to which that attempt has deferred the job.
     @ivar isCancelled: whether the running attempt was told to end by a client.
+    @ivar isTimedOut: whether it was told to end since it ran for too long.
     @ivar isInterrupted: whether it was told to end by the end of the daemon.
     """
 
@@ -63,6 +64,7 @@ class JobTask:
         "deferredTo",
         "isCancelled",
         "isInterrupted",
+        "isTimedOut",
         "job",
         "jobID",
         "order",
@@ -82,6 +84,7 @@ class JobTask:
         self.output: Mapping[str, OutputSize] | None = None
         self.deferredTo: int | None = None
         self.isCancelled = False
+        self.isTimedOut = False
         self.isInterrupted = False
 
     def begin(self, attempt: int) -> None:
@@ -141,7 +144,7 @@ class JobTask:
         if self.state is not TaskState.RUNNING:
             raise AlreadyCompleted(f"job {self.jobID} does not run")
         outcome = Outcome(JobState.SUCCEEDED, result=value, output=self.output)
-        self._runs.wait(self._runs.end, self, outcome)
+        self._runs.wait(self._runs.succeed, self, outcome)
 
     def fail(self, failure: Failure) -> None:
         """
@@ -161,6 +164,7 @@ class JobTask:
             failure,
             self.job,
             self.isCancelled,
+            self.isTimedOut,
             self.isInterrupted,
             self.output,
             self.deferredTo,

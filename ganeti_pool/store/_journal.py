@@ -10,6 +10,7 @@ function refuses, the caller rolls back what it did.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Row,
     Select,
     bindparam,
+    exists,
     func,
     insert,
     select,
@@ -86,18 +88,33 @@ def addJobs(
     # What AUTOINCREMENT would take next. Nobody else adds while this transaction
     # has the write lock, and rows that bring their ids go in as one statement.
     lastID = connection.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'")) or 0
-    made = [
-        _transitions.added(job, lastID + 1 + n, firstPosition + n, now, counters.revision + 1 + n)
-        for n, job in enumerate(new)
-    ]
-    connection.execute(insert(jobs), [vars(job) for job in made])
-    connection.execute(
-        update(journal).values(
-            revision=made[-1].revision,
-            lastPosition=max(counters.lastPosition, made[-1].position),
+    known = _jobsByKey(connection, [job.key for job in new if job.key is not None])
+    addition = _transitions.addedAll(new, lastID, firstPosition, now, counters.revision, known)
+    if addition.new:
+        rows = [{**vars(job), "fingerprint": mark} for job, mark in addition.new]
+        connection.execute(insert(jobs), rows)
+        last, _ = addition.new[-1]
+        connection.execute(
+            update(journal).values(
+                revision=last.revision,
+                lastPosition=max(counters.lastPosition, last.position),
+            )
         )
-    )
-    return made
+    return addition.jobs
+
+
+def _jobsByKey(connection: Connection, keys: Sequence[str]) -> dict[str, tuple[Job, str]]:
+    """
+    The jobs that have these keys, and their fingerprints.
+    """
+    if not keys:
+        return {}
+    # one parameter, however many keys: SQLite has a limit for those
+    wanted = func.json_each(json.dumps(keys)).table_valued("value")
+    having = jobs.c.key.in_(select(wanted.c.value))
+    found = _allOf(connection, allJobs.where(having))
+    marks = dict(connection.execute(select(jobs.c.key, jobs.c.fingerprint).where(having)).all())
+    return {job.key: (job, marks[job.key]) for job in found if job.key is not None}
 
 
 def startAttempt(
@@ -256,6 +273,10 @@ def listJobs(
         behind = behind.where(jobs.c.id < after if newestFirst else jobs.c.id > after)
     if which.name is not None:
         behind = behind.where(jobs.c.name == which.name)
+    for label, value in which.labels:
+        # by rows, since a path could not hold every label
+        pair = func.json_each(jobs.c.labels).table_valued("key", "value")
+        behind = behind.where(exists().where(pair.c.key == label, pair.c.value == value))
     # The first of each state apart, then the first of all: so each is read off
     # an index in the order of ids, where several states at once would be sorted
     # whole. The name's index needs a state too.

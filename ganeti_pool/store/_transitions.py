@@ -8,18 +8,22 @@ refuses. Every store decides here, so that none allows what another refuses.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
-from ..errors import InvalidArgument, JobNotQueued, StaleAttempt
+from ..errors import InvalidArgument, JobNotQueued, KeyConflict, StaleAttempt
 from ..jobs import FINISHED, Job, JobState, NewJob, Outcome
 
 __all__ = [
+    "Addition",
     "added",
+    "addedAll",
     "cancelRequested",
     "checkRunning",
+    "fingerprint",
     "finished",
     "plainJSON",
     "reprioritised",
@@ -79,6 +83,10 @@ def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) 
         priority=new.priority,
         onCrash=new.onCrash,
         maxAttempts=new.maxAttempts,
+        key=new.key,
+        owner=new.owner,
+        labels=dict(new.labels),
+        timeout=new.timeout,
         state=JobState.QUEUED,
         position=position,
         attempt=0,
@@ -92,6 +100,70 @@ def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) 
         output=None,
         revision=revision,
     )
+
+
+def fingerprint(new: NewJob) -> str:
+    """
+    A text that two jobs share if they were submitted as the same.
+
+    @raise InvalidArgument: if JSON cannot say its arguments.
+    """
+    args = plainJSON(new.args, f"the arguments of the new job {new.name!r}")
+    canonical = json.dumps({**vars(new), "args": args}, sort_keys=True)
+    return sha256(canonical.encode("ascii")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Addition:
+    """
+    What becomes of a list of jobs that are to be added.
+
+    @ivar jobs: one for each of the list, new or of the same key.
+    @ivar new: those that are new, each with its L{fingerprint} if it has a key.
+    """
+
+    jobs: list[Job]
+    new: list[tuple[Job, str | None]]
+
+
+def addedAll(
+    wanted: Sequence[NewJob],
+    lastID: int,
+    firstPosition: int,
+    now: datetime,
+    revision: int,
+    known: Mapping[str, tuple[Job, str]],
+) -> Addition:
+    """
+    A list of jobs as they are added, or found by their keys.
+
+    @param lastID: the highest that was used.
+    @param revision: the latest.
+    @param known: by key, the jobs in the store that have one of these jobs' keys,
+        and their fingerprints.
+    @raise KeyConflict: if a key is that of another job.
+    @raise InvalidArgument: if JSON cannot say some arguments.
+    """
+    jobs: list[Job] = []
+    fresh: list[tuple[Job, str | None]] = []
+    conflicts: dict[int, tuple[str, int | None]] = {}
+    byKey = dict(known)
+    for place, new in enumerate(wanted):
+        mark = None if new.key is None else fingerprint(new)
+        if new.key is not None and new.key in byKey:
+            job, marked = byKey[new.key]
+            if mark != marked:
+                conflicts[place] = (new.key, job.id if new.key in known else None)
+        else:
+            step = len(fresh) + 1
+            job = added(new, lastID + step, firstPosition + place, now, revision + step)
+            fresh.append((job, mark))
+            if new.key is not None and mark is not None:
+                byKey[new.key] = (job, mark)
+        jobs.append(job)
+    if conflicts:
+        raise KeyConflict(conflicts, len(wanted))
+    return Addition(jobs, fresh)
 
 
 def started(job: Job, attempt: int, now: datetime) -> Job:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -168,6 +169,12 @@ jobs = Table(
     Column("priority", Integer, nullable=False),
     Column("on_crash", _Word(OnCrash), key="onCrash", nullable=False),
     Column("max_attempts", Integer, key="maxAttempts", nullable=False),
+    Column("key", Text),
+    # of a job with a key: what it was submitted as, to tell the same from another
+    Column("fingerprint", Text),
+    Column("owner", Text),
+    Column("labels", JSON, nullable=False),
+    Column("timeout", Float),
     Column("state", _Word(JobState), nullable=False),
     Column("position", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
@@ -186,6 +193,7 @@ jobs = Table(
 # SQLite ends each entry of an index with the row's id, so these give jobs by id.
 Index("jobs_by_state", jobs.c.state)
 Index("jobs_by_name", jobs.c.name, jobs.c.state)
+Index("jobs_by_key", jobs.c.key, unique=True, sqlite_where=jobs.c.key.is_not(None))
 Index("jobs_by_revision", jobs.c.revision, unique=True)
 Index(
     "jobs_by_end",
@@ -216,7 +224,7 @@ settings = Table(
     Column("value", JSON, nullable=False),
 )
 
-allJobs = select(*(column.label(column.key) for column in jobs.c))
+allJobs = select(*(column.label(column.key) for column in jobs.c if column.key != "fingerprint"))
 allAttempts = select(
     *(column.label(column.key) for column in attempts.c if column.key not in {"id", "jobID"})
 )

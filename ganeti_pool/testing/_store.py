@@ -44,6 +44,7 @@ class _Journal:
 
     jobs: dict[int, Job] = field(default_factory=dict)
     attempts: dict[int, list[Attempt]] = field(default_factory=dict)
+    keys: dict[str, tuple[int, str]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     epoch: int = 0
     revision: int = 0
@@ -110,18 +111,18 @@ class MemoryJobStore:
 
         def work() -> list[Job]:
             journal = self._journal
-            made = [
-                _transitions.added(
-                    new, len(journal.jobs) + 1 + n, firstPosition + n, now, journal.revision + 1 + n
-                )
-                for n, new in enumerate(jobs)
-            ]
-            for job in made:
+            known = {key: (journal.jobs[i], mark) for key, (i, mark) in journal.keys.items()}
+            addition = _transitions.addedAll(
+                jobs, len(journal.jobs), firstPosition, now, journal.revision, known
+            )
+            for job, mark in addition.new:
+                if job.key is not None and mark is not None:
+                    journal.keys[job.key] = (job.id, mark)
                 journal.jobs[job.id] = job
                 journal.attempts[job.id] = []
                 journal.revision = job.revision
                 journal.lastPosition = max(journal.lastPosition, job.position)
-            return made
+            return addition.jobs
 
         return self._write(epoch, work)
 
@@ -255,7 +256,9 @@ class MemoryJobStore:
         def isWanted(job: Job) -> bool:
             isBehind = after is None or (job.id < after if newestFirst else job.id > after)
             isNamed = which.name is None or which.name == job.name
-            return isBehind and isNamed and (not which.states or job.state in which.states)
+            isLabelled = which.labels <= set(job.labels.items())
+            isInState = not which.states or job.state in which.states
+            return isBehind and isNamed and isLabelled and isInState
 
         def work() -> list[Job]:
             found = filter(isWanted, self._journal.jobs.values())

@@ -18,7 +18,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from .. import wire
-from ..errors import InvalidJob, JobError
+from ..errors import InvalidJob, JobError, KeyConflict
 
 __all__ = ["JobRequest", "JobSite", "Refusal"]
 
@@ -138,7 +138,7 @@ class JobRequest(Request):
         """
         Write a refusal as a whole answer.
         """
-        errors = error.problems if isinstance(error, InvalidJob) else []
+        errors = error.problems if isinstance(error, (InvalidJob, KeyConflict)) else []
         problem = wire.problem(error.code, _sentence(error), errors)
         if error.code == "unauthorized":
             self.setHeader("www-authenticate", 'Bearer realm="ganeti-pool"')

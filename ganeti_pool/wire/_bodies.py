@@ -19,8 +19,12 @@ from ._json import (
     boolean,
     decode,
     integer,
+    labels,
+    optional,
+    printable,
     readMembers,
     refuseIfAny,
+    seconds,
     text,
 )
 
@@ -45,6 +49,8 @@ How many workers a pool can be told to have.
 """
 
 _MAX_NAME = 200
+
+_MAX_LABELS = 32
 
 _ATTEMPTS_OF_RETRY = 3
 
@@ -76,11 +82,13 @@ _JOB: Mapping[str, Check] = {
     "priority": integer(),
     "on_crash": _onCrash,
     "max_attempts": integer(1, MAX_INTEGER),
+    "key": optional(printable(_MAX_NAME)),
+    "owner": optional(printable(_MAX_NAME)),
+    "labels": labels(_MAX_LABELS, _MAX_NAME),
+    "timeout": optional(seconds),
 }
 
-_JOB_LATER = frozenset(
-    {"key", "owner", "labels", "timeout", "reason", "not_before", "depends_on", "progress"}
-)
+_JOB_LATER = frozenset({"reason", "not_before", "depends_on", "progress"})
 
 
 def parseNewJobs(

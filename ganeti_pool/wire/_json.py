@@ -25,8 +25,12 @@ __all__ = [
     "decode",
     "escaped",
     "integer",
+    "labels",
+    "optional",
+    "printable",
     "readMembers",
     "refuseIfAny",
+    "seconds",
     "text",
 ]
 
@@ -255,3 +259,68 @@ def text(longest: int) -> Check:
         return value
 
     return check
+
+
+def printable(longest: int) -> Check:
+    """
+    L{text} without control characters or any other that cannot be seen.
+    """
+    ofLength = text(longest)
+
+    def check(value: Any) -> str:
+        word: str = ofLength(value)
+        if not word.isprintable():
+            raise Wrong("out_of_range", "this must have printable characters only")
+        return word
+
+    return check
+
+
+def labels(most: int, longest: int) -> Check:
+    """
+    An object of texts, whose keys are L{printable} and have no C{=}, which ends a
+    label in a query.
+
+    @param most: how many there may be.
+    @param longest: how many characters a key or value has at most.
+    """
+    name = printable(longest)
+
+    def check(value: Any) -> dict[str, str]:
+        if not isinstance(value, dict):
+            raise Wrong("wrong_type", "this must be an object of texts")
+        if len(value) > most:
+            raise Wrong("out_of_range", f"this must have {most} labels at most")
+        for label, content in value.items():
+            try:
+                name(label)
+            except Wrong as wrong:
+                raise Wrong(wrong.code, f"the label {label[:40]!r}: {wrong.sentence}") from None
+            if "=" in label:
+                raise Wrong("out_of_range", f"the label {label[:40]!r} has a '=' in its name")
+            if not isinstance(content, str):
+                raise Wrong("wrong_type", f"the label {label[:40]!r} must have a text")
+            if len(content) > longest:
+                sentence = f"the text of {label[:40]!r} has more than {longest} characters"
+                raise Wrong("out_of_range", sentence)
+        return value
+
+    return check
+
+
+def seconds(value: Any) -> float:
+    """
+    A number of seconds above zero.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise Wrong("wrong_type", "this must be a number of seconds")
+    if value <= 0:
+        raise Wrong("out_of_range", "this must be more than 0 seconds")
+    return float(value)
+
+
+def optional(check: Check) -> Check:
+    """
+    The same, or null.
+    """
+    return lambda value: None if value is None else check(value)

@@ -118,9 +118,18 @@ def _choice(*choices: str) -> Check:
 
 _state = _choice(*(state.value for state in JobState))
 
+
+def _label(value: str) -> tuple[str, str]:
+    name, equals, content = value.partition("=")
+    if not name or not equals:
+        raise Wrong("out_of_range", "this must be a label and its text, as K=V")
+    return name, content
+
+
 _LIST: Mapping[str, Check] = {
     "state": lambda values: frozenset(JobState(_state(value)) for value in values),
     "name": _one(str),
+    "label": lambda values: frozenset(map(_label, values)),
     "order": _one(_choice("asc", "desc")),
     "limit": _number(1, _MAX_PAGE),
     "after": _number(0),
@@ -154,12 +163,8 @@ def _split(query: bytes) -> dict[str, list[str]]:
     return parameters
 
 
-def _read(
-    parameters: dict[str, list[str]],
-    known: Mapping[str, Check],
-    later: frozenset[str] = frozenset(),
-) -> dict[str, Any]:
-    members, problems = readMembers(parameters, "", known, later=later)
+def _read(parameters: dict[str, list[str]], known: Mapping[str, Check]) -> dict[str, Any]:
+    members, problems = readMembers(parameters, "", known)
     refuseIfAny(iter(problems))
     return members
 
@@ -186,9 +191,13 @@ def parseJobsQuery(query: bytes) -> ListQuery | ChangesQuery:
             limit=members.get("limit", _MAX_PAGE),
             wait=min(members.get("wait", 0.0), _MAX_CHANGES_WAIT),
         )
-    members = _read(parameters, _LIST, later=frozenset({"label"}))
+    members = _read(parameters, _LIST)
     return ListQuery(
-        which=JobFilter(members.get("state", frozenset()), members.get("name")),
+        which=JobFilter(
+            members.get("state", frozenset()),
+            members.get("name"),
+            members.get("label", frozenset()),
+        ),
         newestFirst=members.get("order") == "desc",
         limit=members.get("limit", 100),
         after=members.get("after"),
