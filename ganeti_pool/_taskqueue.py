@@ -296,3 +296,7 @@ class TaskQueue:
                 self.dropped.append(entry)
         tasks += kept
         heapify(tasks)
+        if self.abandoned and all(entry[3] is None for entry in tasks):
+            self.abandoned -= len(tasks)
+            self.dropped += tasks
+            tasks.clear()

@@ -296,6 +296,26 @@ class TaskQueueTests(SynchronousTestCase):
         self.assertSound()
         self.assertEqual(self.drain(), [2, 0])
 
+    def test_emptiedWhileSweeping(self) -> None:
+        """
+        With no live entry the heap is empty, also if a finaliser withdraws the last one
+        in the midst of a sweep.
+        """
+        queue = self.queue
+
+        class Dropped(list):  # type: ignore[type-arg]
+            def append(self, entry: Any) -> None:
+                waiting = queue.byID.get("t")
+                if waiting is not None and waiting not in queue.tasks:
+                    queue.withdraw(waiting)
+                super().append(entry)
+
+        queue.dropped = Dropped()
+        queue.push(make(0, 0, "t"))
+        for priority in range(MOST_ABANDONED + 1):
+            queue.reprioritise("t", -priority if priority < MOST_ABANDONED else 9)
+        self.assertEqual((queue.tasks, queue.abandoned, queue.byID), ([], 0, {}))
+
     @given(
         st.lists(
             st.one_of(

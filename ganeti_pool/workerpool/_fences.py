@@ -189,17 +189,7 @@ class FencedQueue:
         """
         return Failure(PoolTerminated(self._name, "it does not become quiet any more"))
 
-    # Adding behind a fence
-
-    def _PlaceUnlocked(self, hold: bool) -> TaskQueue:
-        """
-        Where an entry goes while a fence stands: behind it, or into the queue, and
-        then the caller waits until there is none.
-        """
-        if hold:
-            return self._fences[-1].held
-        self._WaitWhileQuiescingUnlocked()
-        return self._queue
+    # Waiting to add
 
     def _WaitWhileQuiescingUnlocked(self) -> None:
         """

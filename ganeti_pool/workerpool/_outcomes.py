@@ -51,7 +51,7 @@ def Perform(worker: BaseWorker, entry: Entry) -> int:
         value = run(*entry[3]) if invoke is None else invoke(run, *entry[3])
         # Not isinstance: a Deferred has an abstract base class, whose check takes
         # longer than all else here.
-        if isinstance(value, CoroutineType) or Deferred in type(value).__mro__:
+        if isinstance(value, CoroutineType) or Deferred in getattr(value.__class__, "__mro__", ()):
             if isinstance(value, CoroutineType):
                 value.close()
             raise UnusableResult(value)

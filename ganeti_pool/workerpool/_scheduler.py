@@ -148,9 +148,10 @@ class Scheduler(WaitingTasks):
         """
         if self._running_ids.get(entry[2]) is entry:
             # Two tasks of one ID may run, if one was added while the other ran.
-            twins = [twin for twin in self._older_twins if twin[2] == entry[2]]
-            if twins:
-                self._running_ids[entry[2]] = entry = twins[-1]
+            # By a dictionary, which compares IDs as that of the running ones does.
+            older = {twin[2]: twin for twin in self._older_twins}.get(entry[2])
+            if older is not None:
+                self._running_ids[entry[2]] = entry = older
             else:
                 del self._running_ids[entry[2]]
         if self._older_twins:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
-from .._taskqueue import Entry, TaskQueue, newEntry
+from .._taskqueue import Entry, newEntry
 from ..errors import DuplicateTaskID, NoSuchTask, PoolError, PoolTerminated
 from ._arguments import (
     CheckArgs,
@@ -124,7 +124,7 @@ class WaitingTasks(FencedQueue):
         refusal = self._RefusalUnlocked(entry)
         if refusal is not None:
             raise self._MakeRefusal(entry, refusal)
-        self._AddUnlocked(entry, self._queue)
+        self._AddUnlocked(entry, hold=False)
         wake = self._NextToWakeUnlocked()
         if wake is not None:
             wake._Wake()
@@ -137,14 +137,13 @@ class WaitingTasks(FencedQueue):
         if not lock.acquire(False):
             Acquire(lock)
         try:
-            queue = self._queue
-            if self._fences:
-                queue = self._PlaceUnlocked(hold)
+            if self._fences and not hold:
+                self._WaitWhileQuiescingUnlocked()
             refusal = None
             if self._terminated or entry[2] is not None:
                 refusal = self._RefusalUnlocked(entry, new)
             if refusal is None:
-                self._AddUnlocked(entry, queue)
+                self._AddUnlocked(entry, hold)
             wake = self._NextToWakeUnlocked() if self._idle else None
         finally:
             lock.release()
@@ -166,11 +165,12 @@ class WaitingTasks(FencedQueue):
         """
         Acquire(self._lock)
         try:
-            queue = self._PlaceUnlocked(hold) if self._fences else self._queue
+            if self._fences and not hold:
+                self._WaitWhileQuiescingUnlocked()
             refused = self._FirstRefusedUnlocked(entries, new)
             if refused is None:
                 for entry in entries:
-                    self._AddUnlocked(entry, queue, ordered)
+                    self._AddUnlocked(entry, hold, ordered)
             wake = self._NextToWakeUnlocked()
         finally:
             self._lock.release()
@@ -179,7 +179,7 @@ class WaitingTasks(FencedQueue):
         if refused is not None:
             raise self._MakeRefusal(*refused)
 
-    def _AddUnlocked(self, entry: Entry, queue: TaskQueue, ordered: bool = False) -> None:
+    def _AddUnlocked(self, entry: Entry, hold: bool, ordered: bool = False) -> None:
         """
         Count an entry in and push it. Nothing speaks against it.
         """
@@ -189,6 +189,8 @@ class WaitingTasks(FencedQueue):
         elif entry[1] >= self._next_order:
             self._next_order = entry[1] + 1
         self._added += 1
+        # Chosen here: until now a finaliser may have taken a fence down.
+        queue = self._fences[-1].held if hold and self._fences else self._queue
         queue.push(entry)
 
     def _ReserveOrder(self, count: int) -> int:
@@ -317,7 +319,11 @@ class WaitingTasks(FencedQueue):
                 # A change of priority has put another entry in its place; the
                 # completion tells the same task from a later one of the same ID.
                 # The ID may have been queued again while the task runs.
-                for current in (self._WaitingUnlocked(task_id), self._running_ids.get(task_id)):
+                for current in (
+                    self._WaitingUnlocked(task_id),
+                    self._running_ids.get(task_id),
+                    *self._older_twins,
+                ):
                     if current is not None and current.completion is entry.completion:
                         entry = current
             if entry.queue is not None:

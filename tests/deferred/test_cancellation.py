@@ -120,6 +120,29 @@ class CancellationTests(SteppingCase):
         self.settle()
         self.successResultOf(again)
 
+    def test_movedTwin(self) -> None:
+        """
+        A task that was moved, and runs, is told that it is cancelled, also if another
+        one of its ID runs by then.
+        """
+
+        def task(worker: BaseWorker) -> None:
+            self.pool.pool.AddTask((self.see,), 0, "t")
+            other = self.stepping.step
+            self.seen.append(other())
+            self.seen.append(worker.IsCancelled())
+
+        def twin(worker: BaseWorker) -> None:
+            result.cancel()
+
+        self.stepping.Resize(2)
+        result = self.pool.addTask((task,), taskID="t")
+        self.pool.changeTaskPriority("t", 5)
+        self.see = twin  # type: ignore[method-assign, assignment]
+        self.settle()
+        self.failureResultOf(result, CancelledError)
+        self.assertEqual(self.seen, [True, True])
+
     def test_lateFailure(self) -> None:
         """
         The late failure of a task that was cancelled is logged, with the pool.

@@ -47,6 +47,28 @@ class FenceTests(SteppingCase):
         self.settle()
         self.assertEqual(self.seen[3:], ["first", "second"])
 
+    def test_downWhileAdding(self) -> None:
+        """
+        A task is not held by a fence that goes while it is being added, as when a
+        finaliser cancels the last task that the fence waits for.
+        """
+        pool = self.pool
+
+        class ID:
+            # It is looked up under the lock, where a finaliser might run as well.
+            def __hash__(self) -> int:
+                if pool.pool._lock._is_owned() and pool.statistics().queued:  # type: ignore[attr-defined]
+                    pool.cancelTask("waits")
+                return 1
+
+        pool.setActive(False)
+        pool.addTask((self.see,), taskID="waits").addErrback(lambda failure: None)
+        self.note(pool.quiesce(), "quiet")
+        self.note(pool.addTask((self.see, "added"), taskID=ID()), "fired")
+        pool.setActive(True)
+        self.settle()
+        self.assertEqual(self.seen, ["added", "quiet", "fired"])
+
     def test_runningTask(self) -> None:
         """
         A fence waits for a running task, and its deferrals, too.

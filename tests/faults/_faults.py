@@ -259,8 +259,8 @@ FAULTS = (
         "When the later of two tasks of one ID ends, the earlier one is found by it.",
         QUIESCING + "test_laterOfOneIDEndsFirst",
         SCHEDULER,
-        "            twins = [twin for twin in self._older_twins if twin[2] == entry[2]]",
-        "twins = []",
+        "            older = {twin[2]: twin for twin in self._older_twins}.get(entry[2])",
+        "older = None",
     ),
     Fault(
         "A worker counts as running until the outcome was told.",

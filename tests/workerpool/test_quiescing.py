@@ -413,6 +413,33 @@ class QuiescingTests(ThreadCase):
         self.assertRaises(NoSuchTask, pool.InterruptTask, "busy")
         self.assertEqual((pool._running_ids, pool._older_twins), ({}, []))
 
+    def test_twinsOfAnID(self) -> None:
+        """
+        IDs are compared as in a dictionary: never with one of another hash.
+        """
+
+        class ID:
+            def __init__(self, number: int) -> None:
+                self.number = number
+
+            def __hash__(self) -> int:
+                return self.number
+
+            def __eq__(self, other: object) -> bool:
+                assert isinstance(other, ID), "unlike IDs were compared"
+                return self.number == other.number
+
+        pool, gate = self.busyPool(3)
+        for _ in range(2):
+            second = Gate()
+            self.addCleanup(second.open)
+            pool.AddTask((second,), task_id=ID(1))
+            second.reached()
+        gate.open()
+        pool.waitUntilIdle(1)
+        pool.InterruptTask(ID(1))
+        self.assertEqual(pool.GetStatistics().workers, 3)
+
     def test_pausedDeferral(self) -> None:
         """
         A deferred task of a paused pool waits, from then on, and can be moved and
