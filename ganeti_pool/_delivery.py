@@ -1,7 +1,7 @@
 """
 Carry outcomes from worker threads to the reactor, in batches.
 
-Whoever has something to say on the reactor thread puts a call into one FIFO; one
+Whoever has something to say on the reactor thread puts it into one FIFO, as news; one
 wake-up of the reactor serves all that are ready. So an outcome that was put in
 first is told first, whatever it is the outcome of.
 """
@@ -74,7 +74,7 @@ class Delivery:
       - A drain ends with the first ones past L{LONGEST_TURN}, or one that raises,
         and goes on in the reactor's next turn.
 
-    Threads: L{put} may be called on any. C{_lock} guards C{_ready} and C{_armed};
+    Threads: L{put} and L{putCall} may be called on any. C{_lock} guards C{_ready} and C{_armed};
     C{_batch} is the reactor thread's own.
     """
 

@@ -68,17 +68,10 @@ class DeferredWorkerPool(PoolLife):
     promises stands in L{IDeferredWorkerPool
     <ganeti_pool.interfaces.IDeferredWorkerPool>}.
 
-    Like the reactor's own thread pool it starts its threads when the reactor
-    runs, and stops before the reactor does; so it can be made before a daemon
-    forks. Tasks that are added earlier wait.
+    Tasks that are added before the reactor runs wait for it.
 
     Threads: the reactor's, but for what L{IDeferredWorkerPool
-    <ganeti_pool.interfaces.IDeferredWorkerPool>} names. C{_state} is written
-    there alone; other threads read it to refuse early, and the L{WorkerPool}
-    decides.
-
-    @ivar name: the name of the pool.
-    @ivar pool: the L{WorkerPool} below.
+    <ganeti_pool.interfaces.IDeferredWorkerPool>} names.
     """
 
     # Tasks

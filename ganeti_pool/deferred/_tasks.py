@@ -98,8 +98,8 @@ class Call:
 @implementer(ICompletion)
 class TaskCompletion:
     """
-    What stands between a task and its Deferred, whose canceller it is: one object
-    less for each task.
+    What stands between a task and its Deferred. It is the canceller of that as well,
+    which saves an object for each task.
 
     Threads: the L{ICompletion} methods are called on any; the others on the
     reactor thread.
@@ -168,6 +168,7 @@ class TaskCompletion:
         if result is not None:
             # With a Failure it is an errback.
             result.callback(value)
+        # What was given up, or was not put back, by a termination did not fail.
         elif isinstance(value, Failure) and not value.check(CancelledError, TaskNotStarted):
             _log.failure(
                 "A task of pool {pool!r} that nobody waits for any more failed",

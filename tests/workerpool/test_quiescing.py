@@ -378,16 +378,23 @@ class QuiescingTests(ThreadCase):
         Other(pool.Quiesce).result()
         self.assertEqual(completion.events, [("begin", 1), ("fail", TaskCancelled)])
 
-    def test_twoOfOneIDRun(self) -> None:
+    def twins(self) -> tuple[WatchedPool, Gate, Gate]:
         """
-        Two tasks of one ID may run; when the earlier ends, the later one keeps the
-        ID.
+        Make a pool in which two tasks called C{busy} run.
         """
         pool, gate = self.busyPool(2)
         second = Gate()
         self.addCleanup(second.open)
         pool.AddTask((second,), task_id="busy")
         second.reached()
+        return pool, gate, second
+
+    def test_twoOfOneIDRun(self) -> None:
+        """
+        Two tasks of one ID may run; when the earlier ends, the later one keeps the
+        ID.
+        """
+        pool, gate, second = self.twins()
         gate.open()
         pool.waitUntilIdle(1)
         pool.InterruptTask("busy")
@@ -400,11 +407,7 @@ class QuiescingTests(ThreadCase):
         When the later of two tasks of one ID ends, the earlier one has the ID again,
         and it is free when both have ended.
         """
-        pool, gate = self.busyPool(2)
-        second = Gate()
-        self.addCleanup(second.open)
-        pool.AddTask((second,), task_id="busy")
-        second.reached()
+        pool, gate, second = self.twins()
         second.open()
         pool.waitUntilIdle(1)
         pool.InterruptTask("busy")
