@@ -49,11 +49,13 @@ class DeferTask(Exception):
 
     @ivar priority: the priority to queue the task with; L{None} keeps the one
         that it has, and 0 is a priority like any other.
+    @ivar reason: why, for people, who see it on a durable job while that waits.
     """
 
-    def __init__(self, priority: float | None = None) -> None:
+    def __init__(self, priority: float | None = None, *, reason: str | None = None) -> None:
         super().__init__(priority)
         self.priority = priority
+        self.reason = reason
 
 
 class PoolError(Exception):
@@ -284,6 +286,39 @@ class JobFinished(JobError):
         super().__init__(f"job {jobID} has {state} already")
         self.jobID = jobID
         self.state = state
+
+
+class JobNotFinished(JobError):
+    """
+    The job has no outcome yet, so its record cannot be removed.
+    """
+
+    code = "not_finished"
+
+    def __init__(self, jobID: int, state: str) -> None:
+        super().__init__(f"job {jobID} is {state}: cancel it, and remove it when it has ended")
+        self.jobID = jobID
+        self.state = state
+
+
+class QueueFull(JobError):
+    """
+    As many jobs wait as may. Nothing was added.
+
+    @ivar limit: how many may wait.
+    """
+
+    code = "queue_full"
+
+    def __init__(self, count: int, limit: int) -> None:
+        """
+        @param count: how many were to be added.
+        """
+        super().__init__(
+            f"the queue has no room for {count} more: {limit} jobs may wait (--max-queued), and "
+            "the rest can be submitted when some have started"
+        )
+        self.limit = limit
 
 
 class KeyConflict(JobError):

@@ -19,6 +19,8 @@ __all__ = [
     "Attempt",
     "AttemptContext",
     "Job",
+    "JobEvent",
+    "JobEventKind",
     "JobFailure",
     "JobFilter",
     "JobState",
@@ -50,11 +52,12 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
         {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}
     ),
     JobState.SUCCEEDED: frozenset(),
-    JobState.FAILED: frozenset(),
-    JobState.CANCELLED: frozenset(),
+    # only when a person asks for it
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }
 
-FINISHED = frozenset(state for state, successors in TRANSITIONS.items() if not successors)
+FINISHED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
 class OnCrash(str, Enum):
@@ -134,6 +137,7 @@ class Job:
     @ivar position: the pool's order number, which a deferral renews; with the
         priority it is the place in the queue.
     @ivar attempt: the number of the latest start; 0 before the first.
+    @ivar reason: why a job that has begun before waits again; L{None} otherwise.
     @ivar revision: grows with every change of any job, over the whole store.
     """
 
@@ -149,6 +153,7 @@ class Job:
     labels: Mapping[str, str]
     timeout: float | None
     state: JobState
+    reason: str | None
     position: int
     attempt: int
     deferrals: int
@@ -222,6 +227,42 @@ class JobFilter:
     states: frozenset[JobState] = frozenset()
     name: str | None = None
     labels: frozenset[tuple[str, str]] = frozenset()
+
+
+class JobEventKind(str, Enum):
+    """
+    What has happened to a job.
+    """
+
+    SUBMITTED = "submitted"
+    STARTED = "started"
+    MOVED = "moved"
+    DEFERRED = "deferred"
+    INTERRUPTED = "interrupted"
+    CANCEL_REQUESTED = "cancel_requested"
+    FINISHED = "finished"
+    RETRIED = "retried"
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """
+    Something that has happened to a job, and is in the store.
+
+    @ivar kind: C{INTERRUPTED} is said of a job that its daemon's end or crash has
+        put back into the queue; one that ended of it has C{FINISHED}, as every job
+        that has an outcome.
+    @ivar job: as it is from now on.
+    @ivar waited: on a start, the seconds since it was submitted, retried or put
+        back, L{None} if the daemon did not run all that time.
+    @ivar ran: on a deferral, an interruption and an end, the seconds that the
+        attempt ran; L{None} if it did not run in this daemon.
+    """
+
+    kind: JobEventKind
+    job: Job
+    waited: float | None = None
+    ran: float | None = None
 
 
 @dataclass(frozen=True)

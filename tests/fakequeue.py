@@ -41,6 +41,7 @@ def makeJob(jobID: int = 17, **changes: Any) -> Job:
         labels={},
         timeout=None,
         state=JobState.QUEUED,
+        reason=None,
         position=3,
         attempt=0,
         deferrals=0,

@@ -28,7 +28,7 @@ HOUSE = (
     {"workers", "commands", "_delivery", "store"},
     {"deferred"},
     {"jobqueue"},
-    {"service", "web"},
+    {"metrics", "service", "web"},
     {"tap", "client"},
     {"cli"},
     {"testing", FACE},

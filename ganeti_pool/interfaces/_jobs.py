@@ -5,6 +5,7 @@ The contracts of durable jobs: the store, and the queue above it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -48,7 +49,9 @@ class IJobStore(Interface):
         later fails with L{StoreError <ganeti_pool.errors.StoreError>}.
         """
 
-    def addJobs(epoch: int, jobs: Sequence[NewJob], firstPosition: int) -> Deferred[list[Job]]:
+    def addJobs(
+        epoch: int, jobs: Sequence[NewJob], firstPosition: int, room: int | None = None
+    ) -> Deferred[list[Job]]:
         """
         Add queued jobs, all or none, at C{firstPosition} and the positions after
         it, with ids that grow in the order given and are never used again.
@@ -56,9 +59,12 @@ class IJobStore(Interface):
         A job whose key is there already is not added: the job that has the key
         stands in its place, as it is now.
 
+        @param room: how many may be added at most; L{None} for any number.
         @return: a Deferred with a job for each that was given. It fails with
             L{KeyConflict <ganeti_pool.errors.KeyConflict>} if a job that has the
-            key was submitted with something else.
+            key was submitted with something else, and with L{QueueFull
+            <ganeti_pool.errors.QueueFull>} if more would be added than there is
+            room for.
         """
 
     def startAttempt(epoch: int, jobID: int, attempt: int) -> Deferred[Job]:
@@ -94,6 +100,7 @@ class IJobStore(Interface):
         priority: int,
         position: int,
         deferred: bool,
+        reason: str | None,
     ) -> Deferred[Job]:
         """
         C{running} to C{queued}, at another place.
@@ -102,6 +109,7 @@ class IJobStore(Interface):
             attempt (the job's C{attempt} goes back by one, so that the same
             number starts again); false for a job that is tried again after a
             crash.
+        @param reason: why, for people; the next start forgets it.
         @return: a Deferred that fails with L{StaleAttempt
             <ganeti_pool.errors.StaleAttempt>} if that attempt does not run.
         """
@@ -132,6 +140,35 @@ class IJobStore(Interface):
         @return: a Deferred that fails with L{NoSuchJob
             <ganeti_pool.errors.NoSuchJob>}, or with L{StaleAttempt
             <ganeti_pool.errors.StaleAttempt>} if the job does not run.
+        """
+
+    def retryJob(epoch: int, jobID: int, position: int) -> Deferred[Job]:
+        """
+        C{failed} or C{cancelled} to C{queued}, at another place, as if it had not
+        run; but its attempts stay, the next start is one more, and C{maxAttempts}
+        is raised where it would not let it start. A job that has no outcome stays
+        as it is.
+
+        @return: a Deferred that fails with L{NoSuchJob
+            <ganeti_pool.errors.NoSuchJob>}, or with L{JobFinished
+            <ganeti_pool.errors.JobFinished>} if the job succeeded.
+        """
+
+    def removeJob(epoch: int, jobID: int) -> Deferred[None]:
+        """
+        Forget a finished job and its attempts. Its ID is never used again; its key
+        may be.
+
+        @return: a Deferred that fails with L{NoSuchJob
+            <ganeti_pool.errors.NoSuchJob>} or L{JobNotFinished
+            <ganeti_pool.errors.JobNotFinished>}.
+        """
+
+    def removeFinished(epoch: int, before: datetime, limit: int) -> Deferred[list[int]]:
+        """
+        Forget jobs that finished before a time, C{limit} of them at most.
+
+        @return: a Deferred with their IDs.
         """
 
     def setSettings(epoch: int, settings: Mapping[str, Any]) -> Deferred[None]:
@@ -213,6 +250,7 @@ class IJobQueue(Interface):
     Threads: called on the reactor thread. Every Deferred fires there.
     """
 
+    waiting = Attribute("How many jobs wait at each priority, a C{Mapping[int, int]}.")
     workerName = Attribute("The dotted name of the worker class of the jobs that it takes.")
     onCrash = Attribute("The C{OnCrash} of a job that says nothing of it: the worker class's.")
 
@@ -224,8 +262,9 @@ class IJobQueue(Interface):
         @return: a Deferred with the jobs, fired after they were committed. It
             fails with L{InvalidJob <ganeti_pool.errors.InvalidJob>} (another
             worker class), L{KeyConflict <ganeti_pool.errors.KeyConflict>} (a key of
-            another job), L{QueueStopping <ganeti_pool.errors.QueueStopping>} or
-            L{StoreFull <ganeti_pool.errors.StoreFull>}.
+            another job), L{QueueFull <ganeti_pool.errors.QueueFull>},
+            L{QueueStopping <ganeti_pool.errors.QueueStopping>} or L{StoreFull
+            <ganeti_pool.errors.StoreFull>}.
         """
 
     def job(jobID: int) -> Deferred[Job]:
@@ -275,6 +314,39 @@ class IJobQueue(Interface):
             <ganeti_pool.errors.JobFinished>} if it succeeded or failed; or with
             L{StaleAttempt <ganeti_pool.errors.StaleAttempt>} if the store has put it
             back without this daemon's knowledge, having called that write a failure.
+        """
+
+    def retry(jobID: int) -> Deferred[Job]:
+        """
+        Put a job that failed or was cancelled back into the queue, behind the
+        others of its priority, to start once more. One that waits or runs is left
+        as it is, so asking again is fine.
+
+        @return: a Deferred that fails with L{NoSuchJob
+            <ganeti_pool.errors.NoSuchJob>}; with L{JobFinished
+            <ganeti_pool.errors.JobFinished>} if the job succeeded; with L{InvalidJob
+            <ganeti_pool.errors.InvalidJob>} if it is of another worker class;
+            or with L{QueueFull <ganeti_pool.errors.QueueFull>} or L{QueueStopping
+            <ganeti_pool.errors.QueueStopping>}.
+        """
+
+    def remove(jobID: int) -> Deferred[None]:
+        """
+        Forget a finished job, and remove what it has written.
+
+        @return: a Deferred that fails with L{NoSuchJob
+            <ganeti_pool.errors.NoSuchJob>} or L{JobNotFinished
+            <ganeti_pool.errors.JobNotFinished>}.
+        """
+
+    def quiesce() -> Deferred[None]:
+        """
+        Wait until every job submitted before has its outcome. Jobs submitted later
+        are taken, and start when it is over. Cancelling the Deferred ends it at
+        once.
+
+        @return: a Deferred that fails with L{QueueStopping
+            <ganeti_pool.errors.QueueStopping>} if the daemon stops meanwhile.
         """
 
     def outputPath(jobID: int, attempt: int, stream: str) -> str:

@@ -88,6 +88,7 @@ def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) 
         labels=dict(new.labels),
         timeout=new.timeout,
         state=JobState.QUEUED,
+        reason=None,
         position=position,
         attempt=0,
         deferrals=0,

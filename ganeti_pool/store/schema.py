@@ -176,6 +176,7 @@ jobs = Table(
     Column("labels", JSON, nullable=False),
     Column("timeout", Float),
     Column("state", _Word(JobState), nullable=False),
+    Column("reason", Text),
     Column("position", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("deferrals", Integer, nullable=False),

@@ -38,6 +38,7 @@ STATUS: Mapping[str, int] = {
     "method_not_allowed": 405,
     "finished": 409,
     "key_conflict": 409,
+    "not_finished": 409,
     "not_queued": 409,
     "stale_attempt": 409,
     "body_too_large": 413,
