@@ -213,6 +213,7 @@ class StoreContract(_Mixin):
                 maxAttempts=4,
                 **own,
                 state=JobState.QUEUED,
+                reason=None,
                 position=7,
                 attempt=0,
                 deferrals=0,
@@ -386,7 +387,7 @@ class StoreContract(_Mixin):
         attempt = Attempt(1, then, None, None, None, None, None)
         self.assertEqual(self.wait(self.store.attempts(job.id)), [attempt])
         self.assertEqual(self.wait(self.store.runningJobs()), [(running, attempt)])
-        self.assertEqual(self.wait(self.store.queuedJobs()), [])
+        self.assertEqual(self.wait(self.store.queuedJobs(9)), [])
 
     def test_startWrongAttempt(self) -> None:
         """
@@ -467,7 +468,7 @@ class StoreContract(_Mixin):
         """
         job = self.inState(JobState.RUNNING)
         then = self.time.advance(3)
-        back = self.wait(self.store.requeueAttempt(self.epoch, job.id, 1, 5, 40, True))
+        back = self.wait(self.store.requeueAttempt(self.epoch, job.id, 1, 5, 40, True, None))
         self.assertEqual(
             (back.state, back.priority, back.position, back.attempt, back.deferrals),
             (JobState.QUEUED, 5, 40, 0, 1),
@@ -490,7 +491,7 @@ class StoreContract(_Mixin):
         """
         job = self.inState(JobState.RUNNING)
         self.add(new(), firstPosition=9)
-        back = self.wait(self.store.requeueAttempt(self.epoch, job.id, 1, 0, 3, False))
+        back = self.wait(self.store.requeueAttempt(self.epoch, job.id, 1, 0, 3, False, None))
         self.assertEqual((back.attempt, back.deferrals, back.position), (1, 0, 3))
         self.assertEqual(self.wait(self.store.lastPosition()), 9)
         self.refused(errors.StaleAttempt, self.store.startAttempt(self.epoch, job.id, 1))
@@ -516,12 +517,13 @@ class StoreContract(_Mixin):
             (JobState.CANCELLED, lambda job: store.cancelQueued(epoch, job.id)),
             (
                 JobState.QUEUED,
-                lambda job: store.requeueAttempt(epoch, job.id, job.attempt, 0, 0, True),
+                lambda job: store.requeueAttempt(epoch, job.id, job.attempt, 0, 0, True, None),
             ),
             (
                 JobState.QUEUED,
-                lambda job: store.requeueAttempt(epoch, job.id, job.attempt, 0, 0, False),
+                lambda job: store.requeueAttempt(epoch, job.id, job.attempt, 0, 0, False, None),
             ),
+            (JobState.QUEUED, lambda job: store.retryJob(epoch, job.id, 0)),
         ]
 
         def finishing(state: JobState) -> Callable[[Job], Deferred[Job]]:
@@ -535,7 +537,9 @@ class StoreContract(_Mixin):
                 before = self.everything()
                 try:
                     moved = self.wait(call(job))
-                except (errors.StaleAttempt, errors.JobNotQueued):
+                except (errors.StaleAttempt, errors.JobNotQueued, errors.JobFinished):
+                    moved = job
+                if moved == job:
                     self.assertEqual(self.everything(), before)
                 else:
                     self.assertEqual(moved.state, target)
@@ -557,7 +561,7 @@ class StoreContract(_Mixin):
             )
             self.refused(
                 errors.StaleAttempt,
-                self.store.requeueAttempt(self.epoch, job.id, attempt, 0, 0, True),
+                self.store.requeueAttempt(self.epoch, job.id, attempt, 0, 0, True, None),
             )
         self.assertEqual(self.everything(), before)
 
@@ -568,7 +572,7 @@ class StoreContract(_Mixin):
         (job,) = self.add(firstPosition=3)
         moved = self.wait(self.store.changePriority(self.epoch, job.id, -7))
         self.assertEqual((moved.priority, moved.position), (-7, 3))
-        self.assertEqual(self.wait(self.store.queuedJobs()), [QueuedJob(job.id, -7, 3, 0)])
+        self.assertEqual(self.wait(self.store.queuedJobs(9)), [QueuedJob(job.id, -7, 3, 0)])
 
     def test_leftQueue(self) -> None:
         """
@@ -591,7 +595,7 @@ class StoreContract(_Mixin):
         then = self.time.advance(4)
         ended = self.wait(self.store.cancelQueued(self.epoch, job.id))
         self.assertEqual((ended.state, ended.finishedAt), (JobState.CANCELLED, then))
-        self.assertEqual(self.wait(self.store.queuedJobs()), [])
+        self.assertEqual(self.wait(self.store.queuedJobs(9)), [])
         self.assertEqual(self.everything(), [(ended, [])])
 
     def test_requestCancel(self) -> None:
@@ -623,7 +627,7 @@ class StoreContract(_Mixin):
                 store.attempts(jobID),
                 store.startAttempt(epoch, jobID, 1),
                 store.finishAttempt(epoch, jobID, 1, DONE),
-                store.requeueAttempt(epoch, jobID, 1, 0, 0, False),
+                store.requeueAttempt(epoch, jobID, 1, 0, 0, False, None),
                 store.changePriority(epoch, jobID, 1),
                 store.cancelQueued(epoch, jobID),
                 store.requestCancel(epoch, jobID),
@@ -651,9 +655,9 @@ class StoreContract(_Mixin):
         """
         self.add(new(priority=5), new(priority=-1), new(priority=5))
         self.add(new(priority=-1), firstPosition=10)
-        self.wait(self.store.requeueAttempt(self.epoch, self.start(2).id, 1, -1, 30, False))
+        self.wait(self.store.requeueAttempt(self.epoch, self.start(2).id, 1, -1, 30, False, None))
         self.assertEqual(
-            self.wait(self.store.queuedJobs()),
+            self.wait(self.store.queuedJobs(9)),
             [
                 QueuedJob(4, -1, 10, 0),
                 QueuedJob(2, -1, 30, 1),
@@ -716,7 +720,7 @@ class StoreContract(_Mixin):
         self.add(new(), new(), new())
         for jobID in (3, 1):
             self.start(jobID)
-        self.wait(self.store.requeueAttempt(self.epoch, 1, 1, 0, 5, False))
+        self.wait(self.store.requeueAttempt(self.epoch, 1, 1, 0, 5, False, None))
         self.start(1, 2)
         running = self.wait(self.store.runningJobs())
         found = [(job.id, attempt.number, attempt.outcome) for job, attempt in running]
@@ -848,7 +852,7 @@ class StoreContract(_Mixin):
             store.startAttempt(epoch, 1, 1),
             store.recordHandle(epoch, 2, 1, "pgid 1"),
             store.finishAttempt(epoch, 2, 1, DONE),
-            store.requeueAttempt(epoch, 2, 1, 0, 9, True),
+            store.requeueAttempt(epoch, 2, 1, 0, 9, True, None),
             store.changePriority(epoch, 1, 9),
             store.cancelQueued(epoch, 1),
             store.requestCancel(epoch, 2),
@@ -1321,7 +1325,7 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
         some = frozenset({JobState.SUCCEEDED, JobState.FAILED})
         with self.statements() as seen:
             self.add(new(key="a"), new(key="b"))
-            self.wait(store.queuedJobs())
+            self.wait(store.queuedJobs(9))
             self.wait(store.runningJobs())
             self.wait(store.changedJobs(3, 9))
             self.wait(store.summary())

@@ -181,9 +181,13 @@ class IJobStore(Interface):
         All values kept by L{setSettings}.
         """
 
-    def queuedJobs() -> Deferred[list[QueuedJob]]:
+    def queuedJobs(limit: int, after: tuple[int, int] | None = None) -> Deferred[list[QueuedJob]]:
         """
-        Every queued job by (priority, position).
+        A page of the queued jobs by (priority, position): C{limit} of them at
+        most, so that a page with fewer is the last.
+
+        @param after: the priority and position of the last one of the page before;
+            L{None} for the first page.
         """
 
     def workers() -> Deferred[frozenset[str]]:

@@ -21,11 +21,13 @@ from sqlalchemy import (
     Row,
     Select,
     bindparam,
+    delete,
     exists,
     func,
     insert,
     select,
     text,
+    tuple_,
     union_all,
     update,
 )
@@ -53,8 +55,11 @@ __all__ = [
     "getWorkers",
     "listJobs",
     "recordHandle",
+    "removeFinished",
+    "removeJob",
     "requestCancel",
     "requeueAttempt",
+    "retryJob",
     "setSettings",
     "startAttempt",
 ]
@@ -80,7 +85,12 @@ def acquire(connection: Connection, owner: str, now: datetime) -> int:
 
 
 def addJobs(
-    connection: Connection, epoch: int, new: Sequence[NewJob], firstPosition: int, now: datetime
+    connection: Connection,
+    epoch: int,
+    new: Sequence[NewJob],
+    firstPosition: int,
+    now: datetime,
+    room: int | None,
 ) -> list[Job]:
     counters = _counters(connection, epoch)
     if not new:
@@ -89,7 +99,9 @@ def addJobs(
     # has the write lock, and rows that bring their ids go in as one statement.
     lastID = connection.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'")) or 0
     known = _jobsByKey(connection, [job.key for job in new if job.key is not None])
-    addition = _transitions.addedAll(new, lastID, firstPosition, now, counters.revision, known)
+    addition = _transitions.addedAll(
+        new, lastID, firstPosition, now, counters.revision, known, room
+    )
     if addition.new:
         rows = [{**vars(job), "fingerprint": mark} for job, mark in addition.new]
         connection.execute(insert(jobs), rows)
@@ -163,15 +175,51 @@ def requeueAttempt(
     priority: int,
     position: int,
     deferred: bool,
+    reason: str | None,
     now: datetime,
 ) -> Job:
     counters = _counters(connection, epoch)
     job = getJob(connection, jobID)
-    waiting = _transitions.requeued(job, attempt, priority, position, deferred)
+    waiting = _transitions.requeued(job, attempt, priority, position, deferred, reason)
     waiting = _save(connection, counters, job, waiting)
     _changeAttempt(connection, jobID, finishedAt=now, outcome=JobState.QUEUED)
     connection.execute(update(journal).values(lastPosition=max(counters.lastPosition, position)))
     return waiting
+
+
+def retryJob(connection: Connection, epoch: int, jobID: int, position: int) -> Job:
+    counters = _counters(connection, epoch)
+    job = getJob(connection, jobID)
+    waiting = _save(connection, counters, job, _transitions.retried(job, position))
+    if waiting is not job:
+        connection.execute(
+            update(journal).values(lastPosition=max(counters.lastPosition, position))
+        )
+    return waiting
+
+
+def removeJob(connection: Connection, epoch: int, jobID: int) -> None:
+    _counters(connection, epoch)
+    _transitions.checkRemovable(getJob(connection, jobID))
+    _remove(connection, [jobID])
+
+
+def removeFinished(connection: Connection, epoch: int, before: datetime, limit: int) -> list[int]:
+    _counters(connection, epoch)
+    # the first of each state apart, which are read off an index
+    each = (
+        select(jobs.c.id, jobs.c.finishedAt)
+        .where(jobs.c.state == state, jobs.c.finishedAt < before)
+        .order_by(jobs.c.finishedAt)
+        .limit(limit)
+        .subquery()
+        for state in FINISHED
+    )
+    merged = union_all(*(select(part) for part in each)).subquery()
+    oldest = select(merged.c.id).order_by(merged.c.finishedAt, merged.c.id).limit(limit)
+    found = list(connection.scalars(oldest))
+    _remove(connection, found)
+    return found
 
 
 def changePriority(connection: Connection, epoch: int, jobID: int, priority: int) -> Job:
@@ -207,12 +255,17 @@ def getSettings(connection: Connection) -> dict[str, Any]:
     return {row.name: row.value for row in connection.execute(select(settings))}
 
 
-def getQueuedJobs(connection: Connection) -> list[QueuedJob]:
+def getQueuedJobs(
+    connection: Connection, limit: int, after: tuple[int, int] | None
+) -> list[QueuedJob]:
     waiting = (
         select(jobs.c.id, jobs.c.priority, jobs.c.position, jobs.c.attempt)
         .where(jobs.c.state == JobState.QUEUED)
         .order_by(jobs.c.priority, jobs.c.position)
+        .limit(limit)
     )
+    if after is not None:
+        waiting = waiting.where(tuple_(jobs.c.priority, jobs.c.position) > tuple_(*after))
     return [QueuedJob(*row) for row in connection.execute(waiting)]
 
 
@@ -346,6 +399,16 @@ def _save(connection: Connection, counters: Row[Any], old: Job, new: Job) -> Job
     connection.execute(update(jobs).where(jobs.c.id == old.id).values(changed))
     connection.execute(update(journal).values(revision=new.revision))
     return new
+
+
+def _remove(connection: Connection, jobIDs: Sequence[int]) -> None:
+    """
+    Forget jobs and their attempts.
+    """
+    gone = func.json_each(json.dumps(jobIDs)).table_valued("value")
+    chosen = select(gone.c.value)
+    connection.execute(delete(attempts).where(attempts.c.jobID.in_(chosen)))
+    connection.execute(delete(jobs).where(jobs.c.id.in_(chosen)))
 
 
 def _changeAttempt(connection: Connection, jobID: int, **values: Any) -> None:

@@ -13,18 +13,22 @@ import queue
 from collections.abc import Callable
 from functools import partial
 from threading import Thread
+from time import perf_counter
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
+from twisted.logger import Logger
 
 from ..errors import InvalidArgument, PoolError, StoreError, StoreFull
 
 __all__ = ["Lane"]
 
 _T = TypeVar("_T")
+
+_log = Logger()
 
 
 class Lane:
@@ -49,16 +53,21 @@ class Lane:
         name: str,
         engine: Engine,
         prepare: Callable[[], None],
+        onCommit: Callable[[int, float], object] | None = None,
     ) -> None:
         """
         @param engine: what this lane alone connects with; disposed of at the end.
         @param prepare: called on the lane's thread before each group; the group
             fails with what it raises.
+        @param onCommit: called on the reactor thread when a group was committed,
+            before it is answered, with the number of its requests and the seconds
+            that it took.
         """
         self.name = name
         self._reactor = reactor
         self._engine = engine
         self._prepare = prepare
+        self._onCommit = onCommit
         # What waits, in order; nothing behind the first None is looked at.
         self._waiting: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._thread: Thread | None = None
@@ -123,8 +132,10 @@ class Lane:
         @return: whether more can come.
         """
         group, goesOn = self._take()
-        self._serve(group)
-        self._reactor.callFromThread(_answer, group)
+        start = perf_counter()
+        isCommitted = self._serve(group)
+        seconds = perf_counter() - start
+        self._reactor.callFromThread(self._answer, group, seconds if isCommitted else None)
         return goesOn
 
     def _take(self) -> tuple[list[_Request], bool]:
@@ -141,7 +152,12 @@ class Lane:
                 return group, True
         return group, False
 
-    def _serve(self, group: list[_Request]) -> None:
+    def _serve(self, group: list[_Request]) -> bool:
+        """
+        Do a group of requests in one transaction.
+
+        @return: whether it was committed.
+        """
         try:
             self._prepare()
             with self._engine.connect() as connection, connection.begin():
@@ -151,6 +167,8 @@ class Lane:
         except BaseException as error:
             for request in group:
                 request.fail(self._translated(error))
+            return False
+        return True
 
     def _attempt(self, request: _Request, connection: Connection) -> None:
         """
@@ -187,6 +205,21 @@ class Lane:
         translated.__cause__ = error
         return translated
 
+    def _answer(self, group: list[_Request], seconds: float | None) -> None:
+        """
+        Tell of a group, on the reactor thread.
+
+        @param seconds: how long it took; L{None} if it was not committed.
+        """
+        if group and seconds is not None and self._onCommit is not None:
+            try:
+                self._onCommit(len(group), seconds)
+            except Exception:
+                # whoever counts commits must not cost anybody an answer
+                _log.failure("{name}: what is told of a commit failed", name=self.name)
+        for request in group:
+            request.answer()
+
     def _ended(self) -> None:
         self._thread = None
         closers, self._closers = self._closers, []
@@ -215,8 +248,3 @@ class _Request:
 
     def fail(self, error: PoolError) -> None:
         self.answer = partial(self.deferred.errback, error)
-
-
-def _answer(group: list[_Request]) -> None:
-    for request in group:
-        request.answer()

@@ -14,7 +14,15 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from ..errors import InvalidArgument, JobNotQueued, KeyConflict, StaleAttempt
+from ..errors import (
+    InvalidArgument,
+    JobFinished,
+    JobNotFinished,
+    JobNotQueued,
+    KeyConflict,
+    QueueFull,
+    StaleAttempt,
+)
 from ..jobs import FINISHED, Job, JobState, NewJob, Outcome
 
 __all__ = [
@@ -22,12 +30,14 @@ __all__ = [
     "added",
     "addedAll",
     "cancelRequested",
+    "checkRemovable",
     "checkRunning",
     "fingerprint",
     "finished",
     "plainJSON",
     "reprioritised",
     "requeued",
+    "retried",
     "started",
     "withdrawn",
 ]
@@ -134,6 +144,7 @@ def addedAll(
     now: datetime,
     revision: int,
     known: Mapping[str, tuple[Job, str]],
+    room: int | None,
 ) -> Addition:
     """
     A list of jobs as they are added, or found by their keys.
@@ -142,7 +153,9 @@ def addedAll(
     @param revision: the latest.
     @param known: by key, the jobs in the store that have one of these jobs' keys,
         and their fingerprints.
+    @param room: how many may be added; L{None} for any number.
     @raise KeyConflict: if a key is that of another job.
+    @raise QueueFull: if there is not room for those that are new.
     @raise InvalidArgument: if JSON cannot say some arguments.
     """
     jobs: list[Job] = []
@@ -164,6 +177,8 @@ def addedAll(
         jobs.append(job)
     if conflicts:
         raise KeyConflict(conflicts, len(wanted))
+    if room is not None and len(fresh) > room:
+        raise QueueFull(len(fresh), room)
     return Addition(jobs, fresh)
 
 
@@ -175,7 +190,7 @@ def started(job: Job, attempt: int, now: datetime) -> Job:
     """
     if job.state is not JobState.QUEUED or attempt != job.attempt + 1:
         raise StaleAttempt(job.id, attempt, job.state.value)
-    return replace(job, state=JobState.RUNNING, attempt=attempt, startedAt=now)
+    return replace(job, state=JobState.RUNNING, reason=None, attempt=attempt, startedAt=now)
 
 
 def checkRunning(job: Job, attempt: int) -> None:
@@ -207,7 +222,9 @@ def finished(job: Job, attempt: int, outcome: Outcome, now: datetime) -> Job:
     )
 
 
-def requeued(job: Job, attempt: int, priority: int, position: int, deferred: bool) -> Job:
+def requeued(
+    job: Job, attempt: int, priority: int, position: int, deferred: bool, reason: str | None
+) -> Job:
     """
     C{running} to C{queued}, at another place.
 
@@ -217,6 +234,7 @@ def requeued(job: Job, attempt: int, priority: int, position: int, deferred: boo
     return replace(
         job,
         state=JobState.QUEUED,
+        reason=reason,
         priority=priority,
         position=position,
         startedAt=None,
@@ -242,7 +260,40 @@ def withdrawn(job: Job, now: datetime) -> Job:
     @raise JobNotQueued: if it is not queued.
     """
     _checkQueued(job)
-    return replace(job, state=JobState.CANCELLED, finishedAt=now)
+    return replace(job, state=JobState.CANCELLED, reason=None, finishedAt=now)
+
+
+def retried(job: Job, position: int) -> Job:
+    """
+    C{failed} or C{cancelled} to C{queued}, at another place, with one more attempt
+    to make at least; a job without an outcome as it is.
+
+    @raise JobFinished: if it succeeded.
+    """
+    if job.state is JobState.SUCCEEDED:
+        raise JobFinished(job.id, job.state.value)
+    if job.state not in FINISHED:
+        return job
+    return replace(
+        job,
+        state=JobState.QUEUED,
+        position=position,
+        maxAttempts=max(job.maxAttempts, job.attempt + 1),
+        startedAt=None,
+        finishedAt=None,
+        cancelRequestedAt=None,
+        result=None,
+        error=None,
+        output=None,
+    )
+
+
+def checkRemovable(job: Job) -> None:
+    """
+    @raise JobNotFinished: if the job has no outcome yet.
+    """
+    if job.state not in FINISHED:
+        raise JobNotFinished(job.id, job.state.value)
 
 
 def cancelRequested(job: Job, now: datetime) -> Job:

@@ -53,11 +53,15 @@ class SQLiteJobStore:
         reactor: IReactorFromThreads,
         path: str,
         clock: Callable[[], datetime] = _now,
+        onCommit: Callable[[int, float], object] | None = None,
     ) -> None:
         """
         @param path: a file, made by L{acquire} if it is not there; the directory
             must be.
         @param clock: gives the time, aware, in UTC; called on the reactor thread.
+        @param onCommit: told of each group of writes that was committed, before those
+            are answered: how many there were, and the seconds that they took; called
+            on the reactor thread.
         """
         # the daemon changes its directory after it made the store
         self.path = os.path.abspath(path)
@@ -68,7 +72,7 @@ class SQLiteJobStore:
         existing = {"database": f"file:{quote(self.path)}", "query": {"uri": "true", "mode": "rw"}}
         reader = _engine(existing, "BEGIN", "query_only = ON")
         self._writes = Lane(
-            reactor, f"job store {self.path} (writing)", self._writer, self._prepare
+            reactor, f"job store {self.path} (writing)", self._writer, self._prepare, onCommit
         )
         self._reads = Lane(reactor, f"job store {self.path} (reading)", reader, lambda: None)
 
@@ -80,7 +84,7 @@ class SQLiteJobStore:
         return closing.addCallback(lambda _: None)
 
     def addJobs(
-        self, epoch: int, jobs: Sequence[NewJob], firstPosition: int
+        self, epoch: int, jobs: Sequence[NewJob], firstPosition: int, room: int | None = None
     ) -> Deferred[list[Job]]:
         return self._writes.ask(
             partial(
@@ -89,6 +93,7 @@ class SQLiteJobStore:
                 new=tuple(jobs),
                 firstPosition=firstPosition,
                 now=self._clock(),
+                room=room,
             )
         )
 
@@ -130,6 +135,7 @@ class SQLiteJobStore:
         priority: int,
         position: int,
         deferred: bool,
+        reason: str | None,
     ) -> Deferred[Job]:
         return self._writes.ask(
             partial(
@@ -140,6 +146,7 @@ class SQLiteJobStore:
                 priority=priority,
                 position=position,
                 deferred=deferred,
+                reason=reason,
                 now=self._clock(),
             )
         )
@@ -159,14 +166,29 @@ class SQLiteJobStore:
             partial(_journal.requestCancel, epoch=epoch, jobID=jobID, now=self._clock())
         )
 
+    def retryJob(self, epoch: int, jobID: int, position: int) -> Deferred[Job]:
+        return self._writes.ask(
+            partial(_journal.retryJob, epoch=epoch, jobID=jobID, position=position)
+        )
+
+    def removeJob(self, epoch: int, jobID: int) -> Deferred[None]:
+        return self._writes.ask(partial(_journal.removeJob, epoch=epoch, jobID=jobID))
+
+    def removeFinished(self, epoch: int, before: datetime, limit: int) -> Deferred[list[int]]:
+        return self._writes.ask(
+            partial(_journal.removeFinished, epoch=epoch, before=before, limit=limit)
+        )
+
     def setSettings(self, epoch: int, settings: Mapping[str, Any]) -> Deferred[None]:
         return self._writes.ask(partial(_journal.setSettings, epoch=epoch, values=dict(settings)))
 
     def settings(self) -> Deferred[dict[str, Any]]:
         return self._reads.ask(_journal.getSettings)
 
-    def queuedJobs(self) -> Deferred[list[QueuedJob]]:
-        return self._reads.ask(_journal.getQueuedJobs)
+    def queuedJobs(
+        self, limit: int, after: tuple[int, int] | None = None
+    ) -> Deferred[list[QueuedJob]]:
+        return self._reads.ask(partial(_journal.getQueuedJobs, limit=limit, after=after))
 
     def workers(self) -> Deferred[frozenset[str]]:
         return self._reads.ask(_journal.getWorkers)

@@ -47,6 +47,7 @@ class _Journal:
     keys: dict[str, tuple[int, str]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     epoch: int = 0
+    lastID: int = 0
     revision: int = 0
     lastPosition: int = -1
 
@@ -64,13 +65,20 @@ class MemoryJobStore:
         a L{StoreFull <ganeti_pool.errors.StoreFull>}, say.
     """
 
-    def __init__(self, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], datetime] = _now,
+        onCommit: Callable[[int, float], object] | None = None,
+    ) -> None:
         """
         @param clock: gives the time, aware, in UTC.
+        @param onCommit: told of each group of writes before those are answered: how
+            many there are, and the seconds that they took, which are none here.
         """
         self.held = False
         self.failure: PoolError | None = None
         self._clock = clock
+        self._onCommit = onCommit
         self._journal = _Journal()
         self._isClosed = False
         self._waiting: list[tuple[Deferred[Any], Callable[[], Any]]] = []
@@ -80,7 +88,7 @@ class MemoryJobStore:
         Another store over the same journal, as a daemon that starts again has
         it. What waits here for L{commit} is not in it.
         """
-        another = MemoryJobStore(self._clock)
+        another = MemoryJobStore(self._clock, self._onCommit)
         another._journal = self._journal
         return another
 
@@ -89,7 +97,10 @@ class MemoryJobStore:
         Commit all writes that wait, and then answer them, in order.
         """
         waiting, self._waiting = self._waiting, []
-        for answer in [_outcome(*write) for write in waiting]:
+        answers = [_outcome(*write) for write in waiting]
+        if answers and self.failure is None and self._onCommit is not None:
+            self._onCommit(len(answers), 0.0)
+        for answer in answers:
             answer()
 
     def acquire(self, owner: str) -> Deferred[int]:
@@ -105,7 +116,7 @@ class MemoryJobStore:
         return succeed(None)
 
     def addJobs(
-        self, epoch: int, jobs: Sequence[NewJob], firstPosition: int
+        self, epoch: int, jobs: Sequence[NewJob], firstPosition: int, room: int | None = None
     ) -> Deferred[list[Job]]:
         now = self._clock()
 
@@ -113,13 +124,14 @@ class MemoryJobStore:
             journal = self._journal
             known = {key: (journal.jobs[i], mark) for key, (i, mark) in journal.keys.items()}
             addition = _transitions.addedAll(
-                jobs, len(journal.jobs), firstPosition, now, journal.revision, known
+                jobs, journal.lastID, firstPosition, now, journal.revision, known, room
             )
             for job, mark in addition.new:
                 if job.key is not None and mark is not None:
                     journal.keys[job.key] = (job.id, mark)
                 journal.jobs[job.id] = job
                 journal.attempts[job.id] = []
+                journal.lastID = job.id
                 journal.revision = job.revision
                 journal.lastPosition = max(journal.lastPosition, job.position)
             return addition.jobs
@@ -171,15 +183,16 @@ class MemoryJobStore:
         priority: int,
         position: int,
         deferred: bool,
+        reason: str | None,
     ) -> Deferred[Job]:
         now = self._clock()
 
         def work() -> Job:
-            job = self._job(jobID)
-            job = self._save(_transitions.requeued(job, attempt, priority, position, deferred))
+            job = _transitions.requeued(
+                self._job(jobID), attempt, priority, position, deferred, reason
+            )
             self._changeAttempt(jobID, finishedAt=now, outcome=JobState.QUEUED)
-            self._journal.lastPosition = max(self._journal.lastPosition, position)
-            return job
+            return self._place(job)
 
         return self._write(epoch, work)
 
@@ -199,6 +212,36 @@ class MemoryJobStore:
             epoch, lambda: self._save(_transitions.cancelRequested(self._job(jobID), now))
         )
 
+    def retryJob(self, epoch: int, jobID: int, position: int) -> Deferred[Job]:
+        def work() -> Job:
+            job = self._job(jobID)
+            again = _transitions.retried(job, position)
+            return job if again is job else self._place(again)
+
+        return self._write(epoch, work)
+
+    def removeJob(self, epoch: int, jobID: int) -> Deferred[None]:
+        def work() -> None:
+            job = self._job(jobID)
+            _transitions.checkRemovable(job)
+            self._remove(job)
+
+        return self._write(epoch, work)
+
+    def removeFinished(self, epoch: int, before: datetime, limit: int) -> Deferred[list[int]]:
+        def work() -> list[int]:
+            ended = [
+                (job.finishedAt, job.id, job)
+                for job in self._journal.jobs.values()
+                if job.finishedAt is not None and job.finishedAt < before
+            ]
+            oldest = [job for *_, job in sorted(ended)[:limit]]
+            for job in oldest:
+                self._remove(job)
+            return [job.id for job in oldest]
+
+        return self._write(epoch, work)
+
     def setSettings(self, epoch: int, settings: Mapping[str, Any]) -> Deferred[None]:
         values = dict(settings)
 
@@ -214,15 +257,18 @@ class MemoryJobStore:
     def settings(self) -> Deferred[dict[str, Any]]:
         return self._read(lambda: dict(self._journal.settings))
 
-    def queuedJobs(self) -> Deferred[list[QueuedJob]]:
+    def queuedJobs(
+        self, limit: int, after: tuple[int, int] | None = None
+    ) -> Deferred[list[QueuedJob]]:
         return self._read(
             lambda: sorted(
                 (
                     QueuedJob(job.id, job.priority, job.position, job.attempt)
                     for job in self._inState(JobState.QUEUED)
+                    if after is None or (job.priority, job.position) > after
                 ),
                 key=lambda job: (job.priority, job.position),
-            )
+            )[:limit]
         )
 
     def workers(self) -> Deferred[frozenset[str]]:
@@ -321,10 +367,12 @@ class MemoryJobStore:
             return work()
 
         # None overtakes those that wait still after held was lowered.
-        if self._isClosed or not (self.held or self._waiting):
+        if self._isClosed:
             return self._read(committed)
         deferred: Deferred[_T] = Deferred()
         self._waiting.append((deferred, committed))
+        if not self.held and len(self._waiting) == 1:
+            self.commit()
         return deferred
 
     def _job(self, jobID: int) -> Job:
@@ -341,6 +389,18 @@ class MemoryJobStore:
             job = replace(job, revision=self._journal.revision)
             self._journal.jobs[job.id] = job
         return job
+
+    def _place(self, job: Job) -> Job:
+        """
+        Save a job that has another position.
+        """
+        self._journal.lastPosition = max(self._journal.lastPosition, job.position)
+        return self._save(job)
+
+    def _remove(self, job: Job) -> None:
+        del self._journal.jobs[job.id], self._journal.attempts[job.id]
+        if job.key is not None:
+            del self._journal.keys[job.key]
 
     def _changeAttempt(self, jobID: int, **values: Any) -> None:
         runs = self._journal.attempts[jobID]
