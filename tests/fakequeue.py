@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from ganeti_pool.errors import NoSuchJob
+from ganeti_pool.errors import JobNotFinished, NoSuchJob
 from ganeti_pool.interfaces import IJobQueue
-from ganeti_pool.jobs import Attempt, Job, JobFilter, JobState, NewJob, OnCrash
+from ganeti_pool.jobs import FINISHED, Attempt, Job, JobFilter, JobState, NewJob, OnCrash
 
 __all__ = ["FakeQueue", "makeJob"]
 
@@ -77,6 +77,7 @@ class FakeQueue:
         self.calls: list[tuple[Any, ...]] = []
         self.failure: Exception | None = None
         self.held: Deferred[Any] | None = None
+        self.waiting: dict[int, int] = {}
         self._directory = Path(directory)
 
     def add(self, *jobs: Job) -> None:
@@ -125,6 +126,21 @@ class FakeQueue:
 
     def cancel(self, jobID: int) -> Deferred[Job]:
         return self._job(jobID, "cancel", jobID, state=JobState.CANCELLED)
+
+    def retry(self, jobID: int) -> Deferred[Job]:
+        return self._job(jobID, "retry", jobID, state=JobState.QUEUED)
+
+    def remove(self, jobID: int) -> Deferred[None]:
+        if jobID not in self.jobs:
+            return fail(NoSuchJob(jobID))
+        job = self.jobs[jobID]
+        if job.state not in FINISHED:
+            return fail(JobNotFinished(jobID, job.state.value))
+        del self.jobs[jobID]
+        return self._answer(None, "remove", jobID)
+
+    def quiesce(self) -> Deferred[None]:
+        return self._answer(None, "quiesce")
 
     def outputPath(self, jobID: int, attempt: int, stream: str) -> str:
         return str(self._directory / f"{jobID}.{attempt}.{stream}")

@@ -147,6 +147,40 @@ class ClientTests(SynchronousTestCase):
         self.queue.add(makeJob(17))
         self.assertEqual(self.result(self.client.cancel(17))["state"], "cancelled")
 
+    def test_retry(self) -> None:
+        """
+        A job goes back into the queue.
+        """
+        self.queue.add(makeJob(17, state=JobState.FAILED))
+        self.assertEqual(self.result(self.client.retry(17))["state"], "queued")
+
+    def test_remove(self) -> None:
+        """
+        A finished job is removed, of which nothing is told.
+        """
+        self.queue.add(makeJob(17, state=JobState.FAILED), makeJob(18))
+        self.assertIsNone(self.result(self.client.remove(17)))
+        self.assertEqual(self.queue.calls, [("remove", 17)])
+        error = self.failure(self.client.remove(18), RequestRefused)
+        self.assertEqual((error.status, error.code), (409, "not_finished"))
+
+    def test_quiesce(self) -> None:
+        """
+        Whether the queue is quiet is told, when it is or when the time is over.
+        """
+        self.assertIs(self.result(self.client.quiesce()), True)
+        self.queue.held = Deferred()
+        waiting = self.client.quiesce(wait=1.5)
+        self.agent.flush()
+        self.reactor.advance(1.5)
+        self.assertIs(self.result(waiting), False)
+
+    def test_close(self) -> None:
+        """
+        A client whose agent keeps no connections has none to close.
+        """
+        self.assertIsNone(self.successResultOf(self.client.close()))
+
     def test_pool(self) -> None:
         """
         The pool is told.

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
@@ -25,6 +25,7 @@ from ganeti_pool.errors import (
     JobNotQueued,
     KeyConflict,
     OwnershipLost,
+    QueueFull,
     QueueStopping,
     StoreError,
     StoreFull,
@@ -134,7 +135,13 @@ class WebCase(SynchronousTestCase):
         self.addCleanup(directory.cleanup)
         self.directory = Path(directory.name)
         self.queue = FakeQueue(str(self.directory))
-        self.site = makeSite(self.reactor, self.queue, self.token)
+        self.site = makeSite(self.reactor, self.queue, self.token, self.metrics)
+
+    def metrics(self) -> Deferred[bytes]:
+        """
+        The figures of this daemon.
+        """
+        return succeed(b"jobs 5\n")
 
     def connect(self) -> tuple[Any, Transport]:
         """
@@ -410,6 +417,35 @@ class JobTests(WebCase):
         self.assertRefused(answer, 400, "invalid_field")
         self.assertEqual(self.queue.calls, [])
 
+    def test_retry(self) -> None:
+        """
+        A job goes back into the queue; one that succeeded is a conflict, and a body
+        is refused.
+        """
+        self.queue.add(makeJob(17, state=JobState.FAILED))
+        answer = self.ask("POST", "/v1/jobs/17/retry")
+        self.assertEqual((answer.status, answer.value["state"]), (200, "queued"))
+        self.assertRefused(self.ask("POST", "/v1/jobs/17/retry", b"{}"), 400, "invalid_field")
+        self.assertEqual(self.queue.calls, [("retry", 17)])
+        self.queue.failure = JobFinished(17, "succeeded")
+        self.assertRefused(self.ask("POST", "/v1/jobs/17/retry"), 409, "finished")
+        self.queue.failure = QueueFull(1, 0)
+        self.assertRefused(self.ask("POST", "/v1/jobs/17/retry"), 429, "queue_full")
+
+    def test_remove(self) -> None:
+        """
+        A finished job is removed, which is answered with nothing at all; one that
+        has no outcome is a conflict, and one that is gone is not there.
+        """
+        self.queue.add(makeJob(17), makeJob(18, state=JobState.FAILED))
+        answer = self.ask("DELETE", "/v1/jobs/18")
+        self.assertEqual((answer.status, answer.text[-4:]), (204, b"\r\n\r\n"))
+        self.assertNotIn("content-type", answer.headers)
+        self.assertRefused(self.ask("DELETE", "/v1/jobs/18"), 404, "no_such_job")
+        self.assertRefused(self.ask("DELETE", "/v1/jobs/17"), 409, "not_finished")
+        self.assertRefused(self.ask("DELETE", "/v1/jobs/17", b"{}"), 400, "invalid_field")
+        self.assertEqual(self.queue.calls, [("remove", 18)])
+
 
 class PoolTests(WebCase):
     """
@@ -444,6 +480,77 @@ class PoolTests(WebCase):
         answer = self.ask("PATCH", "/v1/pool", b'{"active": false, "workers": true}')
         self.assertRefused(answer, 400, "invalid_field")
         self.assertEqual(self.queue.calls, [])
+
+    def test_quiesce(self) -> None:
+        """
+        The answer comes when the queue is quiet, however long that takes.
+        """
+        self.queue.held = quiet = Deferred()
+        _, transport = self.begin("POST", "/v1/pool/quiesce")
+        self.reactor.advance(100_000)
+        self.assertEqual(transport.value(), b"")
+        quiet.callback(None)
+        self.assertEqual(Answer(transport.value()).value, {"quiesced": True})
+        self.assertEqual(self.queue.calls, [("quiesce",)])
+
+    def test_quiesceTimeIsOver(self) -> None:
+        """
+        The answer says so when the time is over before, and nothing is held back
+        any more.
+        """
+        lifted: list[Deferred[None]] = []
+        self.queue.held = Deferred(lifted.append)
+        _, transport = self.begin("POST", "/v1/pool/quiesce?wait=1.5")
+        self.reactor.advance(1.4)
+        self.assertEqual((transport.value(), lifted), (b"", []))
+        self.reactor.advance(0.2)
+        self.assertEqual(Answer(transport.value()).value, {"quiesced": False})
+        self.assertEqual(len(lifted), 1)
+
+    def test_quiesceWithoutClient(self) -> None:
+        """
+        A client that goes away holds nothing back.
+        """
+        for path in ("/v1/pool/quiesce", "/v1/pool/quiesce?wait=60"):
+            lifted: list[Deferred[None]] = []
+            self.queue.held = Deferred(lifted.append)
+            _, transport = self.begin("POST", path)
+            transport.loseConnection()
+            self.assertEqual(len(lifted), 1)
+            self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_quiesceRefused(self) -> None:
+        """
+        A daemon that stops, a body, and a wait that is none are refused.
+        """
+        self.assertRefused(self.ask("POST", "/v1/pool/quiesce", b"1"), 400, "invalid_field")
+        self.assertRefused(self.ask("POST", "/v1/pool/quiesce?wait=x"), 400, "invalid_field")
+        self.assertEqual(self.queue.calls, [])
+        self.queue.failure = QueueStopping()
+        self.assertRefused(self.ask("POST", "/v1/pool/quiesce?wait=5"), 503, "stopping")
+
+
+class MetricsTests(WebCase):
+    """
+    Tests for the figures.
+    """
+
+    def test_metrics(self) -> None:
+        """
+        The figures are told as Prometheus reads them.
+        """
+        answer = self.ask("GET", "/metrics")
+        self.assertEqual((answer.status, answer.body), (200, b"jobs 5\n"))
+        kind = "text/plain; version=0.0.4; charset=utf-8"
+        self.assertEqual(answer.headers["content-type"], kind)
+        self.assertRefused(self.ask("GET", "/metrics?a=1"), 400, "invalid_field")
+
+    def test_none(self) -> None:
+        """
+        Where no figures are kept there is nothing at their path.
+        """
+        self.site = makeSite(self.reactor, self.queue, None)
+        self.assertRefused(self.ask("GET", "/metrics"), 404, "no_such_path")
 
 
 class OutputTests(WebCase):

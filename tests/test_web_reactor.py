@@ -21,6 +21,7 @@ from twisted.internet.endpoints import (
     connectProtocol,
 )
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
 from ganeti_pool.client import (
@@ -70,47 +71,113 @@ class Raw(Protocol):
         self.closed.callback(None)
 
 
+class Connection(ProtocolWrapper):
+    """
+    A connection to the site.
+
+    @ivar closed: fires when it has closed.
+    """
+
+    def __init__(self, factory: Any, wrapped: Any) -> None:
+        super().__init__(factory, wrapped)
+        self.closed: Deferred[None] = Deferred()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        Tell.
+        """
+        super().connectionLost(reason)
+        self.closed.callback(None)
+
+
+class Counting(WrappingFactory):
+    """
+    A site that tells which connections are made to it.
+    """
+
+    protocol = Connection
+
+    def __init__(self, site: Any, made: list[Connection]) -> None:
+        super().__init__(site)
+        self._made = made
+
+    def buildProtocol(self, address: Any) -> Connection:
+        """
+        One more.
+        """
+        connection: Connection = super().buildProtocol(address)
+        self._made.append(connection)
+        return connection
+
+
 class Daemon:
     """
     A site that listens on a port and on a socket.
+
+    @ivar connections: each that was made to it.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.queue = FakeQueue(str(directory))
         self.socket = str(directory / "s")
-        self.ports: list[Any] = []
+        self.connections: list[Connection] = []
+        self._ports: list[Any] = []
+        self._clients: list[JobClient] = []
+
+    @property
+    def port(self) -> int:
+        """
+        The number of the port.
+        """
+        port: int = self._ports[0].getHost().port
+        return port
 
     @property
     def byPort(self) -> JobClient:
         """
         A client that has the token.
         """
-        return connectHTTP(reactor, f"http://127.0.0.1:{self.ports[0].getHost().port}", TOKEN)
+        client = connectHTTP(reactor, f"http://127.0.0.1:{self.port}", TOKEN)
+        self._clients.append(client)
+        return client
 
     @property
     def bySocket(self) -> JobClient:
         """
         A client on the socket.
         """
-        return connectUnix(reactor, self.socket)
+        client = connectUnix(reactor, self.socket)
+        self._clients.append(client)
+        return client
 
     async def listen(self) -> None:
         """
         Begin.
         """
-        site = makeSite(reactor, self.queue, TOKEN.encode())
-        self.ports.append(await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site))
-        site = makeSite(reactor, self.queue, None)
-        self.ports.append(await UNIXServerEndpoint(reactor, self.socket, mode=0o600).listen(site))
+        onPort = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+        onSocket = UNIXServerEndpoint(reactor, self.socket, mode=0o600)
+        for endpoint, token in ((onPort, TOKEN.encode()), (onSocket, None)):
+            site = makeSite(reactor, self.queue, token)
+            self._ports.append(await endpoint.listen(Counting(site, self.connections)))
+
+    async def close(self) -> None:
+        """
+        End, with all connections.
+        """
+        for client in self._clients:
+            await client.close()
+        for port in self._ports:
+            await port.stopListening()
+        for connection in self.connections:
+            await connection.closed
 
     async def connect(self) -> Raw:
         """
         A connection by hand to the port.
         """
-        port = self.ports[0].getHost().port
         raw = Raw()
-        await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), raw)
+        await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port), raw)
         return raw
 
 
@@ -124,8 +191,7 @@ def daemon() -> Generator[Daemon, None, None]:
         listening = Daemon(Path(directory))
         pytest_twisted.blockon(Deferred.fromCoroutine(listening.listen()))
         yield listening
-        for port in listening.ports:
-            pytest_twisted.blockon(port.stopListening())
+        pytest_twisted.blockon(Deferred.fromCoroutine(listening.close()))
 
 
 @pytest_twisted.ensureDeferred
@@ -137,6 +203,29 @@ async def test_everyDayOverSockets(daemon: Daemon) -> None:
         (job,) = await client.submit([{"args": [["true"]]}])
         assert (await client.job(job["id"]))["name"] == "true"
         assert job["id"] in [each["id"] for each in (await client.listJobs())["jobs"]]
+
+
+@pytest_twisted.ensureDeferred
+async def test_oneConnection(daemon: Daemon) -> None:
+    """
+    Requests one after the other take one connection, refused ones and those without
+    an answer's body too, until the client is closed; then there is another.
+    """
+    for client in (daemon.byPort, daemon.bySocket):
+        daemon.connections.clear()
+        for jobID in range(100):
+            daemon.queue.add(makeJob(jobID, state=JobState.FAILED))
+            await client.job(jobID)
+            await client.output(jobID, "stdout", collector=print)
+            await client.changePriority(jobID, 3)
+            await client.remove(jobID)
+            with pytest.raises(RequestRefused):
+                await client.job(jobID)
+        (connection,) = daemon.connections
+        await client.close()
+        await connection.closed
+        await client.pool()
+        assert len(daemon.connections) == 2
 
 
 @pytest_twisted.ensureDeferred

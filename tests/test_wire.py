@@ -605,6 +605,15 @@ class QueryTests(SynchronousTestCase):
         for query in (b"stream=both", b"attempt=0", b"offset=-1", b"wait=86401", b"wait=-1"):
             self.assertRaises(InvalidJob, wire.parseOutputQuery, query)
 
+    def test_quiesce(self) -> None:
+        """
+        How long to wait until the queue is quiet may be said.
+        """
+        self.assertIsNone(wire.parseQuiesceQuery(b""))
+        self.assertEqual(wire.parseQuiesceQuery(b"wait=0"), 0.0)
+        for query in (b"wait=", b"wait=86401", b"timeout=5"):
+            self.assertRaises(InvalidJob, wire.parseQuiesceQuery, query)
+
     def test_refused(self) -> None:
         """
         What cannot be understood is refused by the name of the parameter.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.web.client import URI, Agent
 from twisted.web.iweb import IAgentEndpointFactory
@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from ..errors import InvalidArgument
 from ..paths import LONGEST_SOCKET_PATH
+from ._connections import KeptConnections
 from ._exchange import Exchange
 
 __all__ = ["JobClient", "connectHTTP", "connectUnix"]
@@ -24,7 +25,8 @@ __all__ = ["JobClient", "connectHTTP", "connectUnix"]
 
 class JobClient:
     """
-    What the daemon does, as methods.
+    What the daemon does, as methods. The connections are kept for a while, so that
+    requests one after the other take one; L{close} when nothing more is asked.
 
     Threads: used on the reactor thread only.
     """
@@ -35,14 +37,28 @@ class JobClient:
         baseURL: str,
         token: str | None = None,
         where: str | None = None,
+        connections: KeptConnections | None = None,
     ) -> None:
         """
         @param http: what sends the requests.
         @param baseURL: what stands before C{/v1}.
         @param token: the bearer token.
         @param where: how to name the daemon to a person; without it, C{baseURL}.
+        @param connections: those that C{http} uses, if it keeps any.
         """
-        self._exchange = Exchange(http, baseURL.rstrip("/"), token, where or baseURL)
+        self._connections = connections
+        self._exchange = Exchange(
+            http, baseURL.rstrip("/"), token, where or baseURL, connections and connections.renew
+        )
+
+    def close(self) -> Deferred[None]:
+        """
+        Close the connections that are kept for the next request. A client that has
+        been closed can be used again.
+
+        @return: a Deferred that fires when they are closed.
+        """
+        return succeed(None) if self._connections is None else self._connections.close()
 
     def submit(self, jobs: Sequence[Mapping[str, Any]]) -> Deferred[list[dict[str, Any]]]:
         """
@@ -126,6 +142,22 @@ class JobClient:
         """
         return self._exchange.ask("POST", f"/v1/jobs/{jobID}/cancel")
 
+    def retry(self, jobID: int) -> Deferred[dict[str, Any]]:
+        """
+        Put a job that failed or was cancelled back into the queue. One that waits
+        or runs is left as it is.
+        """
+        return self._exchange.ask("POST", f"/v1/jobs/{jobID}/retry")
+
+    def remove(self, jobID: int) -> Deferred[None]:
+        """
+        Forget a finished job and its output.
+
+        @return: a Deferred. If the connection breaks, this is asked once more, and
+            may then be refused with C{no_such_job}, since it was done.
+        """
+        return self._exchange.ask("DELETE", f"/v1/jobs/{jobID}")
+
     def output(
         self,
         jobID: int,
@@ -181,6 +213,19 @@ class JobClient:
             body={key: value for key, value in changes.items() if value is not None},
         )
 
+    def quiesce(self, wait: float | None = None) -> Deferred[bool]:
+        """
+        Wait until every job submitted before has its outcome. What is submitted
+        later starts when that is over, or when the Deferred is cancelled or the
+        connection lost.
+
+        @param wait: for how many seconds at most; L{None} for as long as it takes.
+        @return: a Deferred with whether that is so, and not merely the time over.
+        """
+        parameters = [("wait", None if wait is None else f"{wait:.3f}")]
+        asked = self._exchange.ask("POST", "/v1/pool/quiesce", parameters)
+        return asked.addCallback(lambda answer: bool(answer["quiesced"]))
+
 
 @implementer(IAgentEndpointFactory)
 class _UnixEndpoints:
@@ -211,8 +256,13 @@ def connectUnix(reactor: Any, socketPath: str) -> JobClient:
             f"the socket path {socketPath} has {length} bytes, and the system takes "
             f"{LONGEST_SOCKET_PATH} at most"
         )
-    agent = Agent.usingEndpointFactory(reactor, _UnixEndpoints(reactor, socketPath))
-    return JobClient(HTTPClient(agent), "http://localhost", where=socketPath)
+    connections = KeptConnections(reactor)
+    agent = Agent.usingEndpointFactory(
+        reactor, _UnixEndpoints(reactor, socketPath), connections.pool
+    )
+    return JobClient(
+        HTTPClient(agent), "http://localhost", where=socketPath, connections=connections
+    )
 
 
 def connectHTTP(reactor: Any, url: str, token: str | None = None) -> JobClient:
@@ -225,4 +275,6 @@ def connectHTTP(reactor: Any, url: str, token: str | None = None) -> JobClient:
     """
     if not url.startswith(("http://", "https://")):
         raise InvalidArgument(f"{url!r} does not begin with http:// or https://")
-    return JobClient(HTTPClient(Agent(reactor)), url, token)
+    connections = KeptConnections(reactor)
+    http = HTTPClient(Agent(reactor, pool=connections.pool))
+    return JobClient(http, url, token, connections=connections)

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import RequestTransmissionFailed, ResponseDone, ResponseFailed
+from twisted.web.http import NO_CONTENT
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
@@ -126,11 +127,22 @@ class Exchange:
     the two failures.
     """
 
-    def __init__(self, http: HTTPClient, base: str, token: str | None, where: str) -> None:
+    def __init__(
+        self,
+        http: HTTPClient,
+        base: str,
+        token: str | None,
+        where: str,
+        prepare: Callable[[], Deferred[None]] | None = None,
+    ) -> None:
+        """
+        @param prepare: what is done before each request.
+        """
         self._http = http
         self._base = base
         self._token = token
         self._where = where
+        self._prepare = prepare
 
     def ask(
         self,
@@ -144,11 +156,15 @@ class Exchange:
 
         @param parameters: the query; those that are L{None} are left out.
         @param body: what to send as JSON; L{None} for nothing.
-        @return: a Deferred with the value of the answer.
+        @return: a Deferred with the value of the answer, L{None} if it is empty on
+            purpose.
         """
 
         async def ask() -> Any:
-            answer = await self._read(await self._send(method, path, parameters, body))
+            response = await self._send(method, path, parameters, body)
+            answer = await self._read(response)
+            if response.code == NO_CONTENT:
+                return None
             try:
                 return json.loads(answer)
             except ValueError as error:
@@ -183,6 +199,8 @@ class Exchange:
         if body is not None:
             headers.setRawHeaders("content-type", ["application/json"])
             data = _Text(wire.encode(body))
+        if self._prepare is not None:
+            await self._prepare()
         try:
             response = await self._http.request(
                 method,

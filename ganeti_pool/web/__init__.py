@@ -11,6 +11,7 @@ been chosen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -25,13 +26,20 @@ from ._request import JobSite
 __all__ = ["JobSite", "makeSite"]
 
 
-def makeSite(reactor: Any, queue: IJobQueue, token: bytes | None) -> JobSite:
+def makeSite(
+    reactor: Any,
+    queue: IJobQueue,
+    token: bytes | None,
+    metrics: Callable[[], Deferred[bytes]] | None = None,
+) -> JobSite:
     """
     The site to listen with.
 
     @param reactor: the clock, and whose thread pool reads the output files.
     @param token: what each request must carry as its bearer token; with L{None}
         whoever reaches the site may use it.
+    @param metrics: gives what C{/metrics} answers, text as of Prometheus; with
+        L{None} there is nothing at that path.
 
     @raise InvalidArgument: if the token is empty, and so no secret.
     """
@@ -41,4 +49,4 @@ def makeSite(reactor: Any, queue: IJobQueue, token: bytes | None) -> JobSite:
     def read(path: str, offset: int) -> Deferred[bytes]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), readChunk, path, offset)
 
-    return JobSite(reactor, JobAPI(reactor, queue, read).app.resource(), token)
+    return JobSite(reactor, JobAPI(reactor, queue, read, metrics).app.resource(), token)

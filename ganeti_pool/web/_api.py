@@ -6,6 +6,7 @@ The requests and their answers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from klein import Klein
@@ -29,6 +30,8 @@ _RECHECK = 0.25
 After how many seconds a followed file is looked at again. It is the one thing
 that is asked for over and over, since no event tells that a file grows.
 """
+
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 _T = TypeVar("_T")
 
@@ -83,10 +86,17 @@ class JobAPI:
 
     app = Klein()
 
-    def __init__(self, clock: IReactorTime, queue: IJobQueue, read: ReadChunk) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        queue: IJobQueue,
+        read: ReadChunk,
+        metrics: Callable[[], Deferred[bytes]] | None = None,
+    ) -> None:
         self._clock = clock
         self._queue = queue
         self._read = read
+        self._metrics = metrics
 
     # Klein names no more than IRequest, which has not half of what a Request has.
     @app.handle_errors(JobError)  # type: ignore[arg-type]
@@ -176,6 +186,26 @@ class JobAPI:
         job = await _detached(self._queue.cancel(_jobID(jobID)))
         request.answer(200, wire.jobToJSON(job))
 
+    @app.route("/v1/jobs/<jobID>/retry", methods=["POST"])
+    async def retryJob(self, request: JobRequest, jobID: str) -> None:
+        """
+        Put a job that did not succeed back into the queue. Asking again is fine.
+        """
+        wire.checkNoQuery(_query(request))
+        wire.checkNoBody(request.content.read())
+        job = await _detached(self._queue.retry(_jobID(jobID)))
+        request.answer(200, wire.jobToJSON(job))
+
+    @app.route("/v1/jobs/<jobID>", methods=["DELETE"])
+    async def removeJob(self, request: JobRequest, jobID: str) -> None:
+        """
+        Forget a finished job and its output.
+        """
+        wire.checkNoQuery(_query(request))
+        wire.checkNoBody(request.content.read())
+        await _detached(self._queue.remove(_jobID(jobID)))
+        request.setResponseCode(204)
+
     @app.route("/v1/jobs/<jobID>/output", methods=["GET"])
     async def output(self, request: JobRequest, jobID: str) -> None:
         """
@@ -235,6 +265,30 @@ class JobAPI:
         if change.workers is not None:
             await _detached(self._queue.resize(change.workers))
         request.answer(200, await _detached(self._queue.poolStatus()))
+
+    @app.route("/v1/pool/quiesce", methods=["POST"])
+    async def quiesce(self, request: JobRequest) -> None:
+        """
+        Wait until every job submitted before has its outcome, or the time is over.
+        What is submitted later is held back until then, or until the client goes.
+        """
+        wait = wire.parseQuiesceQuery(_query(request))
+        wire.checkNoBody(request.content.read())
+        # Not detached: who is gone holds nothing back.
+        quiet = self._queue.quiesce().addCallback(lambda _: True)
+        if wait is not None:
+            quiet.addTimeout(wait, self._clock, lambda _, seconds: False)
+        request.answer(200, {"quiesced": await quiet})
+
+    @app.route("/metrics", methods=["GET"])
+    async def metrics(self, request: JobRequest) -> None:
+        """
+        The figures of the daemon, for Prometheus.
+        """
+        wire.checkNoQuery(_query(request))
+        if self._metrics is None:
+            raise Refusal("no_such_path", "this daemon keeps no metrics")
+        request.answerText(await _detached(self._metrics()), _PROMETHEUS)
 
 
 def _isOver(job: Job, attempt: int) -> bool:

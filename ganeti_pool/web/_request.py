@@ -126,10 +126,15 @@ class JobRequest(Request):
 
     def answer(self, status: int, value: Any, contentType: str = "application/json") -> None:
         """
+        Write a whole answer in JSON. It remains to L{finish}.
+        """
+        self.setResponseCode(status)
+        self.answerText(wire.encode(value), contentType)
+
+    def answerText(self, body: bytes, contentType: str) -> None:
+        """
         Write a whole answer. It remains to L{finish}.
         """
-        body = wire.encode(value)
-        self.setResponseCode(status)
         self.setHeader("content-type", contentType)
         self.setHeader("content-length", str(len(body)))
         self.write(body)

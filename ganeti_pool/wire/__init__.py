@@ -28,6 +28,7 @@ from ._queries import (
     checkNoQuery,
     parseJobsQuery,
     parseOutputQuery,
+    parseQuiesceQuery,
 )
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "parseOutputQuery",
     "parsePoolChange",
     "parsePriority",
+    "parseQuiesceQuery",
     "problem",
     "timestamp",
 ]

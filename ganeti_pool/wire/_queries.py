@@ -23,6 +23,7 @@ __all__ = [
     "checkNoQuery",
     "parseJobsQuery",
     "parseOutputQuery",
+    "parseQuiesceQuery",
 ]
 
 MAX_WAIT = 86400.0
@@ -149,6 +150,9 @@ _OUTPUT: Mapping[str, Check] = {
 }
 
 
+_QUIESCE: Mapping[str, Check] = {"wait": _one(_seconds)}
+
+
 def _split(query: bytes) -> dict[str, list[str]]:
     parameters: dict[str, list[str]] = {}
     if query:
@@ -218,3 +222,14 @@ def parseOutputQuery(query: bytes) -> OutputQuery:
         offset=members.get("offset", 0),
         wait=members.get("wait", 0.0),
     )
+
+
+def parseQuiesceQuery(query: bytes) -> float | None:
+    """
+    For how many seconds to wait until the queue is quiet; L{None} for as long as it
+    takes.
+
+    @raise InvalidJob: if it cannot be understood.
+    """
+    wait: float | None = _read(_split(query), _QUIESCE).get("wait")
+    return wait
