@@ -411,6 +411,20 @@ class StoreContract(_Mixin):
         self.refused(errors.NoSuchJob, self.store.recordHandle(self.epoch, 99, 1, "pgid 18"))
         self.assertEqual(self.everything(), before)
 
+    def test_handleIsOpaque(self) -> None:
+        """
+        A handle comes back as it was given, whatever is in it, and the last one
+        counts, also when the attempt is over.
+        """
+        job = self.inState(JobState.RUNNING)
+        for handle in ("", '{"pgid": 17, "é": "\\u0000\x00"}', "x" * 100_000, " 017 "):
+            self.wait(self.store.recordHandle(self.epoch, job.id, 1, handle))
+            ((_, attempt),) = self.wait(self.store.runningJobs())
+            self.assertEqual(attempt.handle, handle)
+        self.finish(job.id)
+        (attempt,) = self.wait(self.store.attempts(job.id))
+        self.assertEqual(attempt.handle, " 017 ")
+
     def test_finish(self) -> None:
         """
         An outcome is kept with the job and with its attempt.
@@ -485,7 +499,7 @@ class StoreContract(_Mixin):
             ],
         )
 
-    def test_retry(self) -> None:
+    def test_interrupted(self) -> None:
         """
         A job that is tried again after a crash starts with the next attempt.
         """
@@ -547,6 +561,205 @@ class StoreContract(_Mixin):
                     seen.add((state, target))
         table = {(state, target) for state in JobState for target in TRANSITIONS[state]}
         self.assertEqual(seen, table)
+
+    def test_reason(self) -> None:
+        """
+        A job that has begun before says why it waits, until it starts or ends.
+        """
+        waiting = JobFilter(frozenset({JobState.QUEUED}))
+        attempt = 1
+        for isDeferred in (True, False):
+            (job,) = self.add()
+            for end in ("start", "cancel"):
+                self.start(job.id, attempt)
+                requeue = self.store.requeueAttempt
+                back = self.wait(
+                    requeue(self.epoch, job.id, attempt, 0, 9, isDeferred, "a lock é is held")
+                )
+                self.assertEqual(back.reason, "a lock é is held")
+                self.assertEqual(self.wait(self.store.listJobs(waiting, False, 9, None)), [back])
+                attempt = back.attempt + 1
+                if end == "start":
+                    self.assertIsNone(self.start(job.id, attempt).reason)
+                    self.wait(requeue(self.epoch, job.id, attempt, 0, 9, True, None))
+                else:
+                    ended = self.wait(self.store.cancelQueued(self.epoch, job.id))
+                    self.assertIsNone(ended.reason)
+                    self.assertEqual(self.wait(self.store.job(job.id)), ended)
+            attempt = 1
+
+    def test_retry(self) -> None:
+        """
+        A job that failed or was cancelled waits again at another place, as if it had
+        not run, with its attempts kept and room for one more.
+        """
+        output = {"stdout": OutputSize(1, False)}
+        for state in (JobState.FAILED, JobState.CANCELLED):
+            own: dict[str, Any] = {"key": state.value, "labels": {"a": "b"}, "timeout": 1.5}
+            (submitted,) = self.add(new("a", priority=4, **own), firstPosition=3)
+            self.start(submitted.id)
+            self.wait(self.store.requestCancel(self.epoch, submitted.id))
+            ended = self.finish(
+                submitted.id, Outcome(state, result=1, error=JobFailure("x", "y"), output=output)
+            )
+            attempts = self.wait(self.store.attempts(submitted.id))
+            self.time.advance(1)
+            again = self.wait(self.store.retryJob(self.epoch, submitted.id, 50))
+            expected = replace(
+                submitted,
+                position=50,
+                attempt=1,
+                maxAttempts=2,
+                revision=ended.revision + 1,
+            )
+            self.assertEqual(again, expected)
+            self.assertEqual(self.wait(self.store.job(submitted.id)), again)
+            self.assertEqual(self.wait(self.store.attempts(submitted.id)), attempts)
+            self.assertEqual(self.wait(self.store.lastPosition()), 50)
+            queued = self.wait(self.store.queuedJobs(9))
+            self.assertEqual(queued, [QueuedJob(submitted.id, 4, 50, 1)])
+            self.refused(errors.StaleAttempt, self.store.startAttempt(self.epoch, submitted.id, 1))
+            self.start(submitted.id, 2)
+            self.finish(submitted.id, DONE, 2)
+            numbers = [attempt.number for attempt in self.wait(self.store.attempts(submitted.id))]
+            self.assertEqual(numbers, [1, 2])
+
+    def test_retryKeepsWhatIsEnough(self) -> None:
+        """
+        The number of attempts is raised only where it would not let the job start,
+        and the highest position stays the highest.
+        """
+        self.add(new(maxAttempts=3), new(), firstPosition=70)
+        self.start(1)
+        self.finish(1, Outcome(JobState.FAILED))
+        self.assertEqual(self.wait(self.store.retryJob(self.epoch, 1, 60)).maxAttempts, 3)
+        self.wait(self.store.cancelQueued(self.epoch, 2))
+        never = self.wait(self.store.retryJob(self.epoch, 2, 61))
+        self.assertEqual((never.attempt, never.maxAttempts), (0, 1))
+        self.assertEqual(self.wait(self.store.lastPosition()), 71)
+
+    def test_retryWithoutOutcome(self) -> None:
+        """
+        A retry of a job that waits or runs is no change.
+        """
+        for state in (JobState.QUEUED, JobState.RUNNING):
+            job = self.inState(state)
+            self.assertEqual(self.wait(self.store.retryJob(self.epoch, job.id, 99)), job)
+            self.assertEqual(self.wait(self.store.job(job.id)), job)
+        self.assertEqual(self.wait(self.store.lastPosition()), 0)
+
+    def test_retryOfSuccess(self) -> None:
+        """
+        A job that succeeded cannot be tried again.
+        """
+        job = self.inState(JobState.SUCCEEDED)
+        before = self.everything()
+        sentence = self.refused(errors.JobFinished, self.store.retryJob(self.epoch, job.id, 9))
+        self.assertIn("succeeded", sentence)
+        self.assertEqual(self.everything(), before)
+        self.assertEqual(self.wait(self.store.lastPosition()), 0)
+
+    def test_keyAfterRetry(self) -> None:
+        """
+        A key still tells the job that it was submitted with when a retry has raised
+        its attempts.
+        """
+        self.add(new("a", key="a"))
+        self.start(1)
+        self.finish(1, Outcome(JobState.FAILED))
+        again = self.wait(self.store.retryJob(self.epoch, 1, 5))
+        self.assertEqual(self.add(new("a", key="a")), [again])
+
+    def test_remove(self) -> None:
+        """
+        A finished job is forgotten with its attempts; its ID is never used again, and
+        its key may be.
+        """
+        self.add(new(key="a"), new(key="b"), new())
+        for jobID in (2, 3):
+            self.start(jobID)
+            self.finish(jobID)
+        before = self.everything()
+        self.assertIsNone(self.wait(self.store.removeJob(self.epoch, 2)))
+        self.assertIsNone(self.wait(self.store.removeJob(self.epoch, 3)))
+        self.assertEqual(self.everything(), before[:1])
+        for jobID in (2, 3):
+            for call in (
+                self.store.job(jobID),
+                self.store.attempts(jobID),
+                self.store.removeJob(self.epoch, jobID),
+            ):
+                self.refused(errors.NoSuchJob, call)
+        other, same = self.add(new("other", key="b"), new(key="a"))
+        self.assertEqual((other.id, other.revision, same.id), (4, 8, 1))
+        self.store = self.reopen()
+        self.epoch = self.wait(self.store.acquire("host:2"))
+        self.start(4)
+        self.finish(4)
+        self.wait(self.store.removeJob(self.epoch, 4))
+        self.assertEqual(self.add()[0].id, 5)
+        self.assertEqual(self.wait(self.store.attempts(5)), [])
+
+    def test_removeUnfinished(self) -> None:
+        """
+        A job without an outcome is not removed.
+        """
+        for state in (JobState.QUEUED, JobState.RUNNING):
+            job = self.inState(state)
+            before = self.everything()
+            sentence = self.refused(errors.JobNotFinished, self.store.removeJob(self.epoch, job.id))
+            self.assertIn(state.value, sentence)
+            self.assertEqual(self.everything(), before)
+
+    def test_removeFinished(self) -> None:
+        """
+        Jobs that finished before a time are forgotten, the oldest first, so many of
+        them at most; the others stay.
+        """
+        self.add(*(new(str(n), key=str(n)) for n in range(1, 8)))
+        ends = [JobState.FAILED, JobState.SUCCEEDED, JobState.CANCELLED, JobState.SUCCEEDED]
+        for jobID, state in zip((6, 2, 5, 3), ends, strict=True):
+            self.start(jobID)
+            self.time.advance(1)
+            self.finish(jobID, Outcome(state))
+        self.start(4)
+        self.wait(self.store.cancelQueued(self.epoch, 7))
+        last = self.time.now
+
+        def removed(before: datetime, limit: int) -> list[int]:
+            return self.wait(self.store.removeFinished(self.epoch, before, limit))
+
+        self.assertEqual(removed(NOON + timedelta(seconds=1), 9), [])
+        self.assertEqual(removed(last, 2), [6, 2])
+        self.assertEqual(removed(last, 0), [])
+        self.assertEqual(removed(last, 9), [5])
+        self.assertEqual(removed(last, 9), [])
+        left = self.wait(self.store.listJobs(JobFilter(), False, 9, None))
+        self.assertEqual([job.id for job in left], [1, 3, 4, 7])
+        self.refused(errors.NoSuchJob, self.store.attempts(5))
+        self.assertEqual([attempt.number for attempt in self.wait(self.store.attempts(3))], [1])
+        self.assertEqual([job.id for job in self.add(new(key="2"), new("3", key="3"))], [8, 3])
+        self.assertEqual(removed(self.time.advance(1), 9), [3, 7])
+
+    def test_room(self) -> None:
+        """
+        No more jobs are added than there is room for: all or none, and those that
+        are there already take no room.
+        """
+        self.add(new("a", key="a"), new("b", key="b"))
+        listed = [new("a", key="a"), new(), new("c", key="c"), new("c", key="c"), new()]
+        sentence = self.refused(errors.QueueFull, self.store.addJobs(self.epoch, listed, 2, room=2))
+        self.assertIn("3 more", sentence)
+        self.assertEqual(len(self.wait(self.store.listJobs(JobFilter(), False, 9, None))), 2)
+        self.assertEqual(self.wait(self.store.lastPosition()), 1)
+        jobs = self.wait(self.store.addJobs(self.epoch, listed, 2, room=3))
+        self.assertEqual([job.id for job in jobs], [1, 3, 4, 4, 5])
+        known = self.store.addJobs(self.epoch, [new("a", key="a")], 9, room=0)
+        self.assertEqual(self.wait(known)[0].id, 1)
+        self.refused(errors.QueueFull, self.store.addJobs(self.epoch, [new()], 9, room=0))
+        self.refused(
+            errors.KeyConflict, self.store.addJobs(self.epoch, [new("x", key="a"), new()], 9, 0)
+        )
 
     def test_wrongAttempt(self) -> None:
         """
@@ -631,6 +844,8 @@ class StoreContract(_Mixin):
                 store.changePriority(epoch, jobID, 1),
                 store.cancelQueued(epoch, jobID),
                 store.requestCancel(epoch, jobID),
+                store.retryJob(epoch, jobID, 0),
+                store.removeJob(epoch, jobID),
             ):
                 self.refused(errors.NoSuchJob, call)
 
@@ -665,6 +880,23 @@ class StoreContract(_Mixin):
                 QueuedJob(3, 5, 2, 0),
             ],
         )
+
+    def test_queuedJobsByPage(self) -> None:
+        """
+        Pages of the queue, each behind the last job of the one before, are the queue.
+        """
+        self.add(*(new(priority=priority) for priority in (1, -1, 1, 0, 1, -1, 0)))
+        whole = self.wait(self.store.queuedJobs(9))
+        self.assertEqual([job.id for job in whole], [2, 6, 4, 7, 1, 3, 5])
+        for size in (1, 2, 3, 7):
+            pages: list[QueuedJob] = []
+            page = self.wait(self.store.queuedJobs(size))
+            while page:
+                self.assertLessEqual(len(page), size)
+                pages.extend(page)
+                last = page[-1]
+                page = self.wait(self.store.queuedJobs(size, (last.priority, last.position)))
+            self.assertEqual(pages, whole)
 
     def test_nestedResult(self) -> None:
         """
@@ -837,29 +1069,41 @@ class StoreContract(_Mixin):
 
     def test_epochs(self) -> None:
         """
-        Another owner has a larger epoch, and each write of the earlier one is
-        refused and changes nothing.
+        Another owner has a larger epoch, and each method that takes an epoch refuses
+        the earlier one and changes nothing.
         """
-        self.add(new(), new())
+        arguments: dict[str, tuple[Any, ...]] = {
+            "addJobs": ([new()], 0),
+            "startAttempt": (1, 1),
+            "recordHandle": (2, 1, "pgid 1"),
+            "finishAttempt": (2, 1, DONE),
+            "requeueAttempt": (2, 1, 0, 9, True, None),
+            "changePriority": (1, 9),
+            "cancelQueued": (1,),
+            "requestCancel": (2,),
+            "retryJob": (3, 9),
+            "removeJob": (3,),
+            "removeFinished": (NOON + timedelta(days=1), 9),
+            "setSettings": ({"a": 1},),
+        }
+        writes = {
+            name
+            for name, what in IJobStore.namesAndDescriptions()
+            if what.getSignatureInfo()["positional"][:1] == ("epoch",)
+        }
+        self.assertEqual(set(arguments), writes)
+        self.add(new(), new(), new())
         self.start(2)
+        self.start(3)
+        self.finish(3, Outcome(JobState.FAILED))
         before = self.everything()
         later = self.wait(self.store.acquire("host:2"))
         self.assertGreater(later, self.epoch)
-        store, epoch = self.store, self.epoch
-        for call in (
-            store.addJobs(epoch, [new()], 0),
-            store.addJobs(epoch, [], 0),
-            store.startAttempt(epoch, 1, 1),
-            store.recordHandle(epoch, 2, 1, "pgid 1"),
-            store.finishAttempt(epoch, 2, 1, DONE),
-            store.requeueAttempt(epoch, 2, 1, 0, 9, True, None),
-            store.changePriority(epoch, 1, 9),
-            store.cancelQueued(epoch, 1),
-            store.requestCancel(epoch, 2),
-            store.setSettings(epoch, {"a": 1}),
-        ):
-            sentence = self.refused(errors.OwnershipLost, call)
-            self.assertIn(f"epoch {later}", sentence)
+        for name, others in {**arguments, "addJobs": ([], 0)}.items():
+            call = getattr(self.store, name)(self.epoch, *others)
+            self.assertIn(f"epoch {later}", self.refused(errors.OwnershipLost, call))
+        call = self.store.addJobs(self.epoch, *arguments["addJobs"])
+        self.assertIn(f"epoch {later}", self.refused(errors.OwnershipLost, call))
         self.assertEqual(self.everything(), before)
         self.assertEqual(self.wait(self.store.settings()), {})
         self.epoch = later
