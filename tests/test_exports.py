@@ -59,6 +59,13 @@ class ExportsTests(SynchronousTestCase):
         self.assertNotEqual(ganeti_pool.__all__, [])
         self.assertEqual(len(ganeti_pool.__all__), len(set(ganeti_pool.__all__)))
 
+    def test_namesComeWhenAskedFor(self) -> None:
+        """
+        The package tells its names before they are used, and has no others.
+        """
+        self.assertEqual(set(ganeti_pool.__all__) - set(dir(ganeti_pool)), set())
+        self.assertFalse(hasattr(ganeti_pool, "workerPool"))
+
     def test_importDoesNothing(self) -> None:
         """
         To import the package and use its names installs no reactor, starts no
