@@ -114,11 +114,14 @@ class FakeQueue:
     def listJobs(
         self, which: JobFilter, newestFirst: bool, limit: int, after: int | None
     ) -> Deferred[list[Job]]:
-        jobs = list(self.jobs.values())[:limit]
-        return self._answer(jobs, "listJobs", which, newestFirst, limit, after)
+        jobs = sorted(self.jobs.values(), key=lambda job: job.id, reverse=newestFirst)
+        if after is not None:
+            jobs = [job for job in jobs if (job.id < after if newestFirst else job.id > after)]
+        return self._answer(jobs[:limit], "listJobs", which, newestFirst, limit, after)
 
     def changedJobs(self, after: int, limit: int, wait: float) -> Deferred[list[Job]]:
-        jobs = [job for job in self.jobs.values() if job.revision > after]
+        jobs = sorted(self.jobs.values(), key=lambda job: job.revision)
+        jobs = [job for job in jobs if job.revision > after][:limit]
         return self._answer(jobs, "changedJobs", after, limit, wait)
 
     def changePriority(self, jobID: int, priority: int) -> Deferred[Job]:

@@ -109,16 +109,16 @@ class ClientTests(SynchronousTestCase):
                 "a&b =é",
                 order="desc",
                 limit=1,
-                after=0,
+                after=3,
                 labels={"a": "1&2", "b": "="},
             )
         )
-        self.assertEqual(page["next"], 1)
+        self.assertEqual(page["next"], 2)
         states = frozenset({JobState.QUEUED, JobState.RUNNING})
         which = JobFilter(states, "a&b =é", frozenset({("a", "1&2"), ("b", "=")}))
         self.assertEqual(
             self.queue.calls,
-            [("listJobs", JobFilter(), False, 101, None), ("listJobs", which, True, 2, 0)],
+            [("listJobs", JobFilter(), False, 64, None), ("listJobs", which, True, 2, 3)],
         )
 
     def test_changedJobs(self) -> None:
@@ -130,7 +130,7 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(answer["revision"], 10)
         self.result(self.client.changedJobs(10))
         self.assertEqual(
-            self.queue.calls, [("changedJobs", 0, 7, 2.5), ("changedJobs", 10, 1000, 0.0)]
+            self.queue.calls, [("changedJobs", 0, 7, 2.5), ("changedJobs", 10, 64, 0.0)]
         )
 
     def test_changePriority(self) -> None:

@@ -299,8 +299,8 @@ class JobTests(WebCase):
         """
         self.queue.add(makeJob(1), makeJob(2))
         answer = self.ask("GET", "/v1/jobs?limit=1&state=queued&order=desc&after=9")
-        self.assertEqual([job["id"] for job in answer.value["jobs"]], [1])
-        self.assertEqual(answer.value["next"], 1)
+        self.assertEqual([job["id"] for job in answer.value["jobs"]], [2])
+        self.assertEqual(answer.value["next"], 2)
         which = JobFilter(frozenset({JobState.QUEUED}))
         self.assertEqual(self.queue.calls, [("listJobs", which, True, 2, 9)])
 
@@ -330,7 +330,7 @@ class JobTests(WebCase):
         waiting: Deferred[Any] = Deferred()
         self.queue.held = waiting
         _, transport = self.begin("GET", "/v1/jobs?changed_after=7&wait=5")
-        self.assertEqual(self.queue.calls, [("changedJobs", 7, 1000, 5.0)])
+        self.assertEqual(self.queue.calls, [("changedJobs", 7, 64, 5.0)])
         self.assertEqual(transport.value(), b"")
         waiting.callback([makeJob(2)])
         self.assertEqual(Answer(transport.value()).value["revision"], 20)
@@ -447,6 +447,82 @@ class JobTests(WebCase):
         self.assertEqual(self.queue.calls, [("remove", 18)])
 
 
+class PageTests(WebCase):
+    """
+    Tests for how many jobs are told at once.
+    """
+
+    def pages(self, query: str, cursor: str, key: str) -> list[list[int]]:
+        """
+        The ids on each page, from the first to the last.
+
+        @param cursor: the parameter that asks for the next page.
+        @param key: the member of a page that goes there.
+        """
+        pages = []
+        after: int | None = 0
+        while after is not None:
+            answer = self.ask("GET", f"/v1/jobs?{query}&{cursor}={after}").value
+            pages.append([job["id"] for job in answer["jobs"]])
+            after = answer[key] if answer["jobs"] else None
+        return pages
+
+    def test_byNumber(self) -> None:
+        """
+        A page has as many jobs as it may, whether they are read at once or in parts,
+        and a cursor if there are more.
+        """
+        for size in (63, 64, 65, 128, 150):
+            self.queue.add(*(makeJob(1 + n) for n in range(150)))
+            ids = list(range(1, 151))
+            whole = [ids[start : start + size] for start in range(0, 150, size)]
+            self.assertEqual(self.pages(f"limit={size}", "after", "next"), whole)
+            changed = self.pages(f"limit={size}", "changed_after", "revision")
+            self.assertEqual(changed, [*whole, []])
+        most = max(call[3] for call in self.queue.calls if call[0] == "listJobs")
+        self.assertEqual(most, 64)
+
+    def test_bySize(self) -> None:
+        """
+        A page ends with the job that makes it four million bytes long, and the next
+        begins behind that; there is one job at least, however long.
+        """
+        sizes = [1, 5, 2, 1, 1, 9, 9, 1]
+        self.queue.add(
+            *(makeJob(1 + n, args=("x" * (size << 20),)) for n, size in enumerate(sizes))
+        )
+        whole = [[1, 2], [3, 4, 5], [6], [7], [8]]
+        self.assertEqual(self.pages("limit=1000", "after", "next"), whole)
+        changed = self.pages("limit=1000", "changed_after", "revision")
+        self.assertEqual(changed, [*whole, []])
+
+    def test_changesMeanwhile(self) -> None:
+        """
+        A job that changes while the changes are collected is told once, as it is now.
+        """
+        self.queue.add(*(makeJob(1 + n, revision=1 + n) for n in range(64)))
+        first: Deferred[Any] = Deferred()
+        self.queue.held = first
+        _, transport = self.begin("GET", "/v1/jobs?changed_after=0&wait=5")
+        self.queue.add(makeJob(3, revision=70, name="again"))
+        first.callback([makeJob(1 + n, revision=1 + n) for n in range(64)])
+        answer = Answer(transport.value()).value
+        self.assertEqual([job["id"] for job in answer["jobs"]], [1, 2, *range(4, 65), 3])
+        self.assertEqual((answer["jobs"][-1]["name"], answer["revision"]), ("again", 70))
+        # Only the first is waited for.
+        self.assertEqual(
+            self.queue.calls, [("changedJobs", 0, 64, 5.0), ("changedJobs", 64, 64, 0.0)]
+        )
+
+    def test_noChanges(self) -> None:
+        """
+        Without a change the revision is the one that was asked with.
+        """
+        answer = self.ask("GET", "/v1/jobs?changed_after=7")
+        self.assertEqual(answer.body, b'{"jobs":[],"revision":7,"next":null}')
+        self.assertEqual(self.ask("GET", "/v1/jobs").body, b'{"jobs":[],"next":null}')
+
+
 class PoolTests(WebCase):
     """
     Tests for the requests about the pool.
@@ -485,7 +561,8 @@ class PoolTests(WebCase):
         """
         The answer comes when the queue is quiet, however long that takes.
         """
-        self.queue.held = quiet = Deferred()
+        quiet: Deferred[None] = Deferred()
+        self.queue.held = quiet
         _, transport = self.begin("POST", "/v1/pool/quiesce")
         self.reactor.advance(100_000)
         self.assertEqual(transport.value(), b"")

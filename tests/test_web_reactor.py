@@ -105,7 +105,8 @@ class Counting(WrappingFactory):
         """
         One more.
         """
-        connection: Connection = super().buildProtocol(address)
+        connection = super().buildProtocol(address)
+        assert isinstance(connection, Connection)
         self._made.append(connection)
         return connection
 

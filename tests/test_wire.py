@@ -248,26 +248,15 @@ class JobDocumentTests(SynchronousTestCase):
         self.assertEqual(wire.jobToJSON(makeJob(), [])["attempts"], [])
         self.assertNotIn("attempts", wire.jobToJSON(makeJob()))
 
-    def test_page(self) -> None:
+    def test_many(self) -> None:
         """
-        A page that is followed by more names its last id as the cursor, a last
-        page none.
+        Jobs that were encoded one by one stand in one object.
         """
-        jobs = [makeJob(1), makeJob(2), makeJob(3)]
-        page = wire.pageToJSON(jobs, 2)
-        self.assertEqual([job["id"] for job in page["jobs"]], [1, 2])
-        self.assertEqual(page["next"], 2)
-        self.assertEqual(wire.pageToJSON(jobs, 3)["next"], None)
-        self.assertEqual(wire.pageToJSON([], 3), {"jobs": [], "next": None})
-
-    def test_changes(self) -> None:
-        """
-        Changes come with the highest revision among them, or the one asked with.
-        """
-        changes = wire.changesToJSON([makeJob(1), makeJob(3)], 7)
-        self.assertEqual([job["id"] for job in changes["jobs"]], [1, 3])
-        self.assertEqual((changes["revision"], changes["next"]), (30, None))
-        self.assertEqual(wire.changesToJSON([], 7), {"jobs": [], "revision": 7, "next": None})
+        self.assertEqual(wire.encodeJobs([], {"next": None}), b'{"jobs":[],"next":null}')
+        self.assertEqual(
+            wire.encodeJobs([b"{}", b"[]"], {"next": 5, "revision": 7}),
+            b'{"jobs":[{},[]],"next":5,"revision":7}',
+        )
 
     def test_problem(self) -> None:
         """

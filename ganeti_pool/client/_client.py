@@ -47,9 +47,8 @@ class JobClient:
         @param connections: those that C{http} uses, if it keeps any.
         """
         self._connections = connections
-        self._exchange = Exchange(
-            http, baseURL.rstrip("/"), token, where or baseURL, connections and connections.renew
-        )
+        prepare = None if connections is None else connections.renew
+        self._exchange = Exchange(http, baseURL.rstrip("/"), token, where or baseURL, prepare)
 
     def close(self) -> Deferred[None]:
         """

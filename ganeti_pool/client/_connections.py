@@ -11,7 +11,7 @@ from twisted.web.client import HTTPConnectionPool
 
 __all__ = ["KeptConnections"]
 
-_KEPT = 25.0
+_KEPT = 25
 """
 For how many seconds a connection is kept for the next request. The daemon closes
 one on which nothing comes after a minute, so one that is used again was not just

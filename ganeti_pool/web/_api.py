@@ -6,8 +6,8 @@ The requests and their answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from klein import Klein
 from twisted.internet.defer import Deferred
@@ -20,7 +20,9 @@ from .. import wire
 from ..errors import JobError
 from ..interfaces import IJobQueue
 from ..jobs import FINISHED, Job
+from ._operations import OPERATIONS, PROMETHEUS, openAPI
 from ._output import ReadChunk, Valve
+from ._pages import changes, page
 from ._request import JobRequest, Refusal
 
 __all__ = ["JobAPI"]
@@ -31,7 +33,7 @@ After how many seconds a followed file is looked at again. It is the one thing
 that is asked for over and over, since no event tells that a file grows.
 """
 
-_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+_app = Klein()
 
 _T = TypeVar("_T")
 
@@ -74,6 +76,14 @@ def _body(request: JobRequest) -> bytes:
     return request.content.read()
 
 
+def _serve(handler: Callable[..., Coroutine[Any, Any, None]]) -> Any:
+    """
+    Make a method the handler of the operation that has its name.
+    """
+    operation = OPERATIONS[handler.__name__]
+    return _app.route(operation.route, methods=[operation.method])(handler)
+
+
 class JobAPI:
     """
     The handlers, each of which reads a request, asks the queue one thing, and
@@ -84,7 +94,7 @@ class JobAPI:
     @ivar app: the routes.
     """
 
-    app = Klein()
+    app = _app
 
     def __init__(
         self,
@@ -99,7 +109,7 @@ class JobAPI:
         self._metrics = metrics
 
     # Klein names no more than IRequest, which has not half of what a Request has.
-    @app.handle_errors(JobError)  # type: ignore[arg-type]
+    @_app.handle_errors(JobError)  # type: ignore[arg-type]
     def refused(self, request: JobRequest, failure: Failure) -> None:
         """
         The queue, or the reading of the request, says no.
@@ -111,7 +121,7 @@ class JobAPI:
         else:
             request.tell(error)
 
-    @app.handle_errors(HTTPException)  # type: ignore[arg-type]
+    @_app.handle_errors(HTTPException)  # type: ignore[arg-type]
     def notRouted(self, request: JobRequest, failure: Failure) -> None:
         """
         No handler has this path and method.
@@ -124,7 +134,7 @@ class JobAPI:
         else:
             request.tell(Refusal("no_such_path", "there is nothing at this path"))
 
-    @app.route("/v1/jobs", methods=["POST"])
+    @_serve
     async def submit(self, request: JobRequest) -> None:
         """
         Take one job or a list of them.
@@ -137,24 +147,19 @@ class JobAPI:
         documents = [wire.jobToJSON(job) for job in jobs]
         request.answer(201, documents if wasList else documents[0])
 
-    @app.route("/v1/jobs", methods=["GET"])
+    @_serve
     async def jobs(self, request: JobRequest) -> None:
         """
         A page of jobs, or what has changed.
         """
         query = wire.parseJobsQuery(_query(request))
         if isinstance(query, wire.ChangesQuery):
-            # Not detached: who is gone waits for nothing.
-            changed = await self._queue.changedJobs(query.after, query.limit, query.wait)
-            request.answer(200, wire.changesToJSON(changed, query.after))
-            return
-        # One more than the page tells whether there is a next one.
-        listed = await _detached(
-            self._queue.listJobs(query.which, query.newestFirst, query.limit + 1, query.after)
-        )
-        request.answer(200, wire.pageToJSON(listed, query.limit))
+            text = await changes(self._queue, query)
+        else:
+            text = await page(self._queue, query)
+        request.answerText(text, "application/json")
 
-    @app.route("/v1/jobs/<jobID>", methods=["GET"])
+    @_serve
     async def job(self, request: JobRequest, jobID: str) -> None:
         """
         One job and its attempts.
@@ -165,7 +170,7 @@ class JobAPI:
         attempts = await _detached(self._queue.attempts(number))
         request.answer(200, wire.jobToJSON(job, attempts))
 
-    @app.route("/v1/jobs/<jobID>", methods=["PATCH"])
+    @_serve
     async def changeJob(self, request: JobRequest, jobID: str) -> None:
         """
         Another priority.
@@ -176,7 +181,7 @@ class JobAPI:
         job = await _detached(self._queue.changePriority(number, priority))
         request.answer(200, wire.jobToJSON(job))
 
-    @app.route("/v1/jobs/<jobID>/cancel", methods=["POST"])
+    @_serve
     async def cancelJob(self, request: JobRequest, jobID: str) -> None:
         """
         Cancel a job. Asking again is fine.
@@ -186,7 +191,7 @@ class JobAPI:
         job = await _detached(self._queue.cancel(_jobID(jobID)))
         request.answer(200, wire.jobToJSON(job))
 
-    @app.route("/v1/jobs/<jobID>/retry", methods=["POST"])
+    @_serve
     async def retryJob(self, request: JobRequest, jobID: str) -> None:
         """
         Put a job that did not succeed back into the queue. Asking again is fine.
@@ -196,7 +201,7 @@ class JobAPI:
         job = await _detached(self._queue.retry(_jobID(jobID)))
         request.answer(200, wire.jobToJSON(job))
 
-    @app.route("/v1/jobs/<jobID>", methods=["DELETE"])
+    @_serve
     async def removeJob(self, request: JobRequest, jobID: str) -> None:
         """
         Forget a finished job and its output.
@@ -206,7 +211,7 @@ class JobAPI:
         await _detached(self._queue.remove(_jobID(jobID)))
         request.setResponseCode(204)
 
-    @app.route("/v1/jobs/<jobID>/output", methods=["GET"])
+    @_serve
     async def output(self, request: JobRequest, jobID: str) -> None:
         """
         The bytes of an output stream, as they come.
@@ -244,7 +249,7 @@ class JobAPI:
             await valve.opened()
         return offset
 
-    @app.route("/v1/pool", methods=["GET"])
+    @_serve
     async def pool(self, request: JobRequest) -> None:
         """
         The pool, the store, the daemon.
@@ -252,7 +257,7 @@ class JobAPI:
         wire.checkNoQuery(_query(request))
         request.answer(200, await _detached(self._queue.poolStatus()))
 
-    @app.route("/v1/pool", methods=["PATCH"])
+    @_serve
     async def changePool(self, request: JobRequest) -> None:
         """
         Pause, resume, resize. A pool that shrinks answers when the surplus
@@ -266,7 +271,7 @@ class JobAPI:
             await _detached(self._queue.resize(change.workers))
         request.answer(200, await _detached(self._queue.poolStatus()))
 
-    @app.route("/v1/pool/quiesce", methods=["POST"])
+    @_serve
     async def quiesce(self, request: JobRequest) -> None:
         """
         Wait until every job submitted before has its outcome, or the time is over.
@@ -280,7 +285,7 @@ class JobAPI:
             quiet.addTimeout(wait, self._clock, lambda _, seconds: False)
         request.answer(200, {"quiesced": await quiet})
 
-    @app.route("/metrics", methods=["GET"])
+    @_serve
     async def metrics(self, request: JobRequest) -> None:
         """
         The figures of the daemon, for Prometheus.
@@ -288,7 +293,15 @@ class JobAPI:
         wire.checkNoQuery(_query(request))
         if self._metrics is None:
             raise Refusal("no_such_path", "this daemon keeps no metrics")
-        request.answerText(await _detached(self._metrics()), _PROMETHEUS)
+        request.answerText(await _detached(self._metrics()), PROMETHEUS)
+
+    @_serve
+    async def openAPI(self, request: JobRequest) -> None:
+        """
+        What can be asked, and what is answered.
+        """
+        wire.checkNoQuery(_query(request))
+        request.answer(200, openAPI())
 
 
 def _isOver(job: Job, attempt: int) -> bool:

@@ -10,18 +10,25 @@ Threads: pure functions.
 from __future__ import annotations
 
 from ._bodies import (
+    JOBS,
     MAX_JOBS,
     MAX_WORKERS,
+    POOL_CHANGE,
+    PRIORITY,
     PoolChange,
     checkNoBody,
     parseNewJobs,
     parsePoolChange,
     parsePriority,
 )
-from ._documents import STATUS, changesToJSON, encode, jobToJSON, pageToJSON, problem, timestamp
+from ._checks import Check, Schema, reference
+from ._documents import STATUS, encode, encodeJobs, jobToJSON, problem, statusOf, timestamp
 from ._json import MAX_BODY, MAX_INTEGER, MIN_INTEGER, decode
 from ._queries import (
+    JOBS_QUERY,
     MAX_WAIT,
+    OUTPUT_QUERY,
+    QUIESCE_QUERY,
     ChangesQuery,
     ListQuery,
     OutputQuery,
@@ -30,26 +37,35 @@ from ._queries import (
     parseOutputQuery,
     parseQuiesceQuery,
 )
+from ._schemas import components
 
 __all__ = [
+    "JOBS",
+    "JOBS_QUERY",
     "MAX_BODY",
     "MAX_INTEGER",
     "MAX_JOBS",
     "MAX_WAIT",
     "MAX_WORKERS",
     "MIN_INTEGER",
+    "OUTPUT_QUERY",
+    "POOL_CHANGE",
+    "PRIORITY",
+    "QUIESCE_QUERY",
     "STATUS",
     "ChangesQuery",
+    "Check",
     "ListQuery",
     "OutputQuery",
     "PoolChange",
-    "changesToJSON",
+    "Schema",
     "checkNoBody",
     "checkNoQuery",
+    "components",
     "decode",
     "encode",
+    "encodeJobs",
     "jobToJSON",
-    "pageToJSON",
     "parseJobsQuery",
     "parseNewJobs",
     "parseOutputQuery",
@@ -57,5 +73,7 @@ __all__ = [
     "parsePriority",
     "parseQuiesceQuery",
     "problem",
+    "reference",
+    "statusOf",
     "timestamp",
 ]

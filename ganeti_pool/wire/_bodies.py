@@ -4,33 +4,37 @@ What is sent to the daemon in a body.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InvalidJob
 from ..jobs import NewJob, OnCrash
-from ._documents import newJob
-from ._json import (
-    MAX_INTEGER,
+from ._checks import (
     Check,
-    Problem,
+    Members,
+    Schema,
     Wrong,
+    array,
     boolean,
-    decode,
+    choice,
     integer,
     labels,
     optional,
     printable,
-    readMembers,
-    refuseIfAny,
+    reference,
     seconds,
     text,
 )
+from ._documents import newJob
+from ._json import Problem, decode, refuseIfAny
 
 __all__ = [
+    "JOBS",
     "MAX_JOBS",
     "MAX_WORKERS",
+    "NEW_JOB",
+    "POOL_CHANGE",
+    "PRIORITY",
     "PoolChange",
     "checkNoBody",
     "parseNewJobs",
@@ -55,40 +59,83 @@ _MAX_LABELS = 32
 _ATTEMPTS_OF_RETRY = 3
 
 
-def _arguments(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise Wrong("wrong_type", "this must be the list of what RunTask gets")
-    return value
-
-
-def _worker(value: Any) -> str:
+def _isClassName(value: Any) -> str:
     name: str = text(_MAX_NAME)(value)
     if not all(part.isidentifier() for part in name.split(".")):
         raise Wrong("out_of_range", "this must be the dotted name of a class")
     return name
 
 
-def _onCrash(value: Any) -> str:
-    choices = [choice.value for choice in OnCrash]
-    if value not in choices:
-        raise Wrong("out_of_range", f"this must be one of {', '.join(choices)}")
-    return str(value)
+_JOB = Members(
+    {
+        "name": text(_MAX_NAME).saying(
+            "For people. Without it: the last part of the path of its program, or else the name "
+            "of its worker class."
+        ),
+        "worker": Check(text(_MAX_NAME).schema, _isClassName).saying(
+            "The dotted name of the class that runs it. Without it: the daemon's, which takes no "
+            "other."
+        ),
+        "args": array("this must be the list of what RunTask gets").saying(
+            "What RunTask of the worker class gets. For a command: the list of its program and "
+            "arguments, and an object of options."
+        ),
+        "priority": integer().saying("Lower numbers start first.", default=0),
+        "on_crash": choice(choice.value for choice in OnCrash).saying(
+            "What becomes of it if the daemon dies while it runs. Without it: what the worker "
+            "class says."
+        ),
+        "max_attempts": integer(1).saying(
+            f"How many times it is started at most. Without it: {_ATTEMPTS_OF_RETRY} if on_crash "
+            "is retry, else once."
+        ),
+        "key": optional(printable(_MAX_NAME)).saying(
+            "What tells a job that is submitted again: no two jobs have the same."
+        ),
+        "owner": optional(printable(_MAX_NAME)).saying("Whose it is, for people."),
+        "labels": labels(_MAX_LABELS, _MAX_NAME).saying("Words to find it by."),
+        "timeout": optional(seconds).saying("For how many seconds an attempt may run."),
+    },
+    required={"args"},
+    later={"reason", "not_before", "depends_on", "progress"},
+)
 
+_PRIORITY = Members({"priority": integer().saying("Lower numbers start first.")}, {"priority"})
 
-_JOB: Mapping[str, Check] = {
-    "name": text(_MAX_NAME),
-    "worker": _worker,
-    "args": _arguments,
-    "priority": integer(),
-    "on_crash": _onCrash,
-    "max_attempts": integer(1, MAX_INTEGER),
-    "key": optional(printable(_MAX_NAME)),
-    "owner": optional(printable(_MAX_NAME)),
-    "labels": labels(_MAX_LABELS, _MAX_NAME),
-    "timeout": optional(seconds),
+_POOL_CHANGE = Members(
+    {
+        "active": boolean.saying("Whether jobs are started."),
+        "workers": integer(0, MAX_WORKERS).saying("How many jobs run at once."),
+    },
+    least=1,
+)
+
+NEW_JOB = _JOB.schema
+"""
+A job as it is submitted.
+"""
+
+_newJob = reference("NewJob")
+
+JOBS: Schema = {
+    "anyOf": [
+        _newJob,
+        {"type": "array", "items": _newJob, "minItems": 1, "maxItems": MAX_JOBS},
+    ]
 }
+"""
+What L{parseNewJobs} takes.
+"""
 
-_JOB_LATER = frozenset({"reason", "not_before", "depends_on", "progress"})
+PRIORITY = _PRIORITY.schema
+"""
+What L{parsePriority} takes.
+"""
+
+POOL_CHANGE = _POOL_CHANGE.schema
+"""
+What L{parsePoolChange} takes.
+"""
 
 
 def parseNewJobs(
@@ -128,7 +175,7 @@ def parseNewJobs(
 def _readJob(
     value: Any, pointer: str, defaultWorker: str, defaultOnCrash: OnCrash
 ) -> tuple[NewJob, list[Problem]]:
-    members, problems = readMembers(value, pointer, _JOB, required={"args"}, later=_JOB_LATER)
+    members, problems = _JOB.read(value, pointer)
     worker = members.setdefault("worker", defaultWorker)
     args = members.setdefault("args", [])
     members.setdefault("name", _defaultName(worker, args))
@@ -160,9 +207,7 @@ def parsePriority(body: bytes) -> int:
 
     @raise InvalidJob: if the body says anything else.
     """
-    members, problems = readMembers(
-        decode(body), "", {"priority": integer()}, required={"priority"}
-    )
+    members, problems = _PRIORITY.read(decode(body))
     refuseIfAny(iter(problems))
     priority: int = members["priority"]
     return priority
@@ -187,10 +232,6 @@ def parsePoolChange(body: bytes) -> PoolChange:
 
     @raise InvalidJob: if the body says anything else, or nothing.
     """
-    members, problems = readMembers(
-        decode(body), "", {"active": boolean, "workers": integer(0, MAX_WORKERS)}
-    )
-    if not members and not problems:
-        problems.append(("", "missing", "nothing to change: give active, workers, or both"))
+    members, problems = _POOL_CHANGE.read(decode(body))
     refuseIfAny(iter(problems))
     return PoolChange(**members)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timezone
 from http import HTTPStatus
@@ -16,16 +16,21 @@ from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from ..jobs import Attempt, Job, NewJob
+from ._checks import Schema
 from ._json import Problem
 
 __all__ = [
+    "ATTEMPT_KEYS",
+    "JOB_KEYS",
+    "PROBLEM",
     "STATUS",
-    "changesToJSON",
     "encode",
+    "encodeJobs",
     "jobToJSON",
     "newJob",
-    "pageToJSON",
     "problem",
+    "snakeCase",
+    "statusOf",
     "timestamp",
 ]
 
@@ -53,7 +58,7 @@ The HTTP status that goes with each code. Any other code is the daemon's own
 trouble, a 500.
 """
 
-_JOB_KEYS = (
+JOB_KEYS = (
     "id",
     "key",
     "name",
@@ -82,7 +87,7 @@ _JOB_KEYS = (
     "revision",
 )
 
-_ATTEMPT_KEYS = ("number", "started_at", "finished_at", "outcome", "error", "output")
+ATTEMPT_KEYS = ("number", "started_at", "finished_at", "outcome", "error", "output")
 
 
 def timestamp(moment: datetime) -> str:
@@ -95,12 +100,12 @@ def timestamp(moment: datetime) -> str:
     return inUTC.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _snakeCase(name: str) -> str:
+def snakeCase(name: str) -> str:
     return re.sub("(?=[A-Z])", "_", name).lower()
 
 
 def _keysOf(shape: type) -> dict[str, Any]:
-    return {field.name: override(rename=_snakeCase(field.name)) for field in fields(shape)}
+    return {field.name: override(rename=snakeCase(field.name)) for field in fields(shape)}
 
 
 def _makeConverter() -> Converter:
@@ -140,37 +145,61 @@ def jobToJSON(job: Job, attempts: Sequence[Attempt] | None = None) -> dict[str, 
     @param attempts: what to tell under C{attempts}; with L{None} that key is
         not there.
     """
-    document = _document(job, _JOB_KEYS)
+    document = _document(job, JOB_KEYS)
     if attempts is not None:
-        document["attempts"] = [_document(attempt, _ATTEMPT_KEYS) for attempt in attempts]
+        document["attempts"] = [_document(attempt, ATTEMPT_KEYS) for attempt in attempts]
     return document
 
 
-def pageToJSON(jobs: Sequence[Job], limit: int) -> dict[str, Any]:
+def encodeJobs(jobs: Iterable[bytes], rest: Mapping[str, Any]) -> bytes:
     """
-    A page of a list.
+    An object whose C{jobs} are jobs that have been encoded one by one, so that they
+    could be counted.
 
-    @param jobs: the jobs of the page, and the first of the next if there is one.
-    @param limit: how many are on a page.
+    @param rest: its other members, of which there is one at least.
     """
-    page = jobs[:limit]
-    return {
-        "jobs": [jobToJSON(job) for job in page],
-        "next": page[-1].id if len(jobs) > limit else None,
-    }
+    return b'{"jobs":[%b],%b' % (b",".join(jobs), encode(rest)[1:])
 
 
-def changesToJSON(jobs: Sequence[Job], after: int) -> dict[str, Any]:
-    """
-    Jobs that have changed, and the revision to ask for the next ones with.
+_SENTENCE = {"type": "string"}
 
-    @param after: the revision that was asked with.
+PROBLEM: Schema = {
+    "type": "object",
+    "description": "Why a request was refused, as of RFC 9457. The code is the contract.",
+    "properties": {
+        "type": {"const": "about:blank"},
+        "title": _SENTENCE,
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string", "description": "One sentence for a person."},
+        "errors": {
+            "type": "array",
+            "description": "What is wrong in what was sent.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "pointer": {"type": "string", "description": "Where: a JSON pointer."},
+                    "code": _SENTENCE,
+                    "detail": _SENTENCE,
+                },
+                "required": ["pointer", "code", "detail"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["type", "title", "status", "code", "detail", "errors"],
+    "additionalProperties": False,
+}
+"""
+What L{problem} gives.
+"""
+
+
+def statusOf(code: str) -> int:
     """
-    return {
-        "jobs": [jobToJSON(job) for job in jobs],
-        "revision": max([after, *(job.revision for job in jobs)]),
-        "next": None,
-    }
+    The HTTP status that goes with a code.
+    """
+    return STATUS.get(code, 500)
 
 
 def problem(code: str, detail: str, errors: Sequence[Problem] = ()) -> dict[str, Any]:
@@ -181,7 +210,7 @@ def problem(code: str, detail: str, errors: Sequence[Problem] = ()) -> dict[str,
     @param detail: one sentence for a person.
     @param errors: what is wrong in what was sent.
     """
-    status = STATUS.get(code, 500)
+    status = statusOf(code)
     return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,

@@ -5,7 +5,7 @@ JSON, read strictly.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from math import isinf
@@ -18,20 +18,10 @@ __all__ = [
     "MAX_BODY",
     "MAX_INTEGER",
     "MIN_INTEGER",
-    "Check",
     "Problem",
-    "Wrong",
-    "boolean",
     "decode",
     "escaped",
-    "integer",
-    "labels",
-    "optional",
-    "printable",
-    "readMembers",
     "refuseIfAny",
-    "seconds",
-    "text",
 ]
 
 MAX_BODY = 1 << 20
@@ -51,22 +41,6 @@ Problem = tuple[str, str, str]
 """
 What is wrong: a JSON pointer, a code, a sentence.
 """
-
-Check = Callable[[Any], Any]
-"""
-Gives the value that it was given, checked, or raises L{Wrong}.
-"""
-
-
-class Wrong(Exception):
-    """
-    A value is not what it must be.
-    """
-
-    def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
-        self.sentence = sentence
 
 
 @dataclass(frozen=True)
@@ -178,149 +152,3 @@ def escaped(key: object) -> str:
     A key as a part of a JSON pointer.
     """
     return str(key).replace("~", "~0").replace("/", "~1")
-
-
-def readMembers(
-    value: Any,
-    pointer: str,
-    known: Mapping[str, Check],
-    required: Set[str] = frozenset(),
-    later: Set[str] = frozenset(),
-) -> tuple[dict[str, Any], list[Problem]]:
-    """
-    Check an object key by key.
-
-    @param pointer: where it stands.
-    @param known: its keys.
-    @param required: those of them that cannot be left out.
-    @param later: keys that have a meaning, though no function yet.
-    @return: the members that hold, and what is wrong.
-    """
-    if not isinstance(value, dict):
-        return {}, [(pointer, "wrong_type", "this must be an object")]
-    members = {}
-    problems = []
-    for key, member in value.items():
-        where = f"{pointer}/{escaped(key)}"
-        if key in later:
-            problems.append(
-                (where, "not_implemented", f"{key!r} is not implemented yet: leave it out")
-            )
-        elif key not in known:
-            allowed = ", ".join(known) or "none"
-            problems.append((where, "unknown_key", f"{key!r} is not known here ({allowed})"))
-        else:
-            try:
-                members[key] = known[key](member)
-            except Wrong as wrong:
-                problems.append((where, wrong.code, wrong.sentence))
-    problems.extend(
-        (f"{pointer}/{key}", "missing", f"{key!r} is missing")
-        for key in known
-        if key in required and key not in value
-    )
-    return members, problems
-
-
-def boolean(value: Any) -> bool:
-    """
-    True or false, and nothing that only counts as one.
-    """
-    if not isinstance(value, bool):
-        raise Wrong("wrong_type", "this must be true or false")
-    return value
-
-
-def integer(low: int = MIN_INTEGER, high: int = MAX_INTEGER) -> Check:
-    """
-    A whole number in a range, both ends included.
-    """
-
-    def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise Wrong("wrong_type", "this must be a whole number")
-        if not low <= value <= high:
-            raise Wrong("out_of_range", f"this must be from {low} to {high}")
-        return value
-
-    return check
-
-
-def text(longest: int) -> Check:
-    """
-    Text, not empty, of a length in characters.
-    """
-
-    def check(value: Any) -> str:
-        if not isinstance(value, str):
-            raise Wrong("wrong_type", "this must be text")
-        if not 0 < len(value) <= longest:
-            raise Wrong("out_of_range", f"this must have from 1 to {longest} characters")
-        return value
-
-    return check
-
-
-def printable(longest: int) -> Check:
-    """
-    L{text} without control characters or any other that cannot be seen.
-    """
-    ofLength = text(longest)
-
-    def check(value: Any) -> str:
-        word: str = ofLength(value)
-        if not word.isprintable():
-            raise Wrong("out_of_range", "this must have printable characters only")
-        return word
-
-    return check
-
-
-def labels(most: int, longest: int) -> Check:
-    """
-    An object of texts, whose keys are L{printable} and have no C{=}, which ends a
-    label in a query.
-
-    @param most: how many there may be.
-    @param longest: how many characters a key or value has at most.
-    """
-    name = printable(longest)
-
-    def check(value: Any) -> dict[str, str]:
-        if not isinstance(value, dict):
-            raise Wrong("wrong_type", "this must be an object of texts")
-        if len(value) > most:
-            raise Wrong("out_of_range", f"this must have {most} labels at most")
-        for label, content in value.items():
-            try:
-                name(label)
-            except Wrong as wrong:
-                raise Wrong(wrong.code, f"the label {label[:40]!r}: {wrong.sentence}") from None
-            if "=" in label:
-                raise Wrong("out_of_range", f"the label {label[:40]!r} has a '=' in its name")
-            if not isinstance(content, str):
-                raise Wrong("wrong_type", f"the label {label[:40]!r} must have a text")
-            if len(content) > longest:
-                sentence = f"the text of {label[:40]!r} has more than {longest} characters"
-                raise Wrong("out_of_range", sentence)
-        return value
-
-    return check
-
-
-def seconds(value: Any) -> float:
-    """
-    A number of seconds above zero.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Wrong("wrong_type", "this must be a number of seconds")
-    if value <= 0:
-        raise Wrong("out_of_range", "this must be more than 0 seconds")
-    return float(value)
-
-
-def optional(check: Check) -> Check:
-    """
-    The same, or null.
-    """
-    return lambda value: None if value is None else check(value)

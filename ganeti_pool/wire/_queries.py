@@ -6,17 +6,21 @@ problem's pointer names the parameter.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from ..errors import InvalidJob
 from ..jobs import JobFilter, JobState
-from ._json import MAX_INTEGER, Check, Wrong, integer, readMembers, refuseIfAny
+from ._checks import Check, Members, Schema, Wrong, choice, integer
+from ._json import MAX_INTEGER, refuseIfAny
 
 __all__ = [
+    "JOBS_QUERY",
     "MAX_WAIT",
+    "OUTPUT_QUERY",
+    "QUIESCE_QUERY",
     "ChangesQuery",
     "ListQuery",
     "OutputQuery",
@@ -34,6 +38,7 @@ The longest wait that can be asked for, in seconds.
 _MAX_CHANGES_WAIT = 60.0
 
 _MAX_PAGE = 1000
+_PAGE = 100
 
 
 @dataclass(frozen=True)
@@ -80,13 +85,20 @@ class OutputQuery:
     wait: float
 
 
-def _one(check: Check) -> Check:
+def _one(schema: Schema, check: Callable[[str], Any]) -> Check:
     def checkOne(values: list[str]) -> Any:
         if len(values) > 1:
             raise Wrong("duplicate_key", "this can be given once only")
         return check(values[0])
 
-    return checkOne
+    return Check(schema, checkOne)
+
+
+def _each(schema: Schema, check: Callable[[str], Any]) -> Check:
+    """
+    A parameter that may be there more than once.
+    """
+    return Check({"type": "array", "items": schema}, lambda values: frozenset(map(check, values)))
 
 
 def _number(low: int, high: int = MAX_INTEGER) -> Check:
@@ -97,27 +109,18 @@ def _number(low: int, high: int = MAX_INTEGER) -> Check:
             raise Wrong("wrong_type", "this must be a whole number")
         return inRange(int(value))
 
-    return _one(check)
+    return _one(inRange.schema, check)
 
 
 def _seconds(value: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value):
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,3})?", value):
         raise Wrong("wrong_type", "this must be a number of seconds")
     if float(value) > MAX_WAIT:
         raise Wrong("out_of_range", f"this must be {MAX_WAIT:g} seconds at most")
     return float(value)
 
 
-def _choice(*choices: str) -> Check:
-    def check(value: str) -> str:
-        if value not in choices:
-            raise Wrong("out_of_range", f"this must be one of {', '.join(choices)}")
-        return value
-
-    return check
-
-
-_state = _choice(*(state.value for state in JobState))
+_WAIT = _one({"type": "number", "minimum": 0, "maximum": MAX_WAIT}, _seconds)
 
 
 def _label(value: str) -> tuple[str, str]:
@@ -127,30 +130,71 @@ def _label(value: str) -> tuple[str, str]:
     return name, content
 
 
-_LIST: Mapping[str, Check] = {
-    "state": lambda values: frozenset(JobState(_state(value)) for value in values),
-    "name": _one(str),
-    "label": lambda values: frozenset(map(_label, values)),
-    "order": _one(_choice("asc", "desc")),
-    "limit": _number(1, _MAX_PAGE),
-    "after": _number(0),
-}
-
-_CHANGES: Mapping[str, Check] = {
-    "changed_after": _number(0),
-    "limit": _number(1, _MAX_PAGE),
-    "wait": _one(_seconds),
-}
-
-_OUTPUT: Mapping[str, Check] = {
-    "stream": _one(_choice("stdout", "stderr")),
-    "attempt": _number(1),
-    "offset": _number(0),
-    "wait": _one(_seconds),
-}
+def _word(words: Iterable[str]) -> Check:
+    word = choice(words)
+    return _one(word.schema, word)
 
 
-_QUIESCE: Mapping[str, Check] = {"wait": _one(_seconds)}
+_state = choice(state.value for state in JobState)
+
+_LIST = Members(
+    {
+        "state": _each(_state.schema, lambda value: JobState(_state(value))).saying(
+            "Any of these states."
+        ),
+        "name": _one({"type": "string"}, str).saying("Exactly this name."),
+        "label": _each({"type": "string", "pattern": "^[^=]+="}, _label).saying(
+            "All of these labels, each as K=V."
+        ),
+        "order": _word(["asc", "desc"]).saying("By id, the oldest or the newest first."),
+        "limit": _number(1, _MAX_PAGE).saying(
+            f"How many jobs at most: {_PAGE} if it is not said, or {_MAX_PAGE} of changes."
+        ),
+        "after": _number(0).saying("The next of the page before."),
+    }
+)
+
+_CHANGES = Members(
+    {
+        "changed_after": _number(0).saying(
+            "Jobs that have changed since this revision, by revision. Only limit and wait go "
+            "with it."
+        ),
+        "limit": _LIST.known["limit"],
+        "wait": _WAIT.saying(
+            "With changed_after: for how many seconds to wait for the first change, cut to "
+            f"{_MAX_CHANGES_WAIT:g}."
+        ),
+    }
+)
+
+_OUTPUT = Members(
+    {
+        "stream": _word(["stdout", "stderr"]).saying("Which stream.", default="stdout"),
+        "attempt": _number(1).saying("Which attempt: the latest if it is not said."),
+        "offset": _number(0).saying("How many bytes to leave out.", default=0),
+        "wait": _WAIT.saying("For how many seconds to follow an attempt that runs.", default=0),
+    }
+)
+
+_QUIESCE = Members(
+    {"wait": _WAIT.saying("For how many seconds at most: as long as it takes if it is not said.")}
+)
+
+JOBS_QUERY: Mapping[str, Check] = {**_LIST.known, **_CHANGES.known}
+"""
+The parameters that L{parseJobsQuery} takes.
+"""
+
+OUTPUT_QUERY = _OUTPUT.known
+"""
+The parameters that L{parseOutputQuery} takes.
+"""
+
+QUIESCE_QUERY = _QUIESCE.known
+"""
+The parameters that L{parseQuiesceQuery} takes.
+"""
 
 
 def _split(query: bytes) -> dict[str, list[str]]:
@@ -167,8 +211,8 @@ def _split(query: bytes) -> dict[str, list[str]]:
     return parameters
 
 
-def _read(parameters: dict[str, list[str]], known: Mapping[str, Check]) -> dict[str, Any]:
-    members, problems = readMembers(parameters, "", known)
+def _read(parameters: dict[str, list[str]], known: Members) -> dict[str, Any]:
+    members, problems = known.read(parameters)
     refuseIfAny(iter(problems))
     return members
 
@@ -177,7 +221,7 @@ def checkNoQuery(query: bytes) -> None:
     """
     @raise InvalidJob: if there is a query where none has a meaning.
     """
-    _read(_split(query), {})
+    _read(_split(query), Members({}))
 
 
 def parseJobsQuery(query: bytes) -> ListQuery | ChangesQuery:
@@ -203,7 +247,7 @@ def parseJobsQuery(query: bytes) -> ListQuery | ChangesQuery:
             members.get("label", frozenset()),
         ),
         newestFirst=members.get("order") == "desc",
-        limit=members.get("limit", 100),
+        limit=members.get("limit", _PAGE),
         after=members.get("after"),
     )
 

@@ -1,0 +1,96 @@
+"""
+Many jobs at once, but not too much.
+
+To read has no effect, so who goes away meanwhile ends it.
+"""
+
+from __future__ import annotations
+
+from .. import wire
+from ..interfaces import IJobQueue
+from ..jobs import Job
+
+__all__ = ["LARGEST_PAGE", "changes", "page"]
+
+LARGEST_PAGE = 4 << 20
+"""
+A page ends with the job that makes it as long as this, in bytes.
+"""
+
+_AT_ONCE = 64
+"""
+So many jobs are read together. Each may be as long as a body, and all of them are
+in memory then.
+"""
+
+
+class _Page:
+    """
+    Jobs in JSON, until there are enough.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._jobs: dict[int, bytes] = {}
+        self._size = 0
+
+    @property
+    def room(self) -> int:
+        """
+        For how many more there is room.
+        """
+        return self._limit - len(self._jobs) if self._size < LARGEST_PAGE else 0
+
+    def add(self, job: Job) -> None:
+        """
+        One more. One that has changed since it was added is there once, as it is now.
+        """
+        text = wire.encode(wire.jobToJSON(job))
+        self._jobs.pop(job.id, None)
+        self._jobs[job.id] = text
+        self._size += len(text)
+
+    def encode(self, **rest: int | None) -> bytes:
+        """
+        The JSON text.
+
+        @param rest: what stands beside the jobs.
+        """
+        return wire.encodeJobs(self._jobs.values(), rest)
+
+
+async def page(queue: IJobQueue, query: wire.ListQuery) -> bytes:
+    """
+    A page of the jobs, in JSON.
+    """
+    found = _Page(query.limit)
+    after = query.after
+    while True:
+        # One more than there is room for tells whether there is a next page.
+        wanted = min(found.room + 1, _AT_ONCE)
+        jobs = await queue.listJobs(query.which, query.newestFirst, wanted, after)
+        for job in jobs:
+            if not found.room:
+                return found.encode(next=after)
+            found.add(job)
+            after = job.id
+        if len(jobs) < wanted:
+            return found.encode(next=None)
+
+
+async def changes(queue: IJobQueue, query: wire.ChangesQuery) -> bytes:
+    """
+    What has changed, in JSON, as soon as anything has.
+    """
+    found = _Page(query.limit)
+    revision, wait = query.after, query.wait
+    while wanted := min(found.room, _AT_ONCE):
+        jobs = await queue.changedJobs(revision, wanted, wait)
+        for job in jobs:
+            if found.room:
+                found.add(job)
+                revision = job.revision
+        if len(jobs) < wanted:
+            break
+        wait = 0.0
+    return found.encode(revision=revision, next=None)
