@@ -17,20 +17,26 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool.errors import StoreError, WorkersNotStarted
 from ganeti_pool.service import JobQueueService
-from ganeti_pool.service._lock import DirectoryInUse, StateLock
+from ganeti_pool.service._lock import InUse, LockFile, Locks
 from ganeti_pool.service._signals import Abort, endOnSignals
 from ganeti_pool.testing import FakeReactor
 
 
 class LockTests(SynchronousTestCase):
     """
-    Tests for L{StateLock}.
+    Tests for L{LockFile}.
     """
 
     def setUp(self) -> None:
         self.path = self.mktemp()
-        self.lock = StateLock(self.path)
+        self.lock = self.another()
         self.addCleanup(self.lock.release)
+
+    def another(self) -> LockFile:
+        """
+        Another lock on the same file.
+        """
+        return LockFile(self.path, "the house")
 
     def test_oneHolder(self) -> None:
         """
@@ -38,8 +44,9 @@ class LockTests(SynchronousTestCase):
         its owner alone.
         """
         self.lock.acquire()
-        other = StateLock(self.path)
-        error = self.assertRaises(DirectoryInUse, other.acquire)
+        other = self.another()
+        error = self.assertRaises(InUse, other.acquire)
+        self.assertIn("the house is in use", str(error))
         self.assertIn(self.path, str(error))
         self.lock.release()
         other.acquire()
@@ -52,7 +59,7 @@ class LockTests(SynchronousTestCase):
         """
         self.lock.acquire()
         self.lock.acquire()
-        self.assertRaises(DirectoryInUse, StateLock(self.path).acquire)
+        self.assertRaises(InUse, self.another().acquire)
         self.lock.release()
         self.lock.release()
 
@@ -62,7 +69,7 @@ class LockTests(SynchronousTestCase):
         """
         self.lock.acquire()
         before = len(os.listdir("/proc/self/fd"))
-        self.assertRaises(DirectoryInUse, StateLock(self.path).acquire)
+        self.assertRaises(InUse, self.another().acquire)
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     def test_commandsDoNotInherit(self) -> None:
@@ -72,6 +79,50 @@ class LockTests(SynchronousTestCase):
         self.lock.acquire()
         assert self.lock._descriptor is not None
         self.assertFalse(os.get_inheritable(self.lock._descriptor))
+
+
+class LocksTests(SynchronousTestCase):
+    """
+    Tests for L{Locks}.
+    """
+
+    def setUp(self) -> None:
+        self.locks = [LockFile(self.mktemp(), what) for what in ("one", "two")]
+        self.both = Locks(*self.locks)
+        self.addCleanup(self.both.release)
+
+    def isFree(self, lock: LockFile) -> bool:
+        other = LockFile(lock._path, "")
+        try:
+            other.acquire()
+        except InUse:
+            return False
+        other.release()
+        return True
+
+    def test_all(self) -> None:
+        """
+        All are taken, and all given back, each as often as one likes.
+        """
+        for _ in range(2):
+            self.both.acquire()
+            self.assertEqual([self.isFree(lock) for lock in self.locks], [False, False])
+        for _ in range(2):
+            self.both.release()
+            self.assertEqual([self.isFree(lock) for lock in self.locks], [True, True])
+
+    def test_none(self) -> None:
+        """
+        If one is in other hands, or cannot be opened, none is held.
+        """
+        other = LockFile(self.locks[1]._path, "")
+        other.acquire()
+        self.assertIn("two is", str(self.assertRaises(InUse, self.both.acquire)))
+        self.assertTrue(self.isFree(self.locks[0]))
+        other.release()
+        self.both = Locks(self.locks[0], LockFile("/nowhere/lock", ""))
+        self.assertRaises(FileNotFoundError, self.both.acquire)
+        self.assertTrue(self.isFree(self.locks[0]))
 
 
 class FakeSignals:
@@ -222,6 +273,27 @@ class FakeDoor:
         return self.closed
 
 
+class FakeManager:
+    """
+    Notes down what a service manager would be told.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def ready(self, status: str) -> None:
+        self.told.append(("ready", status))
+
+    def stopping(self, status: str, seconds: float) -> None:
+        self.told.append(("stopping", status, seconds))
+
+    def failed(self, why: str) -> None:
+        self.told.append(("failed", why))
+
+    def close(self) -> None:
+        self.told.append("close")
+
+
 class ServiceTests(SynchronousTestCase):
     """
     Tests for L{JobQueueService}.
@@ -235,8 +307,10 @@ class ServiceTests(SynchronousTestCase):
         self.doors = [FakeDoor(self.log, "first"), FakeDoor(self.log, "second")]
         self.lockPath = self.mktemp()
         self.socket = self.mktemp()
-        self.lock = StateLock(self.lockPath)
+        self.lock = LockFile(self.lockPath, "the house")
         self.addCleanup(self.lock.release)
+        self.manager = FakeManager()
+        manager: Any = self.manager
         doors: list[Any] = [(door, Factory()) for door in self.doors]
         self.service = JobQueueService(
             self.reactor,
@@ -249,13 +323,14 @@ class ServiceTests(SynchronousTestCase):
             hire=lambda: self.hired,
             killAll=lambda: self.log.append("kill all"),
             abort=lambda sentence: self.log.append(("abort", sentence)),
+            manager=manager,
         )
 
     def isLocked(self) -> bool:
-        other = StateLock(self.lockPath)
+        other = LockFile(self.lockPath, "the house")
         try:
             other.acquire()
-        except DirectoryInUse:
+        except InUse:
             return True
         other.release()
         return False
@@ -284,17 +359,19 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.log[2:], ["open first"])
         self.doors[0].listening.callback(self.doors[0])
         self.assertEqual(self.log[3:], ["open second"])
+        self.assertEqual(self.manager.told, [])
         self.doors[1].listening.callback(self.doors[1])
         self.assertEqual(len(self.log), 4)
+        self.assertEqual(self.manager.told, [("ready", "Ready for jobs")])
 
     def test_inUse(self) -> None:
         """
         With the lock in other hands, nothing starts.
         """
-        other = StateLock(self.lockPath)
+        other = LockFile(self.lockPath, "the house")
         other.acquire()
         self.addCleanup(other.release)
-        self.assertRaises(DirectoryInUse, self.service.startService)
+        self.assertRaises(InUse, self.service.startService)
         self.reactor.start()
         self.assertEqual((self.log, self.service.running), ([], 0))
 
@@ -320,9 +397,12 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.log, [("stop queue", 7.0), "close first", "close second"])
         self.assertNoResult(stopped)
         self.assertTrue(self.isLocked())
+        stopping = ("stopping", "Stopping; running jobs get 7 seconds", 67.0)
+        self.assertEqual(self.manager.told[1:], [stopping])
         self.queue.stopped.callback(None)
         self.successResultOf(stopped)
         self.assertEqual(self.log[3:], ["kill all"])
+        self.assertEqual(self.manager.told[2:], ["close"])
         self.assertFalse(self.isLocked())
         self.assertFalse(self.service.running)
 
@@ -422,6 +502,7 @@ class ServiceTests(SynchronousTestCase):
         self.doors[0].listening.callback(self.doors[0])
         self.successResultOf(stopped)
         self.assertEqual(self.log[3:], [("stop queue", 7.0), "close first", "kill all"])
+        self.assertNotIn(("ready", "Ready for jobs"), self.manager.told)
 
     def test_queueCannotStart(self) -> None:
         """
@@ -433,6 +514,7 @@ class ServiceTests(SynchronousTestCase):
         self.queue.started.errback(StoreError("the schema is newer"))
         sentence = "the daemon cannot start: the schema is newer"
         self.assertEqual(self.log[2:], [("abort", sentence)])
+        self.assertEqual(self.manager.told, [("failed", sentence)])
 
     def test_doorCannotOpen(self) -> None:
         """

@@ -17,11 +17,19 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..errors import PoolError
-from ._lock import StateLock
+from ._lock import Lock
+from ._systemd import Notifier
 
 __all__ = ["JobQueueService", "StartableQueue"]
 
 _log = Logger()
+
+_READY = "Ready for jobs"
+
+_WIND_DOWN = 60.0
+"""
+The seconds that a stop takes at most beyond the grace, on a disk that is not too slow.
+"""
 
 
 class StartableQueue(Protocol):
@@ -43,7 +51,8 @@ class StartableQueue(Protocol):
 class JobQueueService(Service):
     """
     Starts the parts of the daemon one after another, and stops them in the other
-    direction: the lock on the state directory, the workers, the queue, the doors.
+    direction: the lock on the state directory and the store, the workers, the queue,
+    the doors.
 
     The lock is taken at once; the rest waits until the reactor runs, since a
     thread that is started before twistd forks does not survive that. It cannot
@@ -56,7 +65,7 @@ class JobQueueService(Service):
         self,
         reactor: Any,
         queue: StartableQueue,
-        lock: StateLock,
+        lock: Lock,
         doors: Sequence[tuple[IStreamServerEndpoint, IProtocolFactory]],
         *,
         socket: str,
@@ -65,6 +74,7 @@ class JobQueueService(Service):
         hire: Callable[[], Deferred[None]],
         killAll: Callable[[], object],
         abort: Callable[[str], object],
+        manager: Notifier,
     ) -> None:
         """
         @param doors: where to listen, and with what.
@@ -76,6 +86,7 @@ class JobQueueService(Service):
             run nothing without them.
         @param killAll: ends every process of the jobs, and lets none start.
         @param abort: told, in one sentence, why the daemon cannot start.
+        @param manager: told when the daemon is ready, and when it stops.
         """
         self._reactor = reactor
         self._queue = queue
@@ -87,6 +98,7 @@ class JobQueueService(Service):
         self._hire = hire
         self._killAll = killAll
         self._abort = abort
+        self._manager = manager
         self._ports: list[IListeningPort] = []
         self._trigger: Any = None
         self._isStopping = False
@@ -97,7 +109,7 @@ class JobQueueService(Service):
         """
         Take the state directory, and start the rest when the reactor runs.
 
-        @raise DirectoryInUse: if another daemon has it.
+        @raise InUse: if another daemon has it, or the store.
         """
         self._lock.acquire()
         super().startService()  # type: ignore[no-untyped-call]
@@ -120,7 +132,9 @@ class JobQueueService(Service):
             # What comes up now would not be taken down again.
             if not self._isStopping:
                 self._ports.append(await endpoint.listen(factory))
-        _log.info("Ready for jobs")
+        if not self._isStopping:
+            _log.info(_READY)
+            self._manager.ready(_READY)
 
     def _failed(self, failure: Failure) -> None:
         sentence = f"the daemon cannot start: {failure.getErrorMessage()}"
@@ -130,6 +144,7 @@ class JobQueueService(Service):
             _log.failure("The daemon cannot start", failure)
         # Else the reactor stops already, and may be the reason.
         if not self._isStopping:
+            self._manager.failed(sentence)
             self._abort(sentence)
 
     def stopService(self) -> Deferred[None]:
@@ -141,7 +156,9 @@ class JobQueueService(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._isStopping = True
-        _log.info("Stopping; running jobs get {grace:g} seconds", grace=self._grace)
+        status = f"Stopping; running jobs get {self._grace:g} seconds"
+        _log.info("{status}", status=status)
+        self._manager.stopping(status, self._grace + _WIND_DOWN)
         if self._trigger is not None:
             self._reactor.removeSystemEventTrigger(self._trigger)
             self._trigger = None
@@ -159,6 +176,7 @@ class JobQueueService(Service):
         finally:
             self._killAll()
             self._lock.release()
+            self._manager.close()
 
 
 def _notClosed(failure: Failure) -> None:

@@ -1,30 +1,46 @@
 """
-One daemon for each state directory.
+One daemon for each state directory, and for each store.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+from typing import Protocol
 
 from ..errors import PoolError
 
-__all__ = ["DirectoryInUse", "StateLock"]
+__all__ = ["InUse", "Lock", "LockFile", "Locks"]
 
 
-class DirectoryInUse(PoolError):
+class InUse(PoolError):
     """
-    Another daemon owns the state directory.
+    Another daemon has what this one needs for itself.
     """
 
-    def __init__(self, path: str) -> None:
-        super().__init__(
-            f"the state directory {os.path.dirname(path)} is in use by another daemon, which "
-            f"holds the lock on {path}"
-        )
+    def __init__(self, what: str, path: str) -> None:
+        super().__init__(f"{what} is in use by another daemon, which holds the lock on {path}")
 
 
-class StateLock:
+class Lock(Protocol):
+    """
+    What one daemon holds at a time.
+    """
+
+    def acquire(self) -> None:
+        """
+        Take it, unless it is held already.
+
+        @raise InUse: if somebody else has it.
+        """
+
+    def release(self) -> None:
+        """
+        Give it back, if it is held.
+        """
+
+
+class LockFile:
     """
     A lock on a file. It goes with the process that holds it, however that ends,
     which a pid file does not; it passes to a child that goes on in its place, as
@@ -33,15 +49,19 @@ class StateLock:
     Threads: one at a time.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, what: str) -> None:
+        """
+        @param what: what the lock stands for, as people call it.
+        """
         self._path = path
+        self._what = what
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
         """
         Take the lock, unless it is held already.
 
-        @raise DirectoryInUse: if somebody else has it.
+        @raise InUse: if somebody else has it.
         @raise OSError: if the file cannot be opened.
         """
         if self._descriptor is not None:
@@ -51,7 +71,7 @@ class StateLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
-            raise DirectoryInUse(self._path) from error
+            raise InUse(self._what, self._path) from error
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -61,3 +81,35 @@ class StateLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+class Locks:
+    """
+    Some locks as one.
+
+    Threads: one at a time.
+    """
+
+    def __init__(self, *locks: Lock) -> None:
+        self._locks = locks
+
+    def acquire(self) -> None:
+        """
+        Take all of them, or none.
+
+        @raise InUse: if somebody else has one.
+        @raise OSError: if a file cannot be opened.
+        """
+        try:
+            for lock in self._locks:
+                lock.acquire()
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """
+        Give all of them back.
+        """
+        for lock in self._locks:
+            lock.release()
