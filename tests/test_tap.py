@@ -12,21 +12,28 @@ from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
+from twisted.internet.protocol import Factory
 from twisted.plugin import IPlugin
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from ganeti_pool import tap
+from ganeti_pool import tap, web
 from ganeti_pool.commands import CommandWorker, checkArgs
+from ganeti_pool.errors import InvalidJob
 from ganeti_pool.interfaces import IWorker
+from ganeti_pool.jobqueue import JobQueue
 from ganeti_pool.jobs import OnCrash
+from ganeti_pool.metrics import JobMetrics
 from ganeti_pool.paths import StatePaths
 from ganeti_pool.service import JobQueueService
-from ganeti_pool.service._lock import DirectoryInUse, StateLock
+from ganeti_pool.service._lock import InUse, LockFile
+from ganeti_pool.tap import _make
 from ganeti_pool.testing import FakeReactor
 from ganeti_pool.web import JobSite
 from twisted.plugins import ganeti_pool_plugin
+
+from .managercase import FakeManager
 
 
 @implementer(IWorker)
@@ -97,7 +104,7 @@ class TapCase(SynchronousTestCase):
         """
         Make the service with a reactor of the test's.
         """
-        service = tap._makeService(self.reactor, self.parse(*arguments))
+        service = _make.makeDaemon(self.reactor, self.parse(*arguments))
         assert isinstance(service, JobQueueService)
         self.addCleanup(service._lock.release)
         return service
@@ -136,8 +143,12 @@ class OptionsTests(TapCase):
                 "workers": 4,
                 "worker-class": "ganeti_pool.commands.CommandWorker",
                 "state-dir": None,
+                "store": None,
                 "token-file": None,
                 "grace": 30.0,
+                "max-queued": None,
+                "keep-finished": None,
+                "log-format": "text",
                 "listen": [],
             },
         )
@@ -151,6 +162,27 @@ class OptionsTests(TapCase):
         )
         self.assertEqual((options["workers"], options["grace"]), (2, 0.5))
         self.assertEqual(options["listen"], ["tcp:1", "tcp:2"])
+        options = self.parse("--max-queued", "1", "--log-format", "json")
+        self.assertEqual((options["max-queued"], options["log-format"]), (1, "json"))
+
+    def test_keepFinished(self) -> None:
+        """
+        Days may be fractions; none at all is a time too.
+        """
+        for days, seconds in (("0", 0), ("0.5", 43200), ("36500", 36500 * 86400)):
+            self.assertEqual(self.parse("--keep-finished", days)["keep-finished"], seconds)
+
+    def test_store(self) -> None:
+        """
+        C{--store} names a file from the root on, with three slashes or with the four
+        that SQLAlchemy wants.
+        """
+        for url, path in (
+            ("sqlite:///var/jobs.sqlite", "/var/jobs.sqlite"),
+            ("sqlite:////var/jobs.sqlite", "/var/jobs.sqlite"),
+            ("sqlite:///a%20b/../c", "/c"),
+        ):
+            self.assertEqual(self.parse("--store", url)["store"], path)
 
     def test_wrong(self) -> None:
         """
@@ -164,6 +196,21 @@ class OptionsTests(TapCase):
             ("--grace", "inf"),
             ("--grace", "nan"),
             ("--grace", "soon"),
+            ("--max-queued", "0"),
+            ("--max-queued", "1.5"),
+            ("--keep-finished", "-1"),
+            ("--keep-finished", "36501"),
+            ("--keep-finished", "7d"),
+            ("--keep-finished", "inf"),
+            ("--store", "postgresql://host/jobs"),
+            ("--store", "/var/jobs.sqlite"),
+            ("--store", "sqlite://host/var/jobs.sqlite"),
+            ("--store", "sqlite:///"),
+            ("--store", "sqlite:///jobs?mode=ro"),
+            ("--store", "sqlite:///jobs#1"),
+            ("--store", "sqlite:///a%00b"),
+            ("--store", "sqlite://[/jobs"),
+            ("--log-format", "xml"),
             ("--color", "red"),
         ):
             error = self.assertRaises(SystemExit, self.parse, option, value)
@@ -174,8 +221,20 @@ class OptionsTests(TapCase):
         The help names every option.
         """
         text = str(tap.Options())
-        for option in ("workers", "worker-class", "state-dir", "listen", "token-file", "grace"):
+        for option in tap.Options():
             self.assertIn(f"--{option}=", text)
+
+    def test_logOfTwistd(self) -> None:
+        """
+        A log in JSON cannot be had together with an option of twistd's that says how
+        to log.
+        """
+        for ofTwistd in ({"syslog": 1}, {"logger": "twisted.logger.STDLibLogObserver"}):
+            options = tap.Options()
+            options.parent = ofTwistd
+            options.parseOptions([])
+            error = self.assertRaises(SystemExit, options.parseOptions, ["--log-format", "json"])
+            self.assertSentence(error, "--log-format", f"--{next(iter(ofTwistd))}")
 
 
 class MakeTests(TapCase):
@@ -191,9 +250,9 @@ class MakeTests(TapCase):
         service = self.make()
         self.assertEqual(self.state.stat().st_mode & 0o777, 0o700)
         self.assertEqual((self.state / "output").stat().st_mode & 0o777, 0o700)
-        self.assertEqual(sorted(os.listdir(self.state)), ["lock", "output"])
-        other = StateLock(StatePaths.at(str(self.state)).lock)
-        self.assertRaises(DirectoryInUse, other.acquire)
+        self.assertEqual(sorted(os.listdir(self.state)), ["jobs.sqlite.lock", "lock", "output"])
+        other = LockFile(StatePaths.at(str(self.state)).lock, "it")
+        self.assertRaises(InUse, other.acquire)
         self.assertFalse(service.running)
 
     def test_ownDoor(self) -> None:
@@ -228,6 +287,68 @@ class MakeTests(TapCase):
         assert isinstance(site, JobSite)
         self.assertTrue(site.admits(None))
 
+    def test_store(self) -> None:
+        """
+        The store is in the state directory, or where C{--store} says.
+        """
+        queue: Any = self.make()._queue
+        self.assertEqual(queue._store.path, str(self.state / "jobs.sqlite"))
+        self.state = self.scratch / "another"
+        queue = self.make("--store", f"sqlite://{self.scratch}/x.sqlite")._queue
+        self.assertEqual(queue._store.path, str(self.scratch / "x.sqlite"))
+
+    def test_limits(self) -> None:
+        """
+        The queue knows how many jobs may wait, and for how long finished ones are kept.
+        """
+        given: dict[str, Any] = {}
+        init = JobQueue.__init__
+
+        def note(queue: JobQueue, *args: Any, **settings: Any) -> None:
+            given.update(settings)
+            init(queue, *args, **settings)
+
+        self.patch(JobQueue, "__init__", note)
+        self.make("--max-queued", "3", "--keep-finished", "2")
+        self.assertEqual((given["maxQueued"], given["keepFinished"]), (3, 172800))
+
+    def test_metrics(self) -> None:
+        """
+        Each door tells the metrics of this queue and of its store.
+        """
+        told: list[Any] = []
+        self.patch(JobMetrics, "render", lambda metrics, queue: told.append((metrics, queue)))
+        made: list[Any] = []
+
+        def makeSite(reactor: object, queue: object, token: object, metrics: Any) -> Factory:
+            made.append((queue, metrics))
+            return Factory()
+
+        self.patch(web, "makeSite", makeSite)
+        token = self.file(b"secret")
+        self.make("--listen", "tcp:8080", "--token-file", token)
+        for _, render in made:
+            render()
+        (first, queue), second = told
+        self.assertEqual((first, queue), second)
+        self.assertEqual({queue for queue, _ in made}, {queue})
+        self.assertIn(first.observe, queue._events._observers)
+        self.assertEqual(queue._store._writes._onCommit, first.committed)
+
+    def test_manager(self) -> None:
+        """
+        What a service manager has told the daemon is for the daemon alone.
+        """
+        manager = FakeManager(f"{self.scratch}/notify")
+        self.addCleanup(manager.close)
+        told = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "60000000"}
+        self.patch(os, "environ", {**os.environ, **told})
+        service = self.make()
+        self.addCleanup(service._manager.close)
+        self.assertEqual(told.keys() & os.environ.keys(), set())
+        service._manager.ready("yes")
+        self.assertEqual(manager.hear(), ["READY=1", "STATUS=yes"])
+
     def test_openFiles(self) -> None:
         """
         The daemon may open as many files as the system lets it.
@@ -247,6 +368,32 @@ class MakeTests(TapCase):
         self.assertEqual(queue._pool._size, 0)
         self.successResultOf(service._hire())
         self.assertEqual(queue._pool._size, 3)
+
+    def test_resize(self) -> None:
+        """
+        More workers than there can be files for are refused later too, and nothing
+        changes.
+        """
+        self.patch(resource, "getrlimit", lambda which: (256, 1024))
+        self.patch(resource, "setrlimit", lambda which, limits: None)
+        queue: Any = self.make()._queue
+        error = self.failureResultOf(queue.resize(121), InvalidJob).value
+        ((where, code, sentence),) = error.problems
+        self.assertEqual((where, code), ("/workers", "out_of_range"))
+        self.assertIn("120", sentence)
+        self.assertEqual(queue._pool._size, 0)
+        self.successResultOf(queue.resize(120))
+        self.assertEqual(queue._pool._size, 120)
+
+    def test_anyNumber(self) -> None:
+        """
+        Where there can be any number of files, there can be any number of workers.
+        """
+        unlimited = (256, resource.RLIM_INFINITY)
+        self.patch(resource, "getrlimit", lambda which: unlimited)
+        self.patch(resource, "setrlimit", lambda which, limits: None)
+        queue: Any = self.make("--workers", "30000")._queue
+        self.successResultOf(queue.resize(60000))
 
     def test_commandWorker(self) -> None:
         """
@@ -301,7 +448,7 @@ class MakeTests(TapCase):
         self.patch(StatePaths, "default", lambda: StatePaths.at(str(self.state)))
         options = tap.Options()
         options.parseOptions([])
-        service = tap._makeService(self.reactor, options)
+        service = _make.makeDaemon(self.reactor, options)
         assert isinstance(service, JobQueueService)
         service._lock.release()
         self.assertTrue(self.state.is_dir())
@@ -322,8 +469,8 @@ class RefusalTests(TapCase):
 
     def setUp(self) -> None:
         super().setUp()
-        make = tap._makeService
-        self.patch(tap, "_makeService", lambda _, options: make(self.reactor, options))
+        make = _make.makeDaemon
+        self.patch(_make, "makeDaemon", lambda _, options: make(self.reactor, options))
 
     def refuse(self, *arguments: str) -> SystemExit:
         """
@@ -370,6 +517,26 @@ class RefusalTests(TapCase):
         self.make()
         self.assertSentence(self.refuse(), str(self.state), "in use")
 
+    def test_storeInUse(self) -> None:
+        """
+        So is the store of another daemon, by whatever name, and the state directory is
+        free again.
+        """
+        self.make()
+        link = self.scratch / "link"
+        link.symlink_to(self.state)
+        self.state = self.scratch / "another"
+        store = f"sqlite://{link}/jobs.sqlite"
+        self.assertSentence(self.refuse("--store", store), f"{link}/jobs.sqlite", "in use")
+        self.make()
+
+    def test_noStore(self) -> None:
+        """
+        A store where no file can be is refused.
+        """
+        error = self.refuse("--store", "sqlite:///nowhere/jobs.sqlite")
+        self.assertSentence(error, "/nowhere/jobs.sqlite")
+
     def test_noDirectory(self) -> None:
         """
         A state directory that cannot be made is refused.
@@ -379,12 +546,14 @@ class RefusalTests(TapCase):
 
     def test_othersDirectory(self) -> None:
         """
-        A state directory that others may write to is refused.
+        A state directory that is open to others is refused, and left as it is.
         """
         self.state.mkdir()
-        for mode in (0o770, 0o702):
+        for mode in (0o770, 0o702, 0o755, 0o710, 0o704):
             self.state.chmod(mode)
-            self.assertSentence(self.refuse(), f"{mode:04o}")
+            self.assertSentence(self.refuse(), f"{mode:04o}", f"chmod 700 {self.state}")
+            self.assertEqual(self.state.stat().st_mode & 0o777, mode)
+        self.assertEqual(os.listdir(self.state), [])
 
     def test_anotherUsersDirectory(self) -> None:
         """
@@ -443,5 +612,5 @@ class RefusalTests(TapCase):
         def fail(reactor: object, options: object) -> None:
             raise ModuleNotFoundError("No module named 'klein'", name="klein")
 
-        self.patch(tap, "_makeService", fail)
+        self.patch(_make, "makeDaemon", fail)
         self.assertSentence(self.refuse(), "klein", "ganeti-pool[daemon]")

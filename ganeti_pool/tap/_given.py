@@ -1,0 +1,186 @@
+"""
+What the options name: classes, files, endpoints.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import stat
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.endpoints import UNIXServerEndpoint, serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.python import usage
+from twisted.python.reflect import namedAny
+
+from ..deferred import DeferredWorkerPool
+from ..errors import InvalidJob
+from ..interfaces import IWorker
+from ..jobs import OnCrash
+
+__all__ = [
+    "BoundedPool",
+    "findWorkerClass",
+    "listenAt",
+    "onCrashOf",
+    "prepareDirectory",
+    "raiseLimit",
+    "readToken",
+]
+
+# A command takes four for its output and two more while it is started.
+_FILES_FOR_ITSELF = 64
+_FILES_FOR_A_JOB = 8
+
+
+class BoundedPool(DeferredWorkerPool):
+    """
+    A pool with no more workers than there can be files for.
+
+    Threads: as its base.
+    """
+
+    def __init__(self, reactor: Any, most: int | None, workerClass: Callable[..., Any]) -> None:
+        """
+        @param most: so many; L{None} for any number.
+        """
+        super().__init__(reactor, "ganeti-pool", 0, workerClass)
+        self._most = most
+
+    def resize(self, numWorkers: int) -> Deferred[None]:
+        """
+        See L{IDeferredWorkerPool.resize
+        <ganeti_pool.interfaces.IDeferredWorkerPool.resize>}.
+
+        @return: it also fails with L{InvalidJob <ganeti_pool.errors.InvalidJob>}, the
+            refusal of a request's field, for more than there may be.
+        """
+        if self._most is not None and numWorkers > self._most:
+            sentence = (
+                f"there can be {self._most} workers at most, not {numWorkers}, since the daemon "
+                "may open no more files (ulimit -Hn)"
+            )
+            return fail(InvalidJob([("/workers", "out_of_range", sentence)]))
+        return super().resize(numWorkers)
+
+
+def raiseLimit(workers: int) -> int | None:
+    """
+    Let the daemon open as many files as it may.
+
+    @return: for how many jobs at once these are enough; L{None} for any number.
+    @raise usage.UsageError: if they are too few for C{workers}.
+    """
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = None if limit < 0 else (limit - _FILES_FOR_ITSELF) // _FILES_FOR_A_JOB
+    if most is not None and workers > most:
+        raise usage.UsageError(
+            f"--workers takes at most {most} here, not {workers}, since the daemon may open "
+            f"{limit} files (ulimit -Hn)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    return most
+
+
+def findWorkerClass(name: str) -> Callable[[Any, str], object]:
+    """
+    Find a worker class by its dotted name.
+
+    @raise usage.UsageError: if there is none.
+    """
+    try:
+        found = namedAny(name)
+    # Whatever the module that is imported does.
+    except Exception as error:
+        raise usage.UsageError(
+            f"the worker class {name!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    if not callable(found):
+        raise usage.UsageError(f"the worker class {name!r} is no class, and cannot be called")
+    if isinstance(found, type) and not IWorker.implementedBy(found):
+        raise usage.UsageError(
+            f"the class {name!r} is no worker: it does not implement "
+            "ganeti_pool.interfaces.IWorker, as each subclass of BaseWorker does"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def onCrashOf(workerClass: object, name: str) -> OnCrash:
+    """
+    What a worker class says of the jobs that a crash finds running, by its
+    attribute C{onCrash}: C{"fail"}, which is the default, or C{"retry"}.
+
+    @raise usage.UsageError: if it says something else.
+    """
+    said = getattr(workerClass, "onCrash", OnCrash.FAIL)
+    try:
+        return OnCrash(said)
+    except ValueError:
+        raise usage.UsageError(
+            f'the onCrash of the worker class {name!r} must be "fail" or "retry", not {said!r}'
+        ) from None
+
+
+def readToken(path: str | None) -> bytes | None:
+    """
+    @raise OSError: if the file cannot be read.
+    @raise usage.UsageError: if it is empty, or everybody can use it.
+    """
+    if path is None:
+        return None
+    with open(path, "rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        token = file.read(4096).strip()
+    if mode & stat.S_IRWXO:
+        raise usage.UsageError(
+            f"the token file {path} is open to everybody (mode {mode:04o}): chmod 600 {path}"
+        )
+    if not token:
+        raise usage.UsageError(f"the token file {path} is empty: whoever asks would be let in")
+    return token
+
+
+def listenAt(reactor: Any, text: str, token: bytes | None) -> IStreamServerEndpoint:
+    """
+    Where C{--listen} says to listen.
+
+    @raise usage.UsageError: if it says nothing that can be understood, or
+        something that is open to others.
+    """
+    try:
+        endpoint: Any = serverFromString(reactor, text)
+    # Each kind of endpoint reads its own arguments.
+    except Exception as error:
+        raise usage.UsageError(f"--listen {text} is no endpoint: {error}") from error
+    isUnix = isinstance(endpoint, UNIXServerEndpoint)
+    # Twisted's own default is 666.
+    if token is None and not (isUnix and not endpoint._mode & stat.S_IRWXO):
+        needed = "needs --token-file"
+        raise usage.UsageError(
+            f"--listen {text} {needed}, or a mode= that keeps others out, such as 660"
+            if isUnix
+            else f"--listen {text} {needed}, since whoever reaches it could run jobs"
+        )
+    return endpoint  # type: ignore[no-any-return]
+
+
+def prepareDirectory(directory: str) -> None:
+    """
+    Make the state directory, or see that it is the user's alone. One that is there
+    is not changed: it may be one that was not meant.
+
+    @raise OSError: if it cannot be made.
+    @raise usage.UsageError: if it belongs to another user, or is open to others.
+    """
+    os.makedirs(directory, 0o700, exist_ok=True)
+    status = os.stat(directory)
+    if status.st_uid != os.geteuid():
+        raise usage.UsageError(f"the state directory {directory} belongs to another user")
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise usage.UsageError(
+            f"the state directory {directory} is open to others "
+            f"(mode {stat.S_IMODE(status.st_mode):04o}): chmod 700 {directory}"
+        )

@@ -1,0 +1,142 @@
+"""
+From the options to the service.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXServerEndpoint
+from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.threads import deferToThreadPool
+from twisted.python import usage
+
+from ..commands import killAll, killSurvivors
+from ..errors import PoolError
+from ..paths import StatePaths
+from ..service import JobQueueService
+from ..service._joblog import logEvent
+from ..service._lock import LockFile, Locks
+from ..service._signals import Abort, endOnSignals
+from ..service._systemd import Notifier
+from ._given import (
+    BoundedPool,
+    findWorkerClass,
+    listenAt,
+    onCrashOf,
+    prepareDirectory,
+    raiseLimit,
+    readToken,
+)
+from ._log import LoggedService, openLog
+from ._options import Options
+
+__all__ = ["makeDaemon", "makeService"]
+
+_Door = tuple[IStreamServerEndpoint, IProtocolFactory]
+
+
+def makeService(options: Options) -> IService:
+    """
+    Make the daemon's service, and take its state directory and store.
+
+    @raise SystemExit: with one sentence, for standard error and exit code 1, if
+        it cannot be made.
+    """
+    # Twistd has chosen it by now, and hands it to nobody.
+    from twisted.internet import reactor
+
+    try:
+        return makeDaemon(reactor, options)
+    except ModuleNotFoundError as error:
+        raise SystemExit(
+            f"ganeti-pool: the daemon needs {error.name}, which is not installed: "
+            "pip install 'ganeti-pool[daemon]'"
+        ) from error
+    except OSError as error:
+        raise SystemExit(
+            f"ganeti-pool: {error.filename} cannot be used: {error.strerror}"
+        ) from error
+    except (PoolError, usage.UsageError) as error:
+        raise SystemExit(f"ganeti-pool: {error}") from error
+
+
+def makeDaemon(reactor: Any, options: Options) -> IService:
+    """
+    As L{makeService}, for a reactor.
+
+    @raise usage.UsageError: if what an option names cannot be used.
+    @raise PoolError: if another daemon has what this one needs.
+    @raise OSError: if a file cannot be used.
+    @raise ModuleNotFoundError: if the extra is not installed.
+    """
+    # Not above: they need the extra, and klein a reactor that has been chosen.
+    from ..jobqueue import JobQueue
+    from ..metrics import JobMetrics
+    from ..store.sqlite import SQLiteJobStore
+    from ..web import makeSite
+
+    most = raiseLimit(options["workers"])
+    workerClass = findWorkerClass(options["worker-class"])
+    stateDir = options["state-dir"]
+    paths = StatePaths.default() if stateDir is None else StatePaths.at(stateDir)
+    paths.checkSocket()
+    storePath = options["store"] or paths.store
+    token = readToken(options["token-file"])
+    endpoints = [listenAt(reactor, text, token) for text in options["listen"]]
+    prepareDirectory(paths.directory)
+    os.makedirs(paths.output, 0o700, exist_ok=True)
+    lock = Locks(
+        LockFile(paths.lock, f"the state directory {paths.directory}"),
+        # Through links too: two daemons on one store would run its jobs twice.
+        LockFile(f"{os.path.realpath(storePath)}.lock", f"the store {storePath}"),
+    )
+    lock.acquire()
+
+    def reap(handles: Sequence[str]) -> Deferred[int]:
+        return deferToThreadPool(
+            reactor, reactor.getThreadPool(), killSurvivors, paths.directory, handles
+        )
+
+    # Its workers are started by the service, which says so if they cannot be.
+    pool = BoundedPool(reactor, most, workerClass)
+    metrics = JobMetrics()
+    queue = JobQueue(
+        reactor,
+        pool,
+        SQLiteJobStore(reactor, storePath, onCommit=metrics.committed),
+        options["worker-class"],
+        paths,
+        reap=reap,
+        checkArgs=getattr(workerClass, "checkArgs", None),
+        onCrash=onCrashOf(workerClass, options["worker-class"]),
+        maxQueued=options["max-queued"],
+        keepFinished=options["keep-finished"],
+        observers=[logEvent, metrics.observe],
+    )
+    makeDoor = partial(makeSite, reactor, queue, metrics=partial(metrics.render, queue))
+    own = UNIXServerEndpoint(reactor, paths.socket, mode=0o600, wantPID=False)
+    doors: list[_Door] = [(own, makeDoor(None))]
+    doors += [(endpoint, makeDoor(token)) for endpoint in endpoints]
+    endAll = partial(killAll, forGood=True)
+    service = JobQueueService(
+        reactor,
+        queue,
+        lock,
+        doors,
+        socket=paths.socket,
+        grace=options["grace"],
+        guard=partial(endOnSignals, partial(reactor.callFromThread, reactor.stop), endAll),
+        hire=partial(pool.resize, options["workers"]),
+        killAll=endAll,
+        abort=Abort(reactor),
+        manager=Notifier.fromEnvironment(reactor, os.environ),
+    )
+    if options["log-format"] == "json":
+        return LoggedService(service, openLog(options.parent or {}, reactor.callFromThread))
+    return service
