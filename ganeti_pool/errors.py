@@ -305,19 +305,18 @@ class QueueFull(JobError):
     """
     As many jobs wait as may. Nothing was added.
 
+    @ivar count: how many were to be added.
     @ivar limit: how many may wait.
     """
 
     code = "queue_full"
 
     def __init__(self, count: int, limit: int) -> None:
-        """
-        @param count: how many were to be added.
-        """
         super().__init__(
             f"the queue has no room for {count} more: {limit} jobs may wait (--max-queued), and "
             "the rest can be submitted when some have started"
         )
+        self.count = count
         self.limit = limit
 
 

@@ -6,18 +6,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from twisted.python.failure import Failure
 
 from ..errors import TaskCancelled, TaskNotStarted
 from ..jobs import Job, JobFailure, JobState, OnCrash, Outcome, OutputSize
 
-__all__ = ["Requeue", "afterCrash", "outcomeOf", "timedOut", "unusable"]
+__all__ = ["Deferral", "Requeue", "afterCrash", "outcomeOf", "timedOut", "unusable"]
 
 _LONGEST_MESSAGE = 1000
 
 # An exception of a worker that was told to stop is taken for the answer to that.
 _BY_INTERRUPTION = frozenset({"cancelled", "exception"})
+
+
+class Deferral(NamedTuple):
+    """
+    What a job has said as it deferred itself.
+
+    @ivar priority: the priority that it is to wait with.
+    @ivar reason: why, for people, if it said so.
+    """
+
+    priority: int
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -26,11 +39,13 @@ class Requeue:
     The job waits again.
 
     @ivar priority: the priority that it waits with.
+    @ivar reason: why, for people.
     @ivar deferred: whether it deferred itself, and takes a new place; otherwise
         it is tried again, at the place that it had.
     """
 
     priority: int
+    reason: str | None
     deferred: bool
 
 
@@ -50,7 +65,7 @@ def outcomeOf(
     isTimedOut: bool,
     isInterrupted: bool,
     output: Mapping[str, OutputSize] | None,
-    deferredTo: int | None,
+    deferral: Deferral | None,
 ) -> Outcome | Requeue:
     """
     What becomes of a job whose attempt has failed.
@@ -61,7 +76,7 @@ def outcomeOf(
     @param isCancelled: whether a client had it cancelled.
     @param isTimedOut: whether it was told to stop since its time was over.
     @param isInterrupted: whether it was told to stop since its daemon ends.
-    @param deferredTo: the priority that it deferred itself to, if it did.
+    @param deferral: what it said, if it deferred itself.
     """
     error = failure.value
     told = getattr(error, "failure", None)
@@ -73,10 +88,10 @@ def outcomeOf(
         )
     if isTimedOut:
         return timedOut(job, told if isinstance(told, JobFailure) else None, output)
-    if deferredTo is not None and isinstance(error, (TaskCancelled, TaskNotStarted)):
+    if deferral is not None and isinstance(error, (TaskCancelled, TaskNotStarted)):
         # The pool that ends did not take it back. Without a deferral it is what a
         # worker raised that uses a pool of its own.
-        return Requeue(deferredTo, deferred=True)
+        return Requeue(*deferral, deferred=True)
     if not isinstance(told, JobFailure):
         message = f"{type(error).__name__}: {failure.getErrorMessage()}"
         told = JobFailure("exception", message[:_LONGEST_MESSAGE])
@@ -118,5 +133,5 @@ def _interrupted(
     output: Mapping[str, OutputSize] | None = None,
 ) -> Outcome | Requeue:
     if job.onCrash is OnCrash.RETRY and job.attempt < job.maxAttempts:
-        return Requeue(job.priority, deferred=False)
+        return Requeue(job.priority, why, deferred=False)
     return Outcome(JobState.FAILED, error=_as("interrupted", why, told), output=output)

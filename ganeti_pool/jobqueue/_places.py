@@ -4,11 +4,11 @@ Where jobs wait: in the heap and in the store, and in both at the same place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
-from .._taskqueue import movedArgs
+from .._taskqueue import newEntry
 from ..errors import (
     JobFinished,
     JobNotQueued,
@@ -18,9 +18,11 @@ from ..errors import (
     StaleAttempt,
 )
 from ..interfaces import IJobStore
-from ..jobs import FINISHED, Job, JobState
+from ..jobs import FINISHED, Job, JobEventKind, JobState, QueuedJob
 from ..workerpool import WorkerPool
+from ._events import Events
 from ._journal import Journal
+from ._room import Room, Waiting
 from ._runs import Runs
 from ._task import JobTask, TaskState
 
@@ -34,29 +36,42 @@ class Places:
     Threads: the reactor's.
     """
 
-    def __init__(self, pool: WorkerPool, store: IJobStore, journal: Journal, runs: Runs) -> None:
+    def __init__(
+        self,
+        pool: WorkerPool,
+        store: IJobStore,
+        journal: Journal,
+        runs: Runs,
+        waiting: Waiting,
+        room: Room,
+        events: Events,
+    ) -> None:
         self._pool = pool
         self._store = store
         self._journal = journal
         self._runs = runs
+        self._waiting = waiting
+        self._room = room
+        self._events = events
 
-    def push(self, tasks: Iterable[JobTask]) -> None:
+    def push(self, jobs: Iterable[Job | QueuedJob], since: float | None) -> None:
         """
-        Put jobs into the heap, at the places that they have.
+        Put jobs into the heap that are not there, at the places that they have.
+
+        @param since: since when they wait, by the monotonic clock; L{None} if that
+            was before this daemon.
         """
+        now = self._pool._clock()
         entries = []
-        for task in tasks:
-            self._runs.tasks[task.jobID] = task
-            entry = self._pool._NewEntry(
-                (task.jobID,), task.priority, task.jobID, task, task.invoke
-            )
-            entry[1] = task.order
-            # A job that is put back meets what it left in the heap as its twin.
-            entry[3] = movedArgs(entry[3])
-            entries.append(entry)
+        for job in jobs:
+            task = JobTask(self._runs, job.id, job.priority, job.attempt, since)
+            entries.append(newEntry(job.priority, job.position, job.id, (), task, task, now))
+            self._waiting.add(job.priority)
         # A pool that has been terminated leaves them to the next daemon.
         with suppress(PoolTerminated):
             self._pool._Submit(entries, hold=True, ordered=True)
+
+    # Moving
 
     async def move(self, jobID: int, priority: int) -> Job:
         """
@@ -65,15 +80,18 @@ class Places:
         @raise NoSuchJob: if there is none.
         @raise JobNotQueued: if it does not wait.
         """
-        found = await self._find(jobID)
-        if isinstance(found, Job):
-            raise JobNotQueued(jobID, found.state.value)
-        return await self._runs.alone(jobID, partial(self._move, found, priority))
+        return await self._runs.alone(jobID, partial(self._move, jobID, priority))
 
-    async def _move(self, task: JobTask, priority: int) -> Job:
+    async def _move(self, jobID: int, priority: int) -> Job:
+        task = await self._find(jobID)
+        if isinstance(task, JobTask):
+            return await self._moveTask(task, priority)
+        return await self._journal.write(self._store.changePriority, jobID, priority)
+
+    async def _moveTask(self, task: JobTask, priority: int) -> Job:
         try:
             if task.state is not TaskState.WAITING:
-                raise NoSuchTask(task.jobID, self._pool._name, len(self._runs.tasks))
+                raise NoSuchTask(task.jobID, self._pool._name, self._waiting.total)
             self._pool.ChangeTaskPriority(task.jobID, priority)
         except NoSuchTask:
             job = await self._store.job(task.jobID)
@@ -86,8 +104,14 @@ class Places:
             with suppress(NoSuchTask):
                 self._pool.ChangeTaskPriority(task.jobID, task.priority)
             raise
-        task.priority = priority
+        self._waiting.remove(task.priority)
+        self._waiting.add(priority)
+        if priority != task.priority:
+            task.priority = priority
+            self._events.tell(JobEventKind.MOVED, job)
         return job
+
+    # Cancelling
 
     async def cancel(self, jobID: int) -> Job:
         """
@@ -98,67 +122,128 @@ class Places:
         @raise StaleAttempt: if that cannot be told now: the store is ahead of this
             daemon, whose write it has kept and called a failure.
         """
+        job = await self._runs.alone(jobID, partial(self._cancel, jobID))
+        if job.state in FINISHED and job.state is not JobState.CANCELLED:
+            raise JobFinished(jobID, job.state.value)
+        return job
+
+    async def _cancel(self, jobID: int) -> Job:
         found = await self._find(jobID)
+        if isinstance(found, JobTask) and found.state is TaskState.RUNNING:
+            return await self._cancelRunning(found)
+        if isinstance(found, JobTask) or found.state is JobState.QUEUED:
+            return await self._cancelWaiting(jobID, found)
+        return _settled(found)
+
+    async def _cancelRunning(self, task: JobTask) -> Job:
+        with suppress(StaleAttempt):
+            job = await self._journal.write(self._store.requestCancel, task.jobID)
+            if task.run is not None and not task.run.isCancelled:
+                task.run.isCancelled = True
+                self._events.tell(JobEventKind.CANCEL_REQUESTED, job)
+            with suppress(NoSuchTask):
+                self._pool.InterruptTask(task.jobID)
+            return job
+        # It has found its end meanwhile.
+        return _settled(await self._store.job(task.jobID))
+
+    async def _cancelWaiting(self, jobID: int, found: JobTask | Job) -> Job:
+        job = await self._journal.write(self._store.cancelQueued, jobID)
         if isinstance(found, JobTask):
-            found = await self._runs.alone(jobID, partial(self._cancel, found))
-        if found.state in FINISHED and found.state is not JobState.CANCELLED:
-            raise JobFinished(jobID, found.state.value)
-        return found
+            self._waiting.remove(found.priority)
+            self._runs.forget(found)
+            # Not before: whoever waits for the pool to be quiet waits for this too,
+            # and there is nothing to put back if the commit fails. A worker that has
+            # taken it meanwhile is refused when it has its turn to begin.
+            self._withdraw(jobID)
+        self._events.tell(JobEventKind.FINISHED, job)
+        return job
 
-    async def _cancel(self, task: JobTask) -> Job:
-        if task.state is TaskState.WAITING:
-            return await self._cancelWaiting(task)
-        if task.state is TaskState.RUNNING:
-            with suppress(StaleAttempt):
-                job = await self._journal.write(self._store.requestCancel, task.jobID)
-                task.isCancelled = True
-                with suppress(NoSuchTask):
-                    self._pool.InterruptTask(task.jobID)
-                return job
-        # It has found its end while this waited for its turn, or for the store.
-        job = await self._store.job(task.jobID)
+    # Once more, and no more
+
+    async def retry(self, jobID: int, check: Callable[[Job], object]) -> Job:
+        """
+        Put a job that has failed or was cancelled into the heap again.
+
+        @param check: raises what speaks against a start of the job.
+        @raise NoSuchJob: if there is none.
+        @raise JobFinished: if it has succeeded.
+        @raise QueueFull: if there is no room for it.
+        """
+        return await self._runs.alone(jobID, partial(self._retry, jobID, check))
+
+    async def _retry(self, jobID: int, check: Callable[[Job], object]) -> Job:
+        job = await self._store.job(jobID)
+        check(job)
+        if job.state is JobState.SUCCEEDED:
+            raise JobFinished(jobID, job.state.value)
         if job.state not in FINISHED:
-            raise StaleAttempt(job.id, job.attempt, job.state.value)
+            return job
+        return await self._room.forJobs(1, 0, lambda room: self._again(jobID))
+
+    async def _again(self, jobID: int) -> Job:
+        order = self._pool._ReserveOrder(1)
+        job = await self._journal.write(self._store.retryJob, jobID, order)
+        self._disown(jobID)
+        # One that was cancelled while it was being put back has come there since.
+        self._withdraw(jobID)
+        self.push([job], self._runs.monotonic())
+        self._events.tell(JobEventKind.RETRIED, job)
         return job
 
-    async def _cancelWaiting(self, task: JobTask) -> Job:
-        wasInHeap = self._withdraw(task)
-        try:
-            job = await self._journal.write(self._store.cancelQueued, task.jobID)
-        except PoolError:
-            if wasInHeap:
-                self.push([task])
-            raise
-        self._runs.forget(task)
-        # One that a worker had taken is refused when it begins; one that was
-        # being put back may be in the heap by now.
-        self._withdraw(task)
-        return job
+    async def remove(self, jobID: int) -> None:
+        """
+        Forget the record of a job that has its outcome.
+
+        @raise NoSuchJob: if there is none.
+        @raise JobNotFinished: if it has no outcome yet.
+        """
+        await self._runs.alone(jobID, partial(self._remove, jobID))
+
+    async def _remove(self, jobID: int) -> None:
+        await self._journal.write(self._store.removeJob, jobID)
+        self._disown(jobID)
+
+    def _disown(self, jobID: int) -> None:
+        """
+        The outcome of a job was in the store before what has just been written, and
+        all answers until then have come: an attempt that is still about to record
+        its own has nothing to record.
+        """
+        task = self._runs.running.get(jobID)
+        if task is not None:
+            self._runs.forget(task)
+
+    def _withdraw(self, jobID: int) -> None:
+        with suppress(NoSuchTask):
+            self._pool.CancelTask(jobID)
+
+    # Looking
 
     async def _find(self, jobID: int) -> JobTask | Job:
         """
-        Find a job that has no outcome yet, or else as it is in the store.
+        Find a job that this daemon is to start or runs, or else as it is in the
+        store.
 
         @raise NoSuchJob: if there is none.
         """
-        if jobID in self._runs.tasks:
-            return self._runs.tasks[jobID]
+        task = self._runs.find(jobID)
+        if task is not None:
+            return task
         job = await self._store.job(jobID)
         if job.state not in FINISHED:
             # It has been committed, and the answer that puts it into the heap is
             # on its way. That of a later write comes behind it.
             await self._journal.write(self._store.setSettings, {})
             job = await self._store.job(jobID)
-        return self._runs.tasks.get(jobID, job)
+        return self._runs.find(jobID) or job
 
-    def _withdraw(self, task: JobTask) -> bool:
-        """
-        Take a job out of the heap.
 
-        @return: whether it was there.
-        """
-        try:
-            self._pool.CancelTask(task.jobID)
-        except NoSuchTask:
-            return False
-        return True
+def _settled(job: Job) -> Job:
+    """
+    @return: the job, which has its outcome.
+    @raise StaleAttempt: if it has none, though this daemon does not run it.
+    """
+    if job.state not in FINISHED:
+        raise StaleAttempt(job.id, job.attempt, job.state.value)
+    return job

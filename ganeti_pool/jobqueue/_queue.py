@@ -1,48 +1,27 @@
 """
-The queue: what a client may ask for, the start and the end.
+The queue: what a client may ask for.
 """
 
 from __future__ import annotations
 
 import os
-import socket
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
-from datetime import datetime, timezone
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from importlib.metadata import version
-from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.threads import blockingCallFromThread
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..deferred import DeferredWorkerPool
-from ..errors import InvalidJob, NoSuchTask, PoolTerminated, QueueStopping, StoreError
-from ..interfaces import IJobQueue, IJobStore
-from ..jobs import Attempt, Job, JobFilter, JobState, NewJob, OnCrash
-from ..paths import StatePaths
+from ..errors import InvalidJob, PoolTerminated, QueueStopping
+from ..interfaces import IJobQueue
+from ..jobs import Attempt, Job, JobEventKind, JobFilter, JobState, NewJob
 from ..wire import timestamp
-from ._journal import Changes, Journal
-from ._outcome import Requeue, afterCrash
-from ._places import Places
-from ._runs import CallAndWait, Runs
+from ._life import ACTIVE, QueueLife
 from ._status import statusToJSON
-from ._task import JobTask
 
 __all__ = ["JobQueue"]
-
-_log = Logger()
-
-_LAST_WAIT = 15.0
-"""
-For how many seconds the jobs that were told to stop are waited for. It is longer
-than a command that ignores TERM takes until it is killed.
-"""
-
-_ACTIVE = "active"
 
 _MOST_PROBLEMS = 50
 """
@@ -51,7 +30,7 @@ So many are told; the rest of what was submitted is not looked at.
 
 
 @implementer(IJobQueue)
-class JobQueue:
+class JobQueue(QueueLife):
     """
     Durable jobs. What each method promises stands in L{IJobQueue
     <ganeti_pool.interfaces.IJobQueue>}.
@@ -60,166 +39,24 @@ class JobQueue:
 
       - submit: the store, then the heap, in the order of commit, then the answer;
       - start: out of the heap, then the store, then C{RunTask};
-      - cancel and change of priority of what waits: the heap decides, then the
-        store, then the answer; if the commit fails, the heap is as before;
+      - change of priority of what waits: the heap decides, then the store, then the
+        answer; if the commit fails, the heap is as before;
+      - cancel of what waits: the store, then out of the heap; a worker that takes it
+        meanwhile waits for that;
       - cancel of what runs: the store, then the job is told;
-      - outcome: the store, and no other job on that worker before.
+      - outcome: the store, and no other job on that worker before;
+      - retry: the store, then the heap, as a submission;
+      - removal: the store, then the output.
 
     Threads: the reactor's. A worker's thread waits for it in the completions.
     """
 
-    def __init__(
-        self,
-        reactor: Any,
-        pool: DeferredWorkerPool,
-        store: IJobStore,
-        workerName: str,
-        paths: StatePaths,
-        *,
-        reap: Callable[[Sequence[str]], Deferred[Any]],
-        checkArgs: Callable[[object], object] | None = None,
-        onCrash: OnCrash = OnCrash.FAIL,
-        callAndWait: CallAndWait | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
-        monotonic: Callable[[], float] = monotonic,
-    ) -> None:
+    @property
+    def waiting(self) -> Mapping[int, int]:
         """
-        @param reactor: the clock, and where the workers' threads call to.
-        @param pool: a new pool, which is the queue's own from now on.
-        @param store: where the jobs are; the queue opens and closes it.
-        @param workerName: the dotted name of the pool's worker class.
-        @param paths: where the jobs' output goes.
-        @param reap: ends the processes that an earlier daemon left, which these
-            handles tell; fires when there is none.
-        @param checkArgs: raises L{InvalidJob <ganeti_pool.errors.InvalidJob>} for
-            arguments that the worker class cannot run.
-        @param onCrash: what a crash does to a job that says nothing of it.
-        @param callAndWait: calls a function on the reactor thread and waits for
-            its Deferred; by default C{blockingCallFromThread}.
-        @param now: gives the time, aware.
-        @param monotonic: gives seconds that no change of the clock touches, by
-            which the running time of jobs is measured.
+        How many jobs wait at each priority. It costs nothing, and goes on counting.
         """
-        self.workerName = workerName
-        self.onCrash = onCrash
-        self._pool = pool
-        self._core = pool.pool
-        self._store = store
-        self._paths = paths
-        self._reap = reap
-        self._checkArgs = checkArgs
-        self._now = now
-        self._clock = reactor
-        self._startedAt = now()
-        self._version = version("ganeti-pool")
-        # One at a time: a start under way comes to its end before the stop goes on.
-        self._life = DeferredLock()
-        self._isLost = False
-        self._changes = Changes(reactor)
-        self._journal = Journal(reactor, self._changes, self._lose)
-        self._runs = Runs(
-            reactor,
-            self._core,
-            store,
-            self._journal,
-            paths,
-            callAndWait or partial(blockingCallFromThread, reactor),
-            monotonic,
-        )
-        self._places = Places(self._core, store, self._journal, self._runs)
-        # Its threads may start when they like; what they find is not there yet.
-        pool.setActive(False)
-
-    # The start and the end
-
-    def start(self) -> Deferred[None]:
-        """
-        Take the store over, settle what an earlier daemon left running, once its
-        processes are gone, and go on with the queue as it was.
-
-        @return: a Deferred that fails with L{StoreError
-            <ganeti_pool.errors.StoreError>} if the store cannot be used, or has
-            unfinished jobs of another worker class; and with what C{reap} fails
-            with.
-        """
-        return self._life.run(lambda: Deferred.fromCoroutine(self._start()))
-
-    async def _start(self) -> None:
-        self._startedAt = self._now()
-        self._journal.epoch = await self._store.acquire(f"{socket.gethostname()}:{os.getpid()}")
-        strangers = await self._store.workers() - {self.workerName}
-        if strangers:
-            raise StoreError(
-                f"there are unfinished jobs of {', '.join(sorted(strangers))} in the store, and "
-                f"this daemon runs {self.workerName}: start it with the class of these jobs"
-            )
-        settings = await self._store.settings()
-        self._core._ReserveOrder(await self._store.lastPosition() + 1)
-        left = await self._store.runningJobs()
-        await self._reap([attempt.handle for _, attempt in left if attempt.handle is not None])
-        for job, _ in left:
-            await self._settle(job)
-        waiting = await self._store.queuedJobs()
-        self._places.push(
-            JobTask(self._runs, job.id, job.priority, job.position, job.attempt) for job in waiting
-        )
-        if settings.get(_ACTIVE, True):
-            self._activate(True)
-
-    def _settle(self, job: Job) -> Deferred[Job]:
-        """
-        Record what becomes of a job that an earlier daemon left running.
-        """
-        become = afterCrash(job)
-        if isinstance(become, Requeue):
-            return self._journal.write(
-                self._store.requeueAttempt,
-                job.id,
-                job.attempt,
-                become.priority,
-                job.position,
-                become.deferred,
-            )
-        return self._journal.write(self._store.finishAttempt, job.id, job.attempt, become)
-
-    def stop(self, grace: float) -> Deferred[None]:
-        """
-        Start nothing any more, let the running jobs end, and close the store. The
-        queue stays in it.
-
-        @param grace: after how many seconds the running jobs are told to stop,
-            and end as their C{onCrash} says.
-        @return: a Deferred that fires when all threads have ended, or are not
-            waited for any more.
-        """
-        self._runs.isStopping = True
-        self._changes.close()
-        self._pool.setActive(False)
-        return Deferred.fromCoroutine(self._stop(grace))
-
-    async def _stop(self, grace: float) -> None:
-        await self._life.acquire()
-        await self._runs.whenIdle(grace)
-        for task in list(self._runs.running):
-            task.isInterrupted = True
-            with suppress(NoSuchTask):
-                self._core.InterruptTask(task.jobID)
-        await self._runs.whenIdle(_LAST_WAIT)
-        self._journal.close()
-        await self._pool.terminateWorkers(deadline=_LAST_WAIT)
-        await self._store.close()
-
-    def _lose(self) -> None:
-        """
-        Another daemon has the store: start nothing any more.
-        """
-        if not self._isLost:
-            self._isLost = True
-            _log.critical("The store has another owner: no job is started any more")
-            self._pool.setActive(False)
-
-    def _activate(self, active: bool) -> None:
-        self._pool.setActive(active and not self._runs.isStopping)
+        return MappingProxyType(self._waiting.byPriority)
 
     # Asking
 
@@ -268,7 +105,7 @@ class JobQueue:
         Where the output is. See L{IJobQueue.outputPath
         <ganeti_pool.interfaces.IJobQueue.outputPath>}.
         """
-        return os.path.join(self._runs.outputDirectory(jobID, attempt), stream)
+        return os.path.join(self._output.directoryOf(jobID, attempt), stream)
 
     def poolStatus(self) -> Deferred[dict[str, Any]]:
         """
@@ -301,15 +138,26 @@ class JobQueue:
 
     async def _submit(self, jobs: Sequence[NewJob]) -> list[Job]:
         self._check(jobs)
-        first = self._core._ReserveOrder(len(jobs))
-        added = await self._journal.write(self._store.addJobs, list(jobs), first)
-        self._places.push(
-            JobTask(self._runs, job.id, job.priority, job.position, job.attempt)
-            for job in added
-            # One that has the key of an older job waits already, or has waited; push
-            # makes each known before it takes the next.
-            if job.state is JobState.QUEUED and job.id not in self._runs.tasks
+        keys = [job.key for job in jobs if job.key is not None]
+        return await self._room.forJobs(
+            len(jobs) - len(keys), len(set(keys)), partial(self._add, jobs)
         )
+
+    async def _add(self, jobs: Sequence[NewJob], room: int | None) -> list[Job]:
+        first = self._core._ReserveOrder(len(jobs))
+        added = await self._journal.write(self._store.addJobs, list(jobs), first, room)
+        places = range(first, first + len(jobs))
+        # One that has the key of an older job waits already, or has waited; unless the
+        # store has added it and called that a failure.
+        fresh = {
+            job.id: job
+            for job in added
+            if job.position in places
+            or (job.state is JobState.QUEUED and self._runs.find(job.id) is None)
+        }
+        self._places.push(fresh.values(), self._runs.monotonic())
+        for job in fresh.values():
+            self._events.tell(JobEventKind.SUBMITTED, job)
         return added
 
     def _check(self, jobs: Sequence[NewJob]) -> None:
@@ -322,8 +170,8 @@ class JobQueue:
                 break
             where = f"/{number}" if len(jobs) > 1 else ""
             if job.worker != self.workerName:
-                sentence = f"this daemon runs jobs of {self.workerName}, and none of {job.worker}"
-                problems.append((f"{where}/worker", "other_worker", sentence))
+                code, sentence = self._otherWorker(job.worker)
+                problems.append((f"{where}/worker", code, sentence))
             elif self._checkArgs is not None:
                 try:
                     self._checkArgs(job.args)
@@ -334,6 +182,15 @@ class JobQueue:
                     )
         if problems:
             raise InvalidJob(problems[:_MOST_PROBLEMS])
+
+    def _otherWorker(self, worker: str) -> tuple[str, str]:
+        """
+        The code and the sentence for a job of another worker class.
+        """
+        return (
+            "other_worker",
+            f"this daemon runs jobs of {self.workerName}, and none of {worker}",
+        )
 
     def changePriority(self, jobID: int, priority: int) -> Deferred[Job]:
         """
@@ -348,6 +205,47 @@ class JobQueue:
         """
         return Deferred.fromCoroutine(self._places.cancel(jobID))
 
+    def retry(self, jobID: int) -> Deferred[Job]:
+        """
+        Start a job once more. See L{IJobQueue.retry
+        <ganeti_pool.interfaces.IJobQueue.retry>}.
+        """
+        return self._unlessStopping(lambda: self._places.retry(jobID, self._checkWorker))
+
+    def _checkWorker(self, job: Job) -> None:
+        if job.worker != self.workerName:
+            raise InvalidJob([("", *self._otherWorker(job.worker))])
+
+    def remove(self, jobID: int) -> Deferred[None]:
+        """
+        Forget a finished job. See L{IJobQueue.remove
+        <ganeti_pool.interfaces.IJobQueue.remove>}.
+        """
+        return Deferred.fromCoroutine(self._remove(jobID))
+
+    async def _remove(self, jobID: int) -> None:
+        await self._places.remove(jobID)
+        await self._output.remove([jobID])
+
+    def quiesce(self) -> Deferred[None]:
+        """
+        Wait for all that was submitted before. See L{IJobQueue.quiesce
+        <ganeti_pool.interfaces.IJobQueue.quiesce>}.
+        """
+        if self._runs.isStopping:
+            return fail(QueueStopping())
+        fence = self._pool.quiesce()
+        self._fences.add(fence)
+
+        def over(result: Failure | None) -> Failure | None:
+            self._fences.discard(fence)
+            # It is cancelled by the stop, if not by the caller.
+            if result is not None and (self._runs.isStopping or result.check(PoolTerminated)):
+                return Failure(QueueStopping())
+            return result
+
+        return fence.addBoth(over)
+
     def setActive(self, active: bool) -> Deferred[None]:
         """
         Pause or resume. See L{IJobQueue.setActive
@@ -356,7 +254,7 @@ class JobQueue:
         return self._unlessStopping(lambda: self._setActive(active))
 
     async def _setActive(self, active: bool) -> None:
-        await self._journal.write(self._store.setSettings, {_ACTIVE: active})
+        await self._journal.write(self._store.setSettings, {ACTIVE: active})
         self._activate(active)
 
     def resize(self, workers: int) -> Deferred[None]:

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -15,12 +16,14 @@ from ..errors import AlreadyCompleted, DeferTask, InvalidArgument
 from ..interfaces import ICompletion
 from ..jobs import AttemptContext, Job, JobState, Outcome, OutputSize, currentAttempt
 from ..wire import MAX_INTEGER, MIN_INTEGER
-from ._outcome import outcomeOf
+from ._outcome import Deferral, Requeue, outcomeOf
 
 if TYPE_CHECKING:
     from ._runs import Runs
 
-__all__ = ["JobTask", "TaskState"]
+__all__ = ["JobTask", "Run", "TaskState"]
+
+_LONGEST_REASON = 1000
 
 
 class TaskState(Enum):
@@ -36,56 +39,112 @@ class TaskState(Enum):
     OVER = "over"
 
 
+class Run:
+    """
+    An attempt that has begun, while it lasts.
+
+    Threads: the reactor's, but for C{output} and C{deferral}, which are its
+    worker's.
+
+    @ivar job: as it was when the attempt began.
+    @ivar began: when that was, by the monotonic clock.
+    @ivar ended: when its worker was done with it; L{None} before.
+    @ivar timeout: what tells it that its time is over.
+    @ivar isCancelled: whether it was told to end by a client.
+    @ivar isTimedOut: whether it was told to end since it ran for too long.
+    @ivar output: how much of each stream it has kept.
+    @ivar deferral: what it has said, if it has deferred the job.
+    """
+
+    __slots__ = (
+        "began",
+        "deferral",
+        "ended",
+        "isCancelled",
+        "isTimedOut",
+        "job",
+        "output",
+        "timeout",
+    )
+
+    def __init__(self, job: Job, began: float) -> None:
+        self.job = job
+        self.began = began
+        self.ended: float | None = None
+        self.timeout: IDelayedCall | None = None
+        self.isCancelled = False
+        self.isTimedOut = False
+        self.output: Mapping[str, OutputSize] | None = None
+        self.deferral: Deferral | None = None
+
+    @property
+    def seconds(self) -> float:
+        """
+        For how many seconds it ran, now that it has ended.
+        """
+        assert self.ended is not None
+        return self.ended - self.began
+
+    def keepOutput(self, output: Mapping[str, OutputSize]) -> None:
+        """
+        The attempt tells how much of each stream it has kept.
+        """
+        self.output = output
+
+    def judge(self, failure: Failure, isInterrupted: bool) -> Outcome | Requeue:
+        """
+        What becomes of the job, now that the attempt has failed. See L{outcomeOf}.
+        """
+        return outcomeOf(
+            failure,
+            self.job,
+            self.isCancelled,
+            self.isTimedOut,
+            isInterrupted,
+            self.output,
+            self.deferral,
+        )
+
+
 @implementer(ICompletion)
 class JobTask:
     """
     One job between its submission and its outcome. It is the completion of its
-    entry in the pool, each time that it is there. The entry holds the job's ID
-    alone; the rest is read when an attempt begins.
+    entry in the pool, each time that it is there, and what is called there in place
+    of C{RunTask}. There may be very many that wait, so it has what is needed to
+    begin alone; the rest is read then.
 
-    Threads: the attributes change on the reactor thread alone, but for C{output}
-    and C{deferredTo}, which are its worker's. The methods are called on the
-    worker's thread, which waits for the reactor in them; L{fail} on any thread,
-    where it does not wait while the job is not running.
+    Threads: the attributes change on the reactor thread alone. The methods are
+    called on the worker's thread, which waits for the reactor in them; L{fail} on
+    any thread, where it does not wait while the job is not running.
 
-    @ivar priority: where it waits, together with C{order}.
+    @ivar priority: with which it waits, or waited last.
     @ivar attempts: how many times it was started, deferred starts not counted.
-    @ivar job: the job of the running attempt.
-    @ivar output: how much of each stream that attempt has kept.
-    @ivar deferredTo: the priority to which that attempt has deferred the job.
-    @ivar isCancelled: whether the running attempt was told to end by a client.
-    @ivar isTimedOut: whether it was told to end since it ran for too long.
-    @ivar isInterrupted: whether it was told to end by the end of the daemon.
+    @ivar since: since when it waits, by the monotonic clock; L{None} if that was
+        before this daemon.
+    @ivar run: the attempt that runs, in C{RUNNING}.
     """
 
-    __slots__ = (
-        "_runs",
-        "attempts",
-        "deferredTo",
-        "isCancelled",
-        "isInterrupted",
-        "isTimedOut",
-        "job",
-        "jobID",
-        "order",
-        "output",
-        "priority",
-        "state",
-    )
+    __slots__ = ("_runs", "attempts", "jobID", "priority", "run", "since", "state")
 
-    def __init__(self, runs: Runs, jobID: int, priority: int, order: int, attempts: int) -> None:
+    def __init__(
+        self, runs: Runs, jobID: int, priority: int, attempts: int, since: float | None
+    ) -> None:
         self._runs = runs
         self.jobID = jobID
         self.priority = priority
-        self.order = order
         self.attempts = attempts
+        self.since = since
         self.state = TaskState.WAITING
-        self.job: Job | None = None
-        self.output: Mapping[str, OutputSize] | None = None
-        self.deferredTo: int | None = None
-        self.isCancelled = False
-        self.isTimedOut = False
-        self.isInterrupted = False
+        self.run: Run | None = None
+
+    @property
+    def running(self) -> Run:
+        """
+        The attempt that runs, which there is.
+        """
+        assert self.run is not None
+        return self.run
 
     def begin(self, attempt: int) -> None:
         """
@@ -96,33 +155,30 @@ class JobTask:
         @raise QueueStopping: if nothing is started any more.
         @raise StoreError: if this daemon cannot record it for good.
         """
-        self.output = None
-        self.deferredTo = None
         self._runs.makeOutputDirectory(self)
         self._runs.wait(self._runs.start, self)
 
-    def invoke(self, runTask: Callable[..., object], jobID: int) -> object:
+    def __call__(self, runTask: Callable[..., object]) -> object:
         """
         Call C{RunTask} in the context of the attempt.
 
         @raise InvalidArgument: if it defers the job to a priority that no job can
-            have.
+            have, or for a reason that is no text.
         """
-        job = self.job
-        assert job is not None  # begin has read it
+        run = self.running
         context = AttemptContext(
-            jobID=jobID,
-            attempt=job.attempt,
-            outputDirectory=self._runs.outputDirectory(jobID, job.attempt),
+            jobID=self.jobID,
+            attempt=run.job.attempt,
+            outputDirectory=self._runs.outputDirectory(run.job),
             stateDirectory=self._runs.stateDirectory,
             recordHandle=self._recordHandle,
-            recordOutput=self._recordOutput,
+            recordOutput=run.keepOutput,
         )
         token = currentAttempt.set(context)
         try:
-            return runTask(*job.args)
+            return runTask(*run.job.args)
         except DeferTask as deferral:
-            self.deferredTo = self._priorityOf(deferral)
+            run.deferral = self._understand(deferral)
             raise
         finally:
             currentAttempt.reset(token)
@@ -133,7 +189,7 @@ class JobTask:
 
         @raise TaskCancelled: if it was told to end meanwhile.
         """
-        self._runs.wait(self._runs.defer, self, self.deferredTo, order)
+        self._runs.wait(self._runs.defer, self, order)
 
     def succeed(self, value: object) -> None:
         """
@@ -143,7 +199,7 @@ class JobTask:
         """
         if self.state is not TaskState.RUNNING:
             raise AlreadyCompleted(f"job {self.jobID} does not run")
-        outcome = Outcome(JobState.SUCCEEDED, result=value, output=self.output)
+        outcome = Outcome(JobState.SUCCEEDED, result=value, output=self.running.output)
         self._runs.wait(self._runs.succeed, self, outcome)
 
     def fail(self, failure: Failure) -> None:
@@ -155,34 +211,24 @@ class JobTask:
         if self.state is TaskState.RUNNING:
             self._runs.wait(self._runs.fail, self, failure)
 
-    def judge(self, failure: Failure) -> Any:
-        """
-        What becomes of the job, whose attempt has failed. See L{outcomeOf}.
-        """
-        assert self.job is not None  # its attempt has begun
-        return outcomeOf(
-            failure,
-            self.job,
-            self.isCancelled,
-            self.isTimedOut,
-            self.isInterrupted,
-            self.output,
-            self.deferredTo,
-        )
-
-    def _priorityOf(self, deferral: DeferTask) -> int:
-        priority = deferral.priority
+    def _understand(self, deferral: DeferTask) -> Deferral:
+        priority, reason = deferral.priority, deferral.reason
         if priority is None:
-            return self.priority
+            priority = self.priority
         if not isinstance(priority, int) or not MIN_INTEGER <= priority <= MAX_INTEGER:
             raise InvalidArgument(
                 f"the priority of a job must be a whole number of 64 bits, and job {self.jobID} "
                 f"deferred itself to {priority!r}"
             )
-        return priority
+        if reason is not None:
+            if not isinstance(reason, str):
+                raise InvalidArgument(
+                    f"the reason for a deferral must be text, and job {self.jobID} deferred "
+                    f"itself for {reason!r}"
+                )
+            # Halves of characters, as in the name of a file, could not be stored.
+            reason = reason[:_LONGEST_REASON].encode("utf-8", "replace").decode("utf-8")
+        return Deferral(int(priority), reason)
 
     def _recordHandle(self, handle: str) -> None:
         self._runs.wait(self._runs.keepHandle, self, handle)
-
-    def _recordOutput(self, output: Mapping[str, OutputSize]) -> None:
-        self.output = output

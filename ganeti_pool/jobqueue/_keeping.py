@@ -1,0 +1,115 @@
+"""
+For how long finished jobs are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..errors import StoreError
+from ..interfaces import IJobStore
+from ._journal import Journal
+from ._output import Output
+
+__all__ = ["Keeping"]
+
+_log = Logger()
+
+_BATCH = 200
+"""
+So many are removed in one commit, so that no other write waits long for it.
+"""
+
+_SHORTEST, _LONGEST = 60.0, 3600.0
+"""
+Between so many seconds lies the time from one look to the next.
+"""
+
+
+class Keeping:
+    """
+    Removes jobs, and what they have written, when their time is over: at the start,
+    and then as often as that time is long, but for at least each hour, and at most
+    each minute. So a job can stay an hour longer.
+
+    Threads: the reactor's.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        store: IJobStore,
+        journal: Journal,
+        output: Output,
+        now: Callable[[], datetime],
+        seconds: float | None,
+    ) -> None:
+        """
+        @param seconds: how long finished jobs are kept; L{None} for ever.
+        """
+        self._store = store
+        self._journal = journal
+        self._output = output
+        self._now = now
+        self._seconds = seconds
+        self._isStopping = False
+        self._looks = LoopingCall(lambda: Deferred.fromCoroutine(self._look()))
+        self._looks.clock = clock
+        self._running: Deferred[Any] | None = None
+
+    def start(self) -> None:
+        """
+        Begin to look.
+        """
+        if self._seconds is not None and not self._isStopping:
+            interval = min(max(self._seconds, _SHORTEST), _LONGEST)
+            self._running = self._looks.start(interval).addErrback(self._broken)
+
+    def stop(self) -> Deferred[Any]:
+        """
+        Remove nothing more.
+
+        @return: a Deferred that fires when all is removed whose records are gone.
+        """
+        self._isStopping = True
+        if self._running is None:
+            return succeed(None)
+        if self._looks.running:
+            self._looks.stop()
+        return self._running
+
+    def _broken(self, failure: Failure) -> None:
+        _log.failure("Finished jobs are not removed any more", failure)
+
+    async def _look(self) -> None:
+        """
+        Remove what is due, in batches. If the store fails, the next look is in time.
+        """
+        try:
+            await self._removeDue()
+        except StoreError as error:
+            _log.warn("Finished jobs are not removed: {error}", error=error)
+
+    async def _removeDue(self) -> None:
+        assert self._seconds is not None
+        try:
+            before = self._now() - timedelta(seconds=self._seconds)
+        except OverflowError:
+            return  # there were no jobs then
+        removed = 0
+        while not self._isStopping:
+            jobIDs = await self._journal.write(self._store.removeFinished, before, _BATCH)
+            await self._output.remove(jobIDs)
+            removed += len(jobIDs)
+            if len(jobIDs) < _BATCH:
+                break
+        if removed:
+            _log.info("Removed {count} finished jobs", count=removed)

@@ -1,0 +1,261 @@
+"""
+The life of a queue: what it is made of, how it starts, and how it stops.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from functools import partial
+from importlib.metadata import version
+from time import monotonic
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.threads import blockingCallFromThread, deferToThreadPool
+from twisted.logger import Logger
+
+from ..deferred import DeferredWorkerPool
+from ..errors import StoreError
+from ..interfaces import IJobStore
+from ..jobs import Job, JobEventKind, OnCrash
+from ..paths import StatePaths
+from ._events import Events, Observer
+from ._journal import Changes, Journal
+from ._keeping import Keeping
+from ._outcome import Requeue, afterCrash
+from ._output import Output, RemoveTrees, removeTrees
+from ._places import Places
+from ._room import Room, Waiting
+from ._runs import CallAndWait, Runs
+
+__all__ = ["ACTIVE", "QueueLife"]
+
+_log = Logger()
+
+_LAST_WAIT = 15.0
+"""
+For how many seconds the jobs that were told to stop are waited for. It is longer
+than a command that ignores TERM takes until it is killed.
+"""
+
+_PAGE = 1_000
+"""
+So many waiting jobs are taken from the store in one turn of the reactor.
+"""
+
+ACTIVE = "active"
+"""
+The setting that says whether jobs are started.
+"""
+
+
+class QueueLife:
+    """
+    A queue that is made, starts, and stops, each once.
+
+    Threads: the reactor's.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        pool: DeferredWorkerPool,
+        store: IJobStore,
+        workerName: str,
+        paths: StatePaths,
+        *,
+        reap: Callable[[Sequence[str]], Deferred[Any]],
+        checkArgs: Callable[[object], object] | None = None,
+        onCrash: OnCrash = OnCrash.FAIL,
+        keepsOutput: bool = True,
+        maxQueued: int | None = None,
+        keepFinished: float | None = None,
+        observers: Sequence[Observer] = (),
+        removeOutput: RemoveTrees | None = None,
+        callAndWait: CallAndWait | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+        monotonic: Callable[[], float] = monotonic,
+    ) -> None:
+        """
+        @param reactor: the clock, and where the workers' threads call to.
+        @param pool: a new pool, which is the queue's own from now on.
+        @param store: where the jobs are; the queue opens and closes it.
+        @param workerName: the dotted name of the pool's worker class.
+        @param paths: where the jobs' output goes.
+        @param reap: ends the processes that an earlier daemon left, which these
+            handles tell; fires when there is none.
+        @param checkArgs: raises L{InvalidJob <ganeti_pool.errors.InvalidJob>} for
+            arguments that the worker class cannot run.
+        @param onCrash: what a crash does to a job that says nothing of it.
+        @param keepsOutput: whether the worker class keeps files; then each attempt
+            has a directory for them.
+        @param maxQueued: how many jobs may wait; L{None} for any number. A job that
+            defers itself, or waits again after a crash, always may.
+        @param keepFinished: for how many seconds finished jobs are kept, and what
+            they have written; L{None} for ever. They are looked for at the start,
+            and then each hour, or as often as that time is long if it is less, but
+            at most each minute.
+        @param observers: each is called on the reactor thread with every L{JobEvent
+            <ganeti_pool.jobs.JobEvent>}, once that is in the store. What one raises
+            is logged.
+        @param removeOutput: removes directories, and fires when that is done; by
+            default on a thread of the reactor's.
+        @param callAndWait: calls a function on the reactor thread and waits for
+            its Deferred; by default C{blockingCallFromThread}.
+        @param now: gives the time, aware.
+        @param monotonic: gives seconds that no change of the clock touches, by
+            which the running time of jobs is measured.
+        """
+        self.workerName = workerName
+        self.onCrash = onCrash
+        self._pool = pool
+        self._core = pool.pool
+        self._store = store
+        self._paths = paths
+        self._reap = reap
+        self._checkArgs = checkArgs
+        self._now = now
+        self._clock = reactor
+        self._startedAt = now()
+        self._version = version("ganeti-pool")
+        # One at a time: a start under way comes to its end before the stop goes on.
+        self._life = DeferredLock()
+        self._isLost = False
+        self._fences: set[Deferred[None]] = set()
+        self._changes = Changes(reactor)
+        self._events = Events(observers)
+        self._journal = Journal(reactor, self._changes, self._lose)
+        self._waiting = Waiting()
+        self._room = Room(self._waiting, maxQueued)
+        self._output = Output(paths.output, removeOutput or self._removeInThread)
+        self._keeping = Keeping(reactor, store, self._journal, self._output, now, keepFinished)
+        self._runs = Runs(
+            reactor,
+            self._core,
+            store,
+            self._journal,
+            self._waiting,
+            self._events,
+            self._output if keepsOutput else None,
+            paths.directory,
+            callAndWait or partial(blockingCallFromThread, reactor),
+            monotonic,
+        )
+        self._places = Places(
+            self._core, store, self._journal, self._runs, self._waiting, self._room, self._events
+        )
+        # Its threads may start when they like; what they find is not there yet.
+        pool.setActive(False)
+
+    def _removeInThread(self, directories: Sequence[str]) -> Deferred[None]:
+        reactor = self._clock
+        return deferToThreadPool(reactor, reactor.getThreadPool(), removeTrees, directories)
+
+    def start(self) -> Deferred[None]:
+        """
+        Take the store over, settle what an earlier daemon left running, once its
+        processes are gone, and go on with the queue as it was.
+
+        @return: a Deferred that fails with L{StoreError
+            <ganeti_pool.errors.StoreError>} if the store cannot be used, or has
+            unfinished jobs of another worker class; and with what C{reap} fails
+            with.
+        """
+        return self._life.run(lambda: Deferred.fromCoroutine(self._start()))
+
+    async def _start(self) -> None:
+        self._startedAt = self._now()
+        self._journal.epoch = await self._store.acquire(f"{socket.gethostname()}:{os.getpid()}")
+        strangers = await self._store.workers() - {self.workerName}
+        if strangers:
+            raise StoreError(
+                f"there are unfinished jobs of {', '.join(sorted(strangers))} in the store, and "
+                f"this daemon runs {self.workerName}: start it with the class of these jobs"
+            )
+        settings = await self._store.settings()
+        self._core._ReserveOrder(await self._store.lastPosition() + 1)
+        left = await self._store.runningJobs()
+        await self._reap([attempt.handle for _, attempt in left if attempt.handle is not None])
+        for job, _ in left:
+            await self._settle(job)
+        await self._load()
+        if settings.get(ACTIVE, True):
+            self._activate(True)
+        self._keeping.start()
+
+    async def _settle(self, job: Job) -> None:
+        """
+        Record what becomes of a job that an earlier daemon left running.
+        """
+        become = afterCrash(job)
+        if isinstance(become, Requeue):
+            kind = JobEventKind.INTERRUPTED
+            job = await self._journal.write(
+                self._store.requeueAttempt,
+                job.id,
+                job.attempt,
+                become.priority,
+                job.position,
+                become.deferred,
+                become.reason,
+            )
+        else:
+            kind = JobEventKind.FINISHED
+            job = await self._journal.write(self._store.finishAttempt, job.id, job.attempt, become)
+        self._events.tell(kind, job)
+
+    async def _load(self) -> None:
+        """
+        Put all that waits in the store into the heap, a page at a time, so that the
+        reactor can do something else in between. Nothing is started meanwhile, since
+        the pool has not been activated.
+        """
+        after = None
+        while True:
+            page = await self._store.queuedJobs(_PAGE, after)
+            self._places.push(page, since=None)
+            if len(page) < _PAGE:
+                return
+            after = (page[-1].priority, page[-1].position)
+
+    def stop(self, grace: float) -> Deferred[None]:
+        """
+        Start nothing any more, let the running jobs end, and close the store. The
+        queue stays in it.
+
+        @param grace: after how many seconds the running jobs are told to stop,
+            and end as their C{onCrash} says.
+        @return: a Deferred that fires when all threads have ended, or are not
+            waited for any more.
+        """
+        self._runs.isStopping = True
+        self._changes.close()
+        self._pool.setActive(False)
+        for fence in list(self._fences):
+            fence.cancel()
+        return Deferred.fromCoroutine(self._stop(grace, self._keeping.stop()))
+
+    async def _stop(self, grace: float, kept: Deferred[Any]) -> None:
+        await self._life.acquire()
+        await self._runs.whenIdle(grace)
+        self._runs.interrupt()
+        await self._runs.whenIdle(_LAST_WAIT)
+        self._journal.close()
+        await self._pool.terminateWorkers(deadline=_LAST_WAIT)
+        await kept
+        await self._store.close()
+
+    def _lose(self) -> None:
+        """
+        Another daemon has the store: start nothing any more.
+        """
+        if not self._isLost:
+            self._isLost = True
+            _log.critical("The store has another owner: no job is started any more")
+            self._pool.setActive(False)
+
+    def _activate(self, active: bool) -> None:
+        self._pool.setActive(active and not self._runs.isStopping)

@@ -1,0 +1,370 @@
+"""
+Tests for cancellations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+
+from ganeti_pool import errors
+from ganeti_pool.jobs import (
+    Job,
+    JobFailure,
+    JobState,
+    Outcome,
+)
+from ganeti_pool.workerpool import DeferTask
+
+from .queuecase import FULL, NOON, QueueCase, Told, Worker, new
+
+
+class CancelTests(QueueCase):
+    """
+    Tests for L{JobQueue.cancel}.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()
+
+    def cancel(self, jobID: int = 1) -> Job:
+        return self.successResultOf(self.queue.cancel(jobID))
+
+    def test_queued(self) -> None:
+        """
+        A queued job is cancelled at once and never runs; to ask again is fine.
+        """
+        self.submit(new("note", 1), new("note", 2))
+        self.assertEqual(self.cancel().state, JobState.CANCELLED)
+        self.assertEqual(self.cancel().state, JobState.CANCELLED)
+        self.stepping.runAll()
+        self.assertEqual(self.ran, [2])
+        self.assertIsNone(self.queue._runs.find(1))
+        self.assertEqual(self.status()["statistics"]["cancelled"], 1)
+
+    def test_notStartedMeanwhile(self) -> None:
+        """
+        A job that is being cancelled does not start while that is committed, though a
+        worker takes it.
+        """
+        self.submit(new("note", 1), new("note", 2))
+        self.store.held = True
+        answer = self.queue.cancel(1)
+        self.assertNoResult(answer)
+        self.stepping.step()
+        self.assertEqual(self.successResultOf(answer).state, JobState.CANCELLED)
+        self.release()
+        self.stepping.runAll()
+        self.assertEqual(self.ran, [2])
+
+    def test_notCommitted(self) -> None:
+        """
+        If the commit fails, the job is back where it was.
+        """
+        self.submit(new("note", 1), new("note", 2, priority=-3), new("note", 3, priority=-3))
+        self.store.failure = FULL
+        self.failureResultOf(self.queue.cancel(2), errors.StoreFull)
+        self.store.failure = None
+        self.stepping.runAll()
+        self.assertEqual(self.ran, [2, 3, 1])
+
+    def test_twoAtOnce(self) -> None:
+        """
+        Two requests at once both get the cancelled job.
+        """
+        self.submit(new())
+        self.store.held = True
+        answers = [self.queue.cancel(1), self.queue.cancel(1)]
+        self.store.commit()
+        states = [self.successResultOf(answer).state for answer in answers]
+        self.assertEqual(states, [JobState.CANCELLED] * 2)
+
+    def test_finished(self) -> None:
+        """
+        A job that has succeeded, or that never was, cannot be cancelled.
+        """
+        self.submit(new())
+        self.stepping.step()
+        failure = self.failureResultOf(self.queue.cancel(1), errors.JobFinished)
+        self.assertEqual(failure.value.state, "succeeded")
+        self.failureResultOf(self.queue.cancel(2), errors.NoSuchJob)
+
+    def interrupted(self, end: Callable[[Worker], object]) -> list[Job]:
+        """
+        Run a job that is cancelled while it runs, and that ends so.
+
+        @return: the answers to two requests.
+        """
+        answers: list[Job] = []
+
+        def task(worker: Worker) -> object:
+            worker.CallWhenCancelled(lambda: self.ran.append("told"))
+            answers.append(self.cancel())
+            answers.append(self.cancel())
+            self.assertTrue(worker.IsCancelled())
+            return end(worker)
+
+        self.tasks["long"] = task
+        self.submit(new("long"))
+        self.stepping.step()
+        return answers
+
+    def test_running(self) -> None:
+        """
+        A running job is told once, stays running meanwhile, and ends as cancelled,
+        with what it says of its end.
+        """
+        told = JobFailure("cancelled", "it was cancelled", None, "SIGTERM")
+
+        def end(worker: Worker) -> None:
+            raise Told(told)
+
+        answers = self.interrupted(end)
+        self.assertEqual([job.state for job in answers], [JobState.RUNNING] * 2)
+        self.assertEqual([job.cancelRequestedAt for job in answers], [NOON] * 2)
+        self.assertEqual(self.ran, ["told"])
+        self.assertEqual((self.job().state, self.job().error), (JobState.CANCELLED, told))
+
+    def test_runningRaises(self) -> None:
+        """
+        Whatever a cancelled job raises, it ends as cancelled.
+        """
+
+        def end(worker: Worker) -> None:
+            raise ValueError()
+
+        self.interrupted(end)
+        self.assertEqual((self.job().state, self.job().error), (JobState.CANCELLED, None))
+
+    def test_runningSucceeds(self) -> None:
+        """
+        A job that succeeds although it was told has succeeded.
+        """
+        self.interrupted(lambda worker: "all the same")
+        self.assertEqual(self.job().state, JobState.SUCCEEDED)
+
+    def test_runningDefers(self) -> None:
+        """
+        A cancelled job that defers itself is not put back.
+        """
+
+        def end(worker: Worker) -> None:
+            raise DeferTask()
+
+        self.interrupted(end)
+        self.assertEqual(self.job().state, JobState.CANCELLED)
+        self.assertFalse(self.stepping.step())
+
+    def test_runningNotCommitted(self) -> None:
+        """
+        A running job is not told of a request that could not be recorded.
+        """
+
+        def task(worker: Worker) -> None:
+            self.store.failure = FULL
+            self.failureResultOf(self.queue.cancel(1), errors.StoreFull)
+            self.store.failure = None
+            self.assertFalse(worker.IsCancelled())
+
+        self.tasks["long"] = task
+        self.submit(new("long"))
+        self.stepping.step()
+        self.assertEqual(self.job().state, JobState.SUCCEEDED)
+
+    def test_whileStarting(self) -> None:
+        """
+        A job that is cancelled while its start is committed starts, and is told.
+        """
+        self.tasks["long"] = lambda worker: self.ran.append(worker.IsCancelled())
+        self.submit(new("long"))
+        answers: list[Deferred[Job]] = []
+        self.hold(lambda: answers.append(self.queue.cancel(1)), self.release)
+        self.stepping.step()
+        self.assertEqual(self.successResultOf(answers[0]).state, JobState.RUNNING)
+        self.assertEqual(self.ran, [True])
+
+    def test_whileStartRests(self) -> None:
+        """
+        A job whose start waits for room can be cancelled, and does not run.
+        """
+        self.submit(new("note", 1))
+        self.store.failure = FULL
+
+        def cancel() -> None:
+            self.store.failure = None
+            self.assertEqual(self.cancel().state, JobState.CANCELLED)
+            self.reactor.advance(1)
+
+        self.meanwhile = [cancel]
+        self.stepping.step()
+        self.assertEqual((self.ran, self.job().state), ([], JobState.CANCELLED))
+        self.assertEqual(self.status()["busy"], 0)
+
+    def test_whileStartRestsNotCommitted(self) -> None:
+        """
+        If that cancellation fails, the job starts all the same, and once.
+        """
+        self.submit(new("note", 1))
+        self.store.failure = FULL
+
+        def cancel() -> None:
+            self.failureResultOf(self.queue.cancel(1), errors.StoreFull)
+            self.store.failure = None
+            self.reactor.advance(1)
+
+        self.meanwhile = [cancel]
+        self.stepping.runAll()
+        self.assertEqual(self.ran, [1])
+
+    def test_whileDeferring(self) -> None:
+        """
+        A job that is cancelled while its deferral is committed does not run again.
+        """
+
+        def task(worker: Worker) -> None:
+            self.ran.append("once")
+            self.hold(lambda: answers.append(self.queue.cancel(1)), self.release)
+            raise DeferTask()
+
+        answers: list[Deferred[Job]] = []
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.runAll()
+        self.assertEqual(self.successResultOf(answers[0]).state, JobState.CANCELLED)
+        self.assertEqual((self.ran, self.job().deferrals), (["once"], 1))
+
+    def test_beforeDeferralIsWritten(self) -> None:
+        """
+        A job that is cancelled while its deferral waits for room is not put back.
+        """
+
+        def task(worker: Worker) -> None:
+            self.store.failure = FULL
+            self.meanwhile += [cancel]
+            raise DeferTask()
+
+        def cancel() -> None:
+            self.store.failure = None
+            self.assertEqual(self.cancel().state, JobState.RUNNING)
+            self.reactor.advance(1)
+
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.runAll()
+        self.assertEqual((self.job().state, self.job().deferrals), (JobState.CANCELLED, 0))
+
+    def test_whileEnding(self) -> None:
+        """
+        The cancellation of a job whose outcome is being committed comes too late.
+        """
+        answers: list[Deferred[Job]] = []
+
+        def task(worker: Worker) -> None:
+            self.hold(lambda: answers.append(self.queue.cancel(1)))
+
+        self.tasks["end"] = task
+        self.submit(new("end"))
+        self.stepping.step()
+        self.failureResultOf(answers[0], errors.JobFinished)
+        self.assertEqual(self.job().state, JobState.SUCCEEDED)
+
+    def commitUnheard(self, state: JobState) -> Callable[..., Deferred[Job]]:
+        """
+        A write of an outcome that the store keeps and calls a failure.
+        """
+        original = self.store.finishAttempt
+
+        def write(epoch: int, jobID: int, attempt: int, outcome: Outcome) -> Deferred[Job]:
+            original(epoch, jobID, attempt, Outcome(state)).addErrback(lambda _: None)
+            self.store.finishAttempt = original  # type: ignore[method-assign]
+            return fail(errors.StoreError("the answer is lost"))
+
+        return write
+
+    def test_whileOutcomeRests(self) -> None:
+        """
+        The cancellation of a job whose outcome the store has, though it said
+        otherwise, is answered from the store at once.
+        """
+
+        def cancel() -> None:
+            answers.append(self.queue.cancel(answers[-1]))
+            self.reactor.advance(1)
+
+        answers: list[Any] = []
+        self.meanwhile += [cancel, cancel]
+        for state in (JobState.SUCCEEDED, JobState.CANCELLED):
+            self.store.finishAttempt = self.commitUnheard(state)  # type: ignore[method-assign]
+            answers += self.submit(new())
+            self.stepping.step()
+        self.failureResultOf(answers[1], errors.JobFinished)
+        self.assertEqual(self.successResultOf(answers[3]).state, JobState.CANCELLED)
+
+    def test_whileDeferralRests(self) -> None:
+        """
+        That of a job which waits again in the store alone is refused.
+        """
+        original = self.store.requeueAttempt
+        answers: list[Deferred[Job]] = []
+
+        def write(*args: Any) -> Deferred[Job]:
+            original(*args)
+            return fail(errors.StoreError("the answer is lost"))
+
+        def cancel() -> None:
+            answers.append(self.queue.cancel(1))
+            self.store.requeueAttempt = original  # type: ignore[method-assign]
+            self.reactor.advance(1)
+
+        def task(worker: Worker) -> None:
+            self.store.requeueAttempt = write  # type: ignore[assignment,method-assign]
+            self.meanwhile += [cancel]
+            raise DeferTask()
+
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.step()
+        self.failureResultOf(answers[0], errors.StaleAttempt)
+        self.flushLoggedErrors(errors.StaleAttempt)
+
+    def test_afterOutcomeWaitsForItsTurn(self) -> None:
+        """
+        A cancellation that waits for its turn while the job ends sees the end.
+        """
+        answers: list[Deferred[Job]] = []
+
+        def task(worker: Worker) -> None:
+            self.store.held = True
+            answers.append(self.queue.cancel(1))
+            answers.append(self.queue.cancel(1))
+
+        self.tasks["end"] = task
+        self.submit(new("end"))
+        self.stepping.step()
+        self.release()
+        self.assertEqual(self.successResultOf(answers[0]).state, JobState.RUNNING)
+        self.failureResultOf(answers[1], errors.JobFinished)
+
+    def test_beforeItIsInTheHeap(self) -> None:
+        """
+        A job that is committed, and not yet in the heap, is found there when it
+        is; so one can cancel it.
+        """
+        self.store.held = True
+        submitted = self.queue.submit([new("note", 1)])
+        # what the reading side may see before the writing side has answered
+        (_, write), *rest = self.store._waiting
+        self.store._waiting = [(Deferred(), lambda: written), *rest]
+        written = write()
+        waiting = self.store._waiting[0][0]
+        waiting.addCallback(lambda jobs: self.queue._places.push(jobs, None))
+        answer = self.queue.cancel(1)
+        self.assertNoResult(answer)
+        self.release()
+        self.assertEqual(self.successResultOf(answer).state, JobState.CANCELLED)
+        self.stepping.runAll()
+        self.assertEqual(self.ran, [])
+        self.assertNoResult(submitted)

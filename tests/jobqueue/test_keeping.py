@@ -1,0 +1,207 @@
+"""
+Tests for how long finished jobs are kept.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from ganeti_pool import errors
+from ganeti_pool.jobqueue import _keeping
+from ganeti_pool.testing import MemoryJobStore
+
+from .queuecase import FULL, NOON, QueueCase, new
+
+HOUR = 3600.0
+
+
+class KeepingTests(QueueCase):
+    """
+    Tests for finished jobs that are kept for some time.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.now = NOON
+        self.open(MemoryJobStore(self.clock), keepFinished=10 * HOUR)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def open(self, store: MemoryJobStore, numWorkers: int = 1, **options: Any) -> None:
+        super().open(store, numWorkers, **options)
+        self.queue._keeping._now = self.clock
+
+    def pass_(self, seconds: float) -> None:
+        """
+        Let time pass.
+        """
+        self.now += timedelta(seconds=seconds)
+        self.reactor.advance(seconds)
+
+    def finish(self, count: int = 1) -> None:
+        """
+        Have some more jobs finished.
+        """
+        self.submit(*[new()] * count)
+        self.stepping.runAll()
+
+    def left(self) -> list[int]:
+        """
+        The jobs that are there.
+        """
+        return list(self.store._journal.jobs)
+
+    def test_removed(self) -> None:
+        """
+        A finished job is removed within an hour after its time is over, and then what
+        it has written; what waits stays.
+        """
+        self.start()
+        self.finish()
+        self.pass_(5 * HOUR)
+        self.finish()
+        self.successResultOf(self.queue.setActive(False))
+        self.submit(new())
+        self.pass_(4 * HOUR)
+        self.pass_(1 * HOUR)
+        self.assertEqual((self.left(), self.removed), ([1, 2, 3], [[]] * 4))
+        self.pass_(1 * HOUR)
+        self.assertEqual((self.left(), self.removed[-1]), ([2, 3], ["output/1"]))
+        self.pass_(5 * HOUR)
+        self.assertEqual((self.left(), self.removed[-1]), ([3], ["output/2"]))
+
+    def test_atTheStart(self) -> None:
+        """
+        What is due when the daemon starts is removed then, in batches: no more of them
+        is asked for before the output of the last is gone.
+        """
+        self.patch(_keeping, "_BATCH", 3)
+        self.start()
+        self.finish(7)
+        self.now += timedelta(hours=11)
+        self.removal = Deferred()
+        self.restart(keepFinished=10 * HOUR)
+        self.assertEqual(self.left(), [4, 5, 6, 7])
+        removal, self.removal = self.removal, Deferred()
+        removal.callback(None)
+        self.assertEqual(self.left(), [7])
+        self.removal.callback(None)
+        self.assertEqual(self.left(), [])
+        self.assertEqual([len(batch) for batch in self.removed if batch], [3, 3, 1])
+
+    def test_forEver(self) -> None:
+        """
+        Unless that is asked for, nothing is removed, and nothing waits for it.
+        """
+        self.open(MemoryJobStore(self.clock))
+        self.start()
+        self.finish()
+        self.pass_(1_000_000 * HOUR)
+        self.assertEqual((self.left(), self.removed), ([1], []))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_longerThanThereWasTime(self) -> None:
+        """
+        A time that reaches back beyond all dates removes nothing.
+        """
+        self.open(MemoryJobStore(self.clock), keepFinished=1e15)
+        self.start()
+        self.finish()
+        self.pass_(HOUR)
+        self.assertEqual(self.left(), [1])
+
+    def test_short(self) -> None:
+        """
+        Jobs that are to go at once do so within a minute.
+        """
+        self.open(MemoryJobStore(self.clock), keepFinished=0)
+        self.start()
+        self.finish()
+        self.pass_(59)
+        self.assertEqual(self.left(), [1])
+        self.pass_(1)
+        self.assertEqual(self.left(), [])
+
+    def test_noRoom(self) -> None:
+        """
+        If the store fails, the next look is in time.
+        """
+        self.start()
+        self.finish()
+        self.store.failure = FULL
+        self.pass_(11 * HOUR)
+        self.assertEqual(self.left(), [1])
+        self.store.failure = None
+        self.pass_(HOUR)
+        self.assertEqual(self.left(), [])
+
+    def test_stop(self) -> None:
+        """
+        A queue that stops removes nothing more, and waits for what it has begun.
+        """
+        self.patch(_keeping, "_BATCH", 3)
+        self.start()
+        self.finish(7)
+        self.removal = Deferred()
+        self.pass_(11 * HOUR)
+        stopped = self.queue.stop(0)
+        self.reactor.run()
+        self.assertNoResult(stopped)
+        self.removal.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.left(), [4, 5, 6, 7])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_stopMeanwhile(self) -> None:
+        """
+        One that is told to stop while it starts removes nothing.
+        """
+        self.reap = Deferred()
+        started = self.queue.start()
+        stopped = self.queue.stop(0)
+        self.reap.callback(None)
+        self.successResultOf(started)
+        self.reactor.run()
+        self.successResultOf(stopped)
+        self.assertEqual((self.removed, self.reactor.getDelayedCalls()), ([], []))
+
+    def test_fault(self) -> None:
+        """
+        A fault is logged, and hinders neither the jobs nor the stop.
+        """
+        self.start()
+
+        def broken(*args: object) -> None:
+            raise ZeroDivisionError()
+
+        self.patch(self.store, "removeFinished", broken)
+        self.pass_(HOUR)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.finish()
+        stopped = self.queue.stop(0)
+        self.reactor.run()
+        self.successResultOf(stopped)
+
+    def test_retried(self) -> None:
+        """
+        A job that is retried as its time is over either waits or is gone.
+        """
+        self.start()
+        self.submit(new(), new())
+        self.successResultOf(self.queue.cancel(1))
+        self.successResultOf(self.queue.cancel(2))
+        self.successResultOf(self.queue.setActive(False))
+        self.pass_(10 * HOUR)
+        self.store.held = True
+        first = self.queue.retry(1)
+        self.pass_(HOUR)
+        second = self.queue.retry(2)
+        self.store.held = False
+        self.store.commit()
+        self.successResultOf(first)
+        self.failureResultOf(second, errors.NoSuchJob)
+        self.assertEqual((self.left(), self.removed[-1]), ([1], ["output/2"]))

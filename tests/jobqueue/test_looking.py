@@ -1,0 +1,213 @@
+"""
+Tests for the questions that a queue answers.
+"""
+
+from __future__ import annotations
+
+import os
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from ganeti_pool import errors
+from ganeti_pool.jobs import (
+    Job,
+    JobFilter,
+)
+
+from .queuecase import FULL, WORKER, QueueCase, new
+
+
+class ChangesTests(QueueCase):
+    """
+    Tests for L{JobQueue.changedJobs} and the other questions.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()
+
+    def test_atOnce(self) -> None:
+        """
+        What has changed is told at once, by revision, and nothing too if nobody
+        wants to wait.
+        """
+        self.submit(new(), new())
+        jobs = self.successResultOf(self.queue.changedJobs(0, 10, 60))
+        self.assertEqual([job.id for job in jobs], [1, 2])
+        self.assertEqual(self.successResultOf(self.queue.changedJobs(2, 10, 0)), [])
+
+    def test_waits(self) -> None:
+        """
+        The answer comes with the first change; all who wait get it.
+        """
+        answers = [self.queue.changedJobs(0, 10, 60) for _ in range(3)]
+        for answer in answers:
+            self.assertNoResult(answer)
+        self.submit(new())
+        for answer in answers:
+            self.assertEqual([job.id for job in self.successResultOf(answer)], [1])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_timeout(self) -> None:
+        """
+        With no change the answer is empty, after the time that was asked for.
+        """
+        answer = self.queue.changedJobs(0, 10, 60)
+        self.reactor.advance(59)
+        self.assertNoResult(answer)
+        self.reactor.advance(1)
+        self.assertEqual(self.successResultOf(answer), [])
+
+    def test_otherChange(self) -> None:
+        """
+        A change that is not asked for does not end the wait.
+        """
+        answer = self.queue.changedJobs(1, 10, 60)
+        self.submit(new())
+        self.assertNoResult(answer)
+        self.submit(new())
+        self.assertEqual([job.id for job in self.successResultOf(answer)], [2])
+
+    def test_cancelled(self) -> None:
+        """
+        A wait can be given up, and leaves nothing.
+        """
+        answer = self.queue.changedJobs(0, 10, 60)
+        answer.cancel()
+        self.failureResultOf(answer, CancelledError)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.queue._changes._waiting, set())
+
+    def test_committedWhileAsked(self) -> None:
+        """
+        A change that is committed while the store is asked is not missed.
+        """
+        asked: Deferred[list[Job]] = Deferred()
+        read = self.store.changedJobs
+        self.patch(self.store, "changedJobs", lambda after, limit: asked)
+        answer = self.queue.changedJobs(0, 10, 60)
+        self.patch(self.store, "changedJobs", read)
+        self.submit(new())
+        asked.callback([])
+        self.assertEqual([job.id for job in self.successResultOf(answer)], [1])
+
+    def test_stop(self) -> None:
+        """
+        A queue that stops answers all who wait, and lets nobody wait any more.
+        """
+        answer = self.queue.changedJobs(0, 10, 60)
+        self.queue.stop(0)
+        self.assertEqual(self.successResultOf(answer), [])
+
+    def test_list(self) -> None:
+        """
+        Jobs are listed from the store.
+        """
+        self.submit(new(), new(title="other"))
+        listed = self.queue.listJobs(JobFilter(name="other"), True, 10, None)
+        self.assertEqual([job.id for job in self.successResultOf(listed)], [2])
+
+
+class PoolTests(QueueCase):
+    """
+    Tests for pause, size and status.
+    """
+
+    def test_pause(self) -> None:
+        """
+        A pause is recorded, and holds for the next daemon too, until it is over.
+        """
+        self.start()
+        self.successResultOf(self.queue.setActive(False))
+        self.submit(new("note", 1))
+        self.assertFalse(self.stepping.step())
+        self.restart()
+        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.status()["active"])
+        self.successResultOf(self.queue.setActive(True))
+        self.assertTrue(self.stepping.step())
+
+    def test_pauseNotCommitted(self) -> None:
+        """
+        A pause that cannot be recorded does not begin.
+        """
+        self.start()
+        self.store.failure = FULL
+        self.failureResultOf(self.queue.setActive(False), errors.StoreFull)
+        self.assertTrue(self.status()["active"])
+
+    def test_resize(self) -> None:
+        """
+        The number of workers changes.
+        """
+        self.start()
+        resized = self.queue.resize(3)
+        self.reactor.run()
+        self.successResultOf(resized)
+        self.assertEqual(self.status()["workers"], 3)
+
+    def test_resizeOfAPoolThatEnds(self) -> None:
+        """
+        A pool that has begun to stop before the queue has is not resized.
+        """
+        self.start()
+        self.pool.terminateWorkers()
+        self.failureResultOf(self.queue.resize(3), errors.QueueStopping)
+
+    def test_submitToAPoolThatEnds(self) -> None:
+        """
+        A job that is taken while the pool stops is for the next daemon.
+        """
+        self.start()
+        self.pool.terminateWorkers()
+        self.submit(new("note", 1))
+        self.restart()
+        self.stepping.runAll()
+        self.assertEqual(self.ran, [1])
+
+    def test_status(self) -> None:
+        """
+        The status has every key of the protocol, and times as text.
+        """
+        self.start()
+        self.submit(new(), new(), new())
+        self.stepping.step()
+        status = self.status()
+        waited = status["statistics"].pop("waited")
+        self.assertGreaterEqual(waited, 0)
+        version = status["daemon"].pop("version")
+        self.assertRegex(version, r"^\d+\.\d+")
+        noon = "2026-01-31T12:00:00.123Z"
+        self.assertEqual(
+            status,
+            {
+                "active": True,
+                "workers": 1,
+                "busy": 0,
+                "statistics": {
+                    "added": 3,
+                    "queued": 2,
+                    "running": 0,
+                    "succeeded": 1,
+                    "failed": 0,
+                    "cancelled": 0,
+                    "unstarted": 0,
+                    "deferrals": 0,
+                },
+                "jobs": {
+                    "queued": 2,
+                    "running": 0,
+                    "oldest_queued_at": noon,
+                    "longest_running_at": None,
+                    "last_day": {"succeeded": 1, "failed": 0, "cancelled": 0},
+                },
+                "store": {"bytes": 0, "free_bytes": 0, "unwritten": 0, "last_error": None},
+                "daemon": {
+                    "pid": os.getpid(),
+                    "started_at": noon,
+                    "worker": WORKER,
+                    "state_directory": os.path.abspath(self.directory),
+                    "stopping": False,
+                },
+            },
+        )

@@ -1,0 +1,150 @@
+"""
+Tests for the directories in which jobs keep what they write.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+
+from ganeti_pool.jobqueue import JobQueue
+from ganeti_pool.jobqueue._output import removeTrees
+from ganeti_pool.jobs import JobState, OutputSize, currentAttempt
+from ganeti_pool.testing import MemoryJobStore, makeSteppingPool
+from ganeti_pool.workerpool import DeferTask
+
+from .queuecase import NOON, QueueCase, Worker, new
+
+
+class OutputTests(QueueCase):
+    """
+    Tests for the directories of the attempts.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()
+
+    def obstruct(self) -> Path:
+        """
+        Have no place for output.
+
+        @return: what is in the way.
+        """
+        Path(self.directory).mkdir()
+        obstacle = Path(self.directory, "output")
+        obstacle.write_text("in the way")
+        return obstacle
+
+    def test_noOutputDirectory(self) -> None:
+        """
+        A job whose output cannot be kept stays queued, and the worker waits, longer
+        each time, until it can; the status says why.
+        """
+        obstacle = self.obstruct()
+
+        def meanwhile() -> None:
+            self.assertEqual((self.job().state, self.status()["busy"]), (JobState.QUEUED, 0))
+            self.assertIn("output of jobs cannot be kept", self.status()["store"]["last_error"])
+            self.reactor.advance(1)
+
+        def mended() -> None:
+            (pause,) = self.reactor.getDelayedCalls()
+            self.assertEqual(pause.getTime() - self.reactor.seconds(), 2)
+            obstacle.unlink()
+            self.reactor.advance(2)
+
+        self.meanwhile += [meanwhile, mended]
+        self.submit(new("note", 1))
+        self.stepping.step()
+        self.assertEqual((self.ran, self.meanwhile), ([1], []))
+        self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 1))
+        self.assertIsNone(self.status()["store"]["last_error"])
+
+    def test_cancelledWithoutOutputDirectory(self) -> None:
+        """
+        Meanwhile it can be cancelled, which lets its worker go.
+        """
+        self.obstruct()
+
+        def cancel() -> None:
+            self.successResultOf(self.queue.cancel(1))
+            self.reactor.advance(1)
+
+        self.meanwhile += [cancel]
+        self.submit(new())
+        self.stepping.step()
+        self.assertEqual((self.job().state, self.ran), (JobState.CANCELLED, []))
+
+    def test_outputOfEachRun(self) -> None:
+        """
+        What a run before a deferral has kept is not taken for that of the next.
+        """
+
+        def task(worker: Worker) -> None:
+            attempt = currentAttempt.get()
+            assert attempt is not None
+            if self.job().deferrals == 0:
+                attempt.recordOutput({"stdout": OutputSize(5, False)})
+                raise DeferTask()
+
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.runAll()
+        self.assertEqual((self.job().state, self.job().output), (JobState.SUCCEEDED, None))
+
+    def test_none(self) -> None:
+        """
+        A worker class that keeps no output gets no directory.
+        """
+        directories: list[str | None] = []
+
+        def task(worker: Worker) -> None:
+            attempt = currentAttempt.get()
+            assert attempt is not None
+            directories.append(attempt.outputDirectory)
+
+        self.open(MemoryJobStore(lambda: NOON), keepsOutput=False)
+        self.start()
+        self.tasks["look"] = task
+        self.submit(new("look"))
+        self.stepping.step()
+        self.assertEqual(directories, [None])
+
+
+class RemovalTests(QueueCase):
+    """
+    Tests for how directories are removed.
+    """
+
+    def test_inThread(self) -> None:
+        """
+        By default the output is removed by a thread of the reactor's pool.
+        """
+        pool, _, reactor = makeSteppingPool(1, Worker)
+        queue = JobQueue(reactor, pool, self.store, "w", self.queue._paths, reap=self.reapAll)
+        threads, stepping, _ = makeSteppingPool(1, reactor=reactor)
+        reactor.getThreadPool = lambda: threads  # type: ignore[attr-defined]
+        directory = Path(self.directory, "output", "1", "1")
+        directory.mkdir(parents=True)
+        (directory / "stdout").write_text("output")
+        removal = Deferred.fromCoroutine(queue._output.remove([1, 2]))
+        self.assertTrue(directory.exists())
+        stepping.runAll()
+        reactor.run()
+        self.successResultOf(removal)
+        self.assertEqual(list(Path(self.directory, "output").iterdir()), [])
+
+    def test_cannotBeRemoved(self) -> None:
+        """
+        What cannot be removed is logged and stays, and the others are removed.
+        """
+        obstacle = Path(self.mktemp())
+        obstacle.write_text("no directory")
+        other = Path(self.mktemp())
+        other.mkdir()
+        warnings: list[object] = []
+        self.patch(removeTrees.__globals__["_log"], "warn", lambda *a, **kw: warnings.append(kw))
+        removeTrees([str(obstacle), str(other)])
+        self.assertEqual((len(warnings), other.exists()), (1, False))

@@ -1,0 +1,390 @@
+"""
+Tests for jobs that are started once more, and for those that are removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+
+from ganeti_pool import errors
+from ganeti_pool.jobs import Job, JobFailure, JobState, OnCrash, Outcome
+from ganeti_pool.workerpool import DeferTask
+
+from .queuecase import FULL, QueueCase, Told, Worker, new
+
+
+class AgainCase(QueueCase):
+    """
+    A queue with a job that has failed.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()
+        self.ends: list[Exception] = [Told(JobFailure("exit_nonzero", "it exited", 3))]
+        self.tasks["flaky"] = self.flaky
+
+    def flaky(self, worker: Worker, what: object = "flaky") -> None:
+        """
+        End badly while there is something in C{ends}.
+        """
+        self.ran.append(what)
+        if self.ends:
+            raise self.ends.pop()
+
+    def failOne(self, **fields: Any) -> None:
+        """
+        Have job 1 fail.
+        """
+        self.submit(new("flaky", **fields))
+        self.stepping.step()
+        self.assertEqual(self.job().state, JobState.FAILED)
+        self.ran.clear()
+        self.told()
+
+    def retry(self, jobID: int = 1) -> Job:
+        return self.successResultOf(self.queue.retry(jobID))
+
+    def unheard(self) -> None:
+        """
+        Have the store keep the next outcome, and call that a failure.
+        """
+        original = self.store.finishAttempt
+
+        def write(epoch: int, jobID: int, attempt: int, outcome: Outcome) -> Deferred[Job]:
+            original(epoch, jobID, attempt, outcome)
+            self.store.finishAttempt = original  # type: ignore[method-assign]
+            return fail(errors.StoreError("the answer is lost"))
+
+        self.store.finishAttempt = write  # type: ignore[method-assign]
+
+
+class RetryTests(AgainCase):
+    """
+    Tests for L{JobQueue.retry <ganeti_pool.jobqueue.JobQueue.retry>}.
+    """
+
+    def test_failed(self) -> None:
+        """
+        A job that has failed waits behind the others of its priority, and is started
+        once more.
+        """
+        self.failOne()
+        self.submit(new("note", 2), new("note", 3, priority=5))
+        self.told()
+        job = self.retry()
+        self.assertEqual((job.state, job.attempt, job.error), (JobState.QUEUED, 1, None))
+        self.assertEqual(self.told(), [(1, "retried")])
+        self.stepping.runAll()
+        self.assertEqual(self.ran, [2, "flaky", 3])
+        self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 2))
+        self.assertEqual(
+            [attempt.outcome for attempt in self.attempts()],
+            [JobState.FAILED, JobState.SUCCEEDED],
+        )
+
+    def test_cancelled(self) -> None:
+        """
+        So is one that was cancelled, and had never begun.
+        """
+        self.submit(new("note", 1))
+        self.successResultOf(self.queue.cancel(1))
+        self.assertEqual(self.retry().state, JobState.QUEUED)
+        self.stepping.runAll()
+        self.assertEqual((self.ran, self.job().attempt), ([1], 1))
+
+    def test_asksAgain(self) -> None:
+        """
+        To ask again is fine, also at the same time: the job starts once.
+        """
+        self.failOne()
+        self.store.held = True
+        answers = [self.queue.retry(1), self.queue.retry(1)]
+        self.store.commit()
+        self.release()
+        states = [self.successResultOf(answer).state for answer in answers]
+        self.assertEqual(states, [JobState.QUEUED] * 2)
+        self.assertEqual(self.retry().state, JobState.QUEUED)
+        self.stepping.runAll()
+        self.assertEqual(self.ran, ["flaky"])
+
+    def test_running(self) -> None:
+        """
+        A job that runs is left alone.
+        """
+        seen: list[JobState] = []
+        self.tasks["long"] = lambda worker: seen.append(self.retry().state)
+        self.submit(new("long"))
+        self.stepping.runAll()
+        self.assertEqual(seen, [JobState.RUNNING])
+        self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 1))
+
+    def test_refused(self) -> None:
+        """
+        A job that has succeeded, or never was, is refused, and one of another class.
+        """
+        self.submit(new())
+        self.stepping.step()
+        failure = self.failureResultOf(self.queue.retry(1), errors.JobFinished)
+        self.assertEqual(failure.value.state, "succeeded")
+        self.failureResultOf(self.queue.retry(2), errors.NoSuchJob)
+        self.ends.append(ValueError())
+        self.submit(new("flaky"))
+        self.stepping.step()
+        self.flushLoggedErrors(ValueError)
+        self.queue.workerName = "some.Other"
+        failure = self.failureResultOf(self.queue.retry(2), errors.InvalidJob)
+        self.assertEqual(
+            [problem[:2] for problem in failure.value.problems], [("", "other_worker")]
+        )
+        self.assertEqual(self.job(2).state, JobState.FAILED)
+
+    def test_notCommitted(self) -> None:
+        """
+        If the commit fails, the job stays as it was, and does not start.
+        """
+        self.failOne()
+        self.store.failure = FULL
+        self.failureResultOf(self.queue.retry(1), errors.StoreFull)
+        self.store.failure = None
+        self.assertEqual(self.job().state, JobState.FAILED)
+        self.assertFalse(self.stepping.step())
+        self.assertEqual((self.told(), dict(self.queue.waiting)), ([], {}))
+
+    def test_stopping(self) -> None:
+        """
+        A queue that stops starts nothing once more.
+        """
+        self.failOne()
+        self.queue.stop(0)
+        self.failureResultOf(self.queue.retry(1), errors.QueueStopping)
+
+    def test_attempts(self) -> None:
+        """
+        A retry is one attempt more, whatever the job's C{maxAttempts}; a crash then
+        finds them used up.
+        """
+        self.failOne(onCrash=OnCrash.RETRY, maxAttempts=1)
+        self.assertEqual(self.retry().maxAttempts, 2)
+        self.successResultOf(self.store.startAttempt(self.queue._journal.epoch, 1, 2))
+        self.restart()
+        self.assertError(1, JobState.FAILED, "interrupted")
+
+    def test_afterRestart(self) -> None:
+        """
+        It waits for the next daemon too.
+        """
+        self.failOne()
+        self.retry()
+        self.restart()
+        self.stepping.runAll()
+        self.assertEqual((self.ran, self.job().state), (["flaky"], JobState.SUCCEEDED))
+
+    def test_beforeTheEndIsHeard(self) -> None:
+        """
+        One may ask as soon as the outcome is in the store, before this daemon has
+        heard so.
+        """
+        answers: list[Deferred[Job]] = []
+
+        def end(worker: Worker) -> None:
+            self.hold(committed)
+            raise Told(JobFailure("exit_nonzero", "it exited", 3))
+
+        def committed() -> None:
+            # the outcome is in the file, and its answer on its way
+            (deferred, write), *rest = self.store._waiting
+            job = write()
+            self.store._waiting = [(deferred, lambda: job), *rest]
+            answers.append(self.queue.retry(1))
+            self.assertIs(self.task().state.value, "running")
+            self.release()
+
+        self.tasks["end"] = end
+        self.submit(new("end"))
+        self.stepping.step()
+        self.assertEqual(self.successResultOf(answers[0]).state, JobState.QUEUED)
+        self.tasks["end"] = self.tasks["note"]
+        self.stepping.runAll()
+        self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 2))
+        self.assertIsNone(self.queue._runs.find(1))
+
+    def afterUnheardEnd(self, ask: Callable[[], Deferred[Any]]) -> None:
+        """
+        Have job 1 fail, the store keep that and call it a failure, and then ask for
+        something.
+        """
+
+        def meanwhile() -> None:
+            self.successResultOf(ask())
+            self.reactor.advance(1)
+
+        self.unheard()
+        self.meanwhile.append(meanwhile)
+        self.submit(new("flaky"))
+        self.stepping.step()
+        self.assertEqual(self.status()["busy"], 0)
+
+    def test_unheardEnd(self) -> None:
+        """
+        An attempt whose outcome the store has kept, though it said otherwise, has
+        nothing to record once the job is to start again.
+        """
+        self.afterUnheardEnd(lambda: self.queue.retry(1))
+        self.assertEqual((self.job().state, self.job().attempt), (JobState.QUEUED, 1))
+        self.stepping.runAll()
+        self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 2))
+
+    def test_removedAfterUnheardEnd(self) -> None:
+        """
+        Neither has it when the job is gone.
+        """
+        self.afterUnheardEnd(lambda: self.queue.remove(1))
+        self.failureResultOf(self.queue.job(1), errors.NoSuchJob)
+
+    def test_cancelledWhilePutBack(self) -> None:
+        """
+        A job that was cancelled while its deferral was written may be retried before
+        its worker has put it back, or after; it starts once.
+        """
+
+        def task(worker: Worker) -> None:
+            if not self.ran:
+                self.ran.append("deferring")
+                self.hold(cancel, self.release)
+                raise DeferTask()
+            self.ran.append("again")
+
+        def cancel() -> None:
+            self.queue.cancel(1)
+            if not isLate:
+                self.queue.retry(1)
+
+        self.tasks["defer"] = task
+        for isLate in (False, True):
+            self.ran.clear()
+            self.open(self.store.__class__())
+            self.start()
+            self.submit(new("defer"))
+            self.stepping.step()
+            if isLate:
+                self.assertEqual(self.job().state, JobState.CANCELLED)
+                self.retry()
+            self.stepping.runAll()
+            self.assertEqual(self.ran, ["deferring", "again"])
+            self.assertEqual(self.job().state, JobState.SUCCEEDED)
+            self.assertEqual(dict(self.queue.waiting), {})
+
+    def test_cancelledWhileStarting(self) -> None:
+        """
+        A job that was cancelled while a worker was about to start it, and retried, is
+        started by another one, and by that alone.
+        """
+        self.submit(new("note", 1))
+        self.store.failure = FULL
+
+        def again() -> None:
+            self.store.failure = None
+            self.successResultOf(self.queue.cancel(1))
+            self.retry()
+            self.reactor.advance(1)
+
+        self.meanwhile.append(again)
+        self.stepping.step()
+        self.assertEqual(self.ran, [])
+        self.stepping.runAll()
+        self.assertEqual((self.ran, self.job().attempt), ([1], 1))
+
+
+class RemoveTests(AgainCase):
+    """
+    Tests for L{JobQueue.remove <ganeti_pool.jobqueue.JobQueue.remove>}.
+    """
+
+    def test_finished(self) -> None:
+        """
+        A finished job is forgotten, and then what it has written is removed.
+        """
+        self.failOne()
+        self.removal = Deferred()
+        answer = self.queue.remove(1)
+        self.failureResultOf(self.queue.job(1), errors.NoSuchJob)
+        self.assertEqual(self.removed, [["output/1"]])
+        self.assertNoResult(answer)
+        self.removal.callback(None)
+        self.assertIsNone(self.successResultOf(answer))
+        self.failureResultOf(self.queue.remove(1), errors.NoSuchJob)
+        self.failureResultOf(self.queue.retry(1), errors.NoSuchJob)
+
+    def test_notFinished(self) -> None:
+        """
+        One that waits or runs is refused, and keeps what it writes.
+        """
+        states: list[str] = []
+
+        def task(worker: Worker) -> None:
+            failure = self.failureResultOf(self.queue.remove(1), errors.JobNotFinished)
+            states.append(failure.value.state)
+
+        self.tasks["long"] = task
+        self.submit(new("long"))
+        failure = self.failureResultOf(self.queue.remove(1), errors.JobNotFinished)
+        states.append(failure.value.state)
+        self.stepping.runAll()
+        self.assertEqual(states, ["queued", "running"])
+        self.assertEqual(self.removed, [])
+
+    def test_notCommitted(self) -> None:
+        """
+        If the commit fails, all is as before.
+        """
+        self.failOne()
+        self.store.failure = FULL
+        self.failureResultOf(self.queue.remove(1), errors.StoreFull)
+        self.store.failure = None
+        self.assertEqual((self.job().state, self.removed), (JobState.FAILED, []))
+
+    def test_outputStays(self) -> None:
+        """
+        That what it has written could not be removed is logged; the job is gone.
+        """
+        self.failOne()
+        self.removal = fail(OSError("no"))
+        self.successResultOf(self.queue.remove(1))
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.failureResultOf(self.queue.job(1), errors.NoSuchJob)
+
+    def test_againstRetry(self) -> None:
+        """
+        Of a removal and a retry at the same time the first to ask wins, and the other
+        is refused.
+        """
+        self.failOne()
+        self.store.held = True
+        removed = self.queue.remove(1)
+        retried = self.queue.retry(1)
+        self.release()
+        self.successResultOf(removed)
+        self.failureResultOf(retried, errors.NoSuchJob)
+        self.ends.append(Told(JobFailure("exit_nonzero", "it exited", 3)))
+        self.submit(new("flaky"))
+        self.stepping.step()
+        self.store.held = True
+        retried = self.queue.retry(2)
+        removed = self.queue.remove(2)
+        self.store.commit()
+        self.release()
+        self.assertEqual(self.successResultOf(retried).state, JobState.QUEUED)
+        self.failureResultOf(removed, errors.JobNotFinished)
+        self.assertEqual(self.removed, [["output/1"]])
+
+    def test_keyIsFree(self) -> None:
+        """
+        The key of a job that is gone may be used again.
+        """
+        self.failOne(key="k")
+        self.successResultOf(self.queue.remove(1))
+        self.assertEqual(self.submit(new("flaky", key="k")), [2])

@@ -1,0 +1,420 @@
+"""
+Tests for the end of a queue.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+
+from ganeti_pool import errors
+from ganeti_pool.jobqueue import JobQueue
+from ganeti_pool.jobs import (
+    Job,
+    JobFailure,
+    JobState,
+    OnCrash,
+)
+from ganeti_pool.paths import StatePaths
+from ganeti_pool.testing import FakeReactor, MemoryJobStore, makeSteppingPool
+from ganeti_pool.workerpool import DeferTask
+
+from .queuecase import FULL, WORKER, QueueCase, Task, Told, Worker, new
+
+
+class StopTests(QueueCase):
+    """
+    Tests for L{JobQueue.stop}.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()
+        self.stopped: list[Deferred[None]] = []
+
+    def stop(self, grace: float = 10) -> Deferred[None]:
+        stopped = self.queue.stop(grace)
+        self.stopped.append(stopped)
+        return stopped
+
+    def finish(self) -> None:
+        """
+        The queue has stopped.
+        """
+        self.reactor.run()
+        self.successResultOf(self.stopped[-1])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.store = self.store.reopened()
+        self.queue._store = self.store
+
+    def test_queueStays(self) -> None:
+        """
+        What is queued stays in the store, untouched, and nothing is taken or
+        changed any more.
+        """
+        self.submit(new("note", 1))
+        revision = self.job().revision
+        self.stop()
+        self.assertFalse(self.stepping.step())
+        self.failureResultOf(self.queue.submit([new()]), errors.QueueStopping)
+        self.failureResultOf(self.queue.changePriority(1, 1), errors.QueueStopping)
+        self.failureResultOf(self.queue.setActive(True), errors.QueueStopping)
+        self.failureResultOf(self.queue.resize(2), errors.QueueStopping)
+        self.finish()
+        self.assertEqual((self.job().state, self.job().revision), (JobState.QUEUED, revision))
+        self.restart()
+        self.stepping.runAll()
+        self.assertEqual(self.ran, [1])
+
+    def runUntilStop(self, task: Task, grace: float = 10, **fields: Any) -> None:
+        """
+        Run a job during which the queue stops, and see the stop end after it.
+        """
+
+        def stopping(worker: Worker) -> object:
+            self.stop(grace)
+            self.assertTrue(self.status()["daemon"]["stopping"])
+            result = task(worker)
+            self.assertNoResult(self.stopped[-1])
+            return result
+
+        self.tasks["long"] = stopping
+        self.submit(new("long", **fields), new("note", "other"))
+        self.stepping.step()
+        self.finish()
+        self.assertEqual(self.ran, [])
+
+    def test_grace(self) -> None:
+        """
+        A running job may end by itself.
+        """
+
+        def task(worker: Worker) -> str:
+            self.reactor.advance(9)
+            self.assertFalse(worker.IsCancelled())
+            return "in time"
+
+        self.runUntilStop(task)
+        self.assertEqual(self.job().result, "in time")
+
+    def end(self, error: Exception) -> Task:
+        """
+        A task that ends so when it is told to.
+        """
+
+        def task(worker: Worker) -> None:
+            self.reactor.advance(10)
+            self.assertTrue(worker.IsCancelled())
+            raise error
+
+        return task
+
+    def test_interrupted(self) -> None:
+        """
+        One that does not is told to, and has failed as interrupted.
+        """
+        self.runUntilStop(self.end(Told(JobFailure("cancelled", "TERM", None, "SIGTERM"))))
+        error = self.assertError(1, JobState.FAILED, "interrupted")
+        self.assertEqual(error.signal, "SIGTERM")
+
+    def test_interruptedByException(self) -> None:
+        """
+        Any exception of a job that was told to end is the answer to that.
+        """
+        self.runUntilStop(self.end(ValueError()))
+        self.assertError(1, JobState.FAILED, "interrupted")
+
+    def test_killed(self) -> None:
+        """
+        A job whose processes were killed for the end of the daemon is interrupted,
+        also when nobody told it.
+        """
+
+        def kill(worker: Worker) -> None:
+            raise Told(JobFailure("interrupted", "killed", None, "SIGKILL"))
+
+        self.tasks["kill"] = kill
+        self.submit(new("kill"), new("kill", onCrash=OnCrash.RETRY, maxAttempts=2))
+        self.stepping.step()
+        self.stepping.step()
+        error = self.assertError(1, JobState.FAILED, "interrupted")
+        self.assertEqual(error.signal, "SIGKILL")
+        self.assertEqual((self.job(2).state, self.job(2).attempt), (JobState.QUEUED, 1))
+
+    def test_failedByItself(self) -> None:
+        """
+        A job that had failed by itself when it was told has done so.
+        """
+        self.runUntilStop(self.end(Told(JobFailure("exit_nonzero", "exit 3", 3))))
+        self.assertError(1, JobState.FAILED, "exit_nonzero")
+
+    def test_retried(self) -> None:
+        """
+        One that may be tried again waits for the next daemon, at its old place.
+        """
+        self.runUntilStop(self.end(ValueError()), onCrash=OnCrash.RETRY, maxAttempts=2)
+        job = self.job()
+        self.assertEqual((job.state, job.attempt, job.position), (JobState.QUEUED, 1, 0))
+        self.tasks["long"] = self.tasks["note"]
+        self.restart()
+        self.stepping.runAll()
+        self.assertEqual(self.ran, [None, "other"])
+
+    def test_deferred(self) -> None:
+        """
+        One that defers itself when it is told waits for the next daemon, behind
+        the others.
+        """
+        self.runUntilStop(self.end(DeferTask()))
+        job = self.job()
+        self.assertEqual((job.state, job.attempt, job.deferrals), (JobState.QUEUED, 0, 1))
+        self.assertGreater(job.position, self.job(2).position)
+        self.assertEqual(job.priority, 0)
+
+    def test_deferredToAPriority(self) -> None:
+        """
+        It has the priority that it deferred itself to.
+        """
+        self.runUntilStop(self.end(DeferTask(priority=7)))
+        self.assertEqual((self.job().state, self.job().priority), (JobState.QUEUED, 7))
+
+    def test_deferredInAPoolThatEnds(self) -> None:
+        """
+        So does one that defers itself when the pool stops by itself.
+        """
+
+        def task(worker: Worker) -> None:
+            self.pool.terminateWorkers()
+            raise DeferTask(priority=7)
+
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.step()
+        job = self.job()
+        self.assertEqual((job.state, job.deferrals, job.priority), (JobState.QUEUED, 1, 7))
+
+    def test_exceptionOfAPoolAfterADeferral(self) -> None:
+        """
+        A deferral counts for the attempt that made it: a later one that raises what
+        another pool told it has failed.
+        """
+
+        def task(worker: Worker) -> None:
+            if not self.ran:
+                self.ran.append("deferred")
+                raise DeferTask()
+            raise errors.TaskNotStarted("another pool", 1)
+
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.runAll()
+        self.assertError(1, JobState.FAILED, "exception")
+        self.flushLoggedErrors(errors.TaskNotStarted)
+
+    def test_withoutOutputDirectory(self) -> None:
+        """
+        A job that waits for a place for its output is for the next daemon, whether
+        its worker waits when the queue stops or finds out later.
+        """
+        Path(self.directory).mkdir()
+        Path(self.directory, "output").write_text("in the way")
+        self.meanwhile += [self.stop]
+        self.submit(new())
+        task = self.task()
+        self.stepping.step()
+        self.assertRaises(errors.QueueStopping, task.begin, 1)
+        self.finish()
+        self.assertEqual((self.job().state, self.ran), (JobState.QUEUED, []))
+
+    def test_deferredAndCancelled(self) -> None:
+        """
+        One that is cancelled while its deferral waits for room is cancelled.
+        """
+
+        def task(worker: Worker) -> None:
+            self.pool.terminateWorkers()
+            self.store.failure = FULL
+            self.meanwhile += [cancel]
+            raise DeferTask()
+
+        def cancel() -> None:
+            self.store.failure = None
+            self.successResultOf(self.queue.cancel(1))
+            self.reactor.advance(1)
+
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.step()
+        self.assertEqual(self.job().state, JobState.CANCELLED)
+
+    def test_deferredWithoutOwnership(self) -> None:
+        """
+        One whose store has another owner is that owner's.
+        """
+
+        def task(worker: Worker) -> None:
+            self.pool.terminateWorkers()
+            self.successResultOf(self.store.acquire("other"))
+            raise DeferTask()
+
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.step()
+        self.assertEqual(self.job().state, JobState.RUNNING)
+        self.assertIsNone(self.queue._runs.find(1))
+
+    def test_unending(self) -> None:
+        """
+        One that never ends is left running in the store, for the next daemon to
+        settle, and its late outcome is not waited for.
+        """
+
+        def task(worker: Worker) -> None:
+            self.stop()
+            for seconds in (10, 15, 15):
+                self.assertNoResult(self.stopped[-1])
+                self.reactor.advance(seconds)
+            self.finish()
+            raise ValueError()
+
+        self.tasks["long"] = task
+        self.submit(new("long"))
+        self.stepping.step()
+        self.assertEqual(self.job().state, JobState.RUNNING)
+        self.flushLoggedErrors()
+
+    def test_unwritten(self) -> None:
+        """
+        An outcome for which there is no room is given up in the end.
+        """
+
+        def task(worker: Worker) -> None:
+            self.stop()
+            self.store.failure = FULL
+            self.meanwhile += [lambda: self.reactor.advance(10), lambda: self.reactor.advance(15)]
+            self.meanwhile += [lambda: self.reactor.advance(1)] * 30
+
+        self.tasks["long"] = task
+        self.submit(new("long"))
+        self.stepping.step()
+        self.finish()
+        self.assertEqual(self.job().state, JobState.RUNNING)
+        self.assertEqual(len(self.flushLoggedErrors(errors.StoreError)), 1)
+
+    def test_lateOutcomeWithoutRoom(self) -> None:
+        """
+        An outcome that comes after that is tried once.
+        """
+
+        def task(worker: Worker) -> None:
+            self.stop()
+            self.reactor.advance(10)
+            self.reactor.advance(15)
+            self.store.failure = FULL
+
+        self.tasks["long"] = task
+        self.submit(new("long"))
+        self.stepping.step()
+        self.assertEqual(len(self.flushLoggedErrors(errors.StoreFull)), 1)
+
+    def test_justTaken(self) -> None:
+        """
+        A job that a worker takes as the queue stops is not started.
+        """
+        self.submit(new("note", 1))
+        self.store.held = True
+        change = self.queue.changePriority(1, 5)
+        self.meanwhile = [self.stop, self.release]
+        self.stepping.step()
+        self.successResultOf(change)
+        self.finish()
+        self.assertEqual((self.ran, self.job().state), ([], JobState.QUEUED))
+
+    def test_cancelWhileStopping(self) -> None:
+        """
+        A queued job can be cancelled while the queue stops; if that cannot be
+        committed, it is for the next daemon.
+        """
+
+        def task(worker: Worker) -> None:
+            self.store.held = True
+            answers.extend([self.queue.cancel(2), self.queue.cancel(3)])
+            self.stop()
+            self.pool.terminateWorkers()
+            self.release()
+
+        answers: list[Deferred[Job]] = []
+        self.tasks["long"] = task
+        self.submit(new("long"), new("note", 2), new("note", 3))
+        self.stepping.step()
+        self.finish()
+        states = [self.successResultOf(answer).state for answer in answers]
+        self.assertEqual(states, [JobState.CANCELLED] * 2)
+
+    def test_interruptedWhileStarting(self) -> None:
+        """
+        A job whose start was being committed when all were told to end is interrupted.
+        """
+
+        def task(worker: Worker) -> None:
+            self.assertTrue(worker.IsCancelled())
+            raise ValueError()
+
+        self.tasks["long"] = task
+        self.submit(new("long"))
+        self.hold(lambda: self.stop(0), lambda: self.reactor.advance(0), self.release)
+        self.stepping.step()
+        self.assertError(1, JobState.FAILED, "interrupted")
+        self.finish()
+
+    def test_afterThePool(self) -> None:
+        """
+        What waits in the store alone can be cancelled and moved there still.
+        """
+        self.submit(new("note", 1), new("note", 2))
+        self.pool.terminateWorkers()
+        self.assertIsNone(self.queue._runs.find(1))
+        moved = self.successResultOf(self.queue.changePriority(1, 5))
+        cancelled = self.successResultOf(self.queue.cancel(2))
+        self.assertEqual((moved.priority, cancelled.state), (5, JobState.CANCELLED))
+        self.failureResultOf(self.queue.changePriority(2, 5), errors.JobNotQueued)
+
+    def test_whileStarting(self) -> None:
+        """
+        A queue that is told to stop while it starts stops after that, and starts
+        no job.
+        """
+        self.submit(new())
+        self.open(self.store.reopened())
+        self.reap = Deferred()
+        started = self.queue.start()
+        stopped = self.stop()
+        self.reactor.run()
+        self.assertNoResult(stopped)
+        self.reap.callback(0)
+        self.successResultOf(started)
+        self.assertFalse(self.pool.statistics().active)
+        self.finish()
+
+    def test_unstarted(self) -> None:
+        """
+        A queue that was never started stops.
+        """
+        self.open(MemoryJobStore())
+        self.stop()
+        self.finish()
+
+    def test_defaults(self) -> None:
+        """
+        Without a test in between, a worker waits by C{blockingCallFromThread}.
+        """
+        pool, _, reactor = makeSteppingPool(1, Worker, reactor=FakeReactor())
+        paths = StatePaths.at(self.directory)
+        queue = JobQueue(
+            reactor, pool, MemoryJobStore(), WORKER, paths, reap=lambda handles: succeed(0)
+        )
+        self.successResultOf(queue.start())
+        started = self.successResultOf(queue.poolStatus())["daemon"]["started_at"]
+        self.assertRegex(started, r"^\d{4}-\d\d-\d\dT.*Z$")

@@ -1,0 +1,227 @@
+"""
+Tests for jobs that may run for some time only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from ganeti_pool import errors
+from ganeti_pool.jobs import (
+    JobFailure,
+    JobState,
+)
+from ganeti_pool.workerpool import DeferTask
+
+from .queuecase import FULL, QueueCase, Told, Worker, new
+
+
+class TimeoutTests(QueueCase):
+    """
+    Tests for jobs that may run for some time only.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()
+
+    def pass_(self, seconds: float) -> None:
+        """
+        Let time pass, by both clocks.
+        """
+        self.monotonic += seconds
+        self.reactor.advance(seconds)
+
+    def runFor(self, end: Callable[[Worker], object], seconds: float = 5.0) -> None:
+        """
+        Run a job of 5 seconds at most that takes some time, and ends so.
+        """
+
+        def task(worker: Worker) -> object:
+            worker.CallWhenCancelled(lambda: self.ran.append("told"))
+            self.pass_(seconds)
+            return end(worker)
+
+        self.tasks["long"] = task
+        self.submit(new("long", timeout=5.0))
+        self.stepping.step()
+
+    def assertTimedOut(self) -> JobFailure:
+        """
+        The job was told once, and has failed with that code.
+        """
+        self.assertEqual(self.ran, ["told"])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        return self.assertError(1, JobState.FAILED, "timeout")
+
+    def test_told(self) -> None:
+        """
+        A job whose time is over is told as if it were cancelled, and fails with what
+        it says of its end.
+        """
+
+        def end(worker: Worker) -> None:
+            flags.append(worker.IsCancelled())
+            raise Told(JobFailure("cancelled", "it was cancelled", None, "SIGTERM"))
+
+        flags: list[bool] = []
+        self.runFor(end)
+        self.assertEqual(flags, [True])
+        self.assertEqual(
+            self.assertTimedOut(),
+            JobFailure(
+                "timeout", "it ran for longer than its timeout of 5 seconds", None, "SIGTERM"
+            ),
+        )
+
+    def test_raises(self) -> None:
+        """
+        Whatever a job raises when its time is over, it fails for that.
+        """
+
+        def end(worker: Worker) -> None:
+            raise ValueError()
+
+        self.runFor(end)
+        self.assertTimedOut()
+
+    def test_succeedsLate(self) -> None:
+        """
+        A job that succeeds when its time is over has failed.
+        """
+        self.runFor(lambda worker: "all the same")
+        self.assertTimedOut()
+        self.assertIsNone(self.job().result)
+
+    def test_defersLate(self) -> None:
+        """
+        A job that defers itself when its time is over is not put back.
+        """
+
+        def end(worker: Worker) -> None:
+            raise DeferTask()
+
+        self.runFor(end)
+        self.assertTimedOut()
+        self.assertFalse(self.stepping.step())
+
+    def test_cancelled(self) -> None:
+        """
+        A job that was cancelled too is cancelled.
+        """
+
+        def end(worker: Worker) -> None:
+            self.successResultOf(self.queue.cancel(1))
+            raise ValueError()
+
+        self.runFor(end)
+        self.assertEqual(self.job().state, JobState.CANCELLED)
+
+    def test_inTime(self) -> None:
+        """
+        A job that ends in time has ended, and nothing waits for its time.
+        """
+        self.runFor(lambda worker: "done", 4.9)
+        self.assertEqual(self.job().state, JobState.SUCCEEDED)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.ran, [])
+
+    def test_outcomeTakesNoTime(self) -> None:
+        """
+        While its outcome waits for the store, a job's time does not go on.
+        """
+
+        def end(worker: Worker) -> None:
+            self.store.failure = FULL
+            self.meanwhile += [lambda: self.pass_(20), self.recover, lambda: self.pass_(40)]
+
+        self.runFor(end, 1.0)
+        self.assertEqual(self.job().state, JobState.SUCCEEDED)
+
+    def recover(self) -> None:
+        self.store.failure = None
+
+    def test_deferralBeginsAnew(self) -> None:
+        """
+        Each attempt has the whole time.
+        """
+        ends: list[Exception] = [DeferTask()]
+
+        def end(worker: Worker) -> None:
+            if ends:
+                raise ends.pop()
+
+        self.runFor(end, 3.0)
+        self.pass_(60)
+        self.stepping.step()
+        self.assertEqual(self.job().state, JobState.SUCCEEDED)
+
+    def test_clockSetForward(self) -> None:
+        """
+        If the reactor's clock is set forward, the job has its time nevertheless.
+        """
+
+        def end(worker: Worker) -> None:
+            self.monotonic += 1
+            self.reactor.advance(3600)
+            flags.append(worker.IsCancelled())
+            self.pass_(4)
+            flags.append(worker.IsCancelled())
+
+        flags: list[bool] = []
+        self.runFor(end, 0.0)
+        self.assertEqual(flags, [False, True])
+        self.assertTimedOut()
+
+    def test_overWhileDeferring(self) -> None:
+        """
+        A job whose time is over before its deferral is recorded is not put back.
+        """
+        runs = self.queue._runs
+        wait = runs._callAndWait
+
+        def late(f: Callable[[], Deferred[Any]]) -> Any:
+            self.patch(runs, "_callAndWait", wait)
+            self.pass_(6)
+            return wait(f)
+
+        def end(worker: Worker) -> None:
+            self.patch(runs, "_callAndWait", late)
+            raise DeferTask()
+
+        self.runFor(end, 0.0)
+        self.assertError(1, JobState.FAILED, "timeout")
+        self.assertFalse(self.stepping.step())
+
+    def test_failsInTime(self) -> None:
+        """
+        A job that fails in time has failed for its own reason, and nothing waits for
+        its time.
+        """
+
+        def end(worker: Worker) -> None:
+            raise ValueError()
+
+        self.runFor(end, 4.9)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertError(1, JobState.FAILED, "exception")
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_gone(self) -> None:
+        """
+        A job that the pool does not run when its time is over is told nothing.
+        """
+
+        def end(worker: Worker) -> None:
+            def interrupt(jobID: int) -> None:
+                raise errors.NoSuchTask(jobID, "pool", 0)
+
+            self.patch(self.pool.pool, "InterruptTask", interrupt)
+            self.pass_(6)
+
+        self.runFor(end, 0.0)
+        self.assertEqual(self.ran, [])
+        self.assertError(1, JobState.FAILED, "timeout")
