@@ -92,12 +92,14 @@ class JobQueue(QueueLife):
     async def _changed(self, after: int, limit: int, wait: float) -> list[Job]:
         end = self._clock.seconds() + wait
         while True:
+            seen = self._changes.latest
             jobs = await self._store.changedJobs(after, limit)
             left = end - self._clock.seconds()
             if jobs or left <= 0 or self._changes.isClosed:
                 return jobs
-            # A change may have been committed while the store was asked.
-            if self._changes.latest <= after:
+            # A change may have been committed while the store was asked; one of a job
+            # that was removed since is in it no more.
+            if self._changes.latest == seen:
                 await self._changes.wait(left)
 
     def outputPath(self, jobID: int, attempt: int, stream: str) -> str:

@@ -91,6 +91,29 @@ class ChangesTests(QueueCase):
         asked.callback([])
         self.assertEqual([job.id for job in self.successResultOf(answer)], [1])
 
+    def test_removed(self) -> None:
+        """
+        A job that was removed does not end a wait, and the store is not asked over and
+        over for what it no longer has.
+        """
+        self.submit(new())
+        self.successResultOf(self.queue.cancel(1))
+        self.successResultOf(self.queue.remove(1))
+        questions: list[int] = []
+        read = self.store.changedJobs
+
+        def changedJobs(after: int, limit: int) -> Deferred[list[Job]]:
+            questions.append(after)
+            assert len(questions) < 9, "the store is asked over and over"
+            return read(after, limit)
+
+        self.patch(self.store, "changedJobs", changedJobs)
+        answer = self.queue.changedJobs(0, 10, 60)
+        self.assertNoResult(answer)
+        self.submit(new())
+        self.assertEqual([job.id for job in self.successResultOf(answer)], [2])
+        self.assertEqual(questions, [0, 0])
+
     def test_stop(self) -> None:
         """
         A queue that stops answers all who wait, and lets nobody wait any more.
