@@ -165,12 +165,30 @@ class StartTests(DaemonCase):
 
     def test_afterKill(self) -> None:
         """
-        A daemon that was killed is followed by another, without anything to tidy.
+        A daemon that was killed is followed by another, without anything to tidy; and
+        this one keeps others out, as the first one did.
         """
         daemon = self.start()
+        self.assertIn("in use", self.refuse())
         daemon.kill()
         self.assertTrue(os.path.exists(daemon.paths.socket))
         daemon = self.start()
+        self.assertIn("in use", self.refuse())
+        daemon.ask("GET", "/v1/pool")
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
+    def test_afterKillWithJob(self) -> None:
+        """
+        Also if a job has outlived it: that holds no lock.
+        """
+        meeting = self.meeting()
+        daemon = self.start()
+        daemon.submit(shell(FOREVER, meeting.arrived))
+        meeting.awaitArrival()
+        daemon.kill()
+        self.assertEqual(len(self.processes()), 1)
+        daemon = self.start()
+        self.assertEqual(self.processes(), [])
         self.assertEqual(daemon.stop(), 0, daemon.log)
 
     def test_inUse(self) -> None:
@@ -184,13 +202,90 @@ class StartTests(DaemonCase):
         self.assertEqual(daemon.awaitEnds(jobID)[0]["state"], "succeeded")
         self.assertEqual(daemon.stop(), 0, daemon.log)
 
+    def test_storeInUse(self) -> None:
+        """
+        So is one on the same store, which two daemons would run the jobs of twice.
+        """
+        store = ("--store", f"sqlite://{self.scratch}/jobs.sqlite")
+        daemon = self.start(*store)
+        (jobID,) = daemon.submit(shell("exit 0"))
+        daemon.awaitEnds(jobID)
+        self.assertFalse(os.path.exists(daemon.paths.store))
+        state, self.state = self.state, self.scratch / "another"
+        self.assertIn("in use", self.refuse(*store))
+        self.state = state
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+        self.state = self.scratch / "another"
+        daemon = self.start(*store)
+        self.assertEqual(daemon.job(jobID)["state"], "succeeded")
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
     def test_wrongOption(self) -> None:
         """
         A wrong option is told in one sentence, and nothing is made.
         """
-        self.assertIn("--workers", self.refuse("--workers", "none"))
-        self.assertIn("NoWorker", self.refuse("--worker-class", "tests.daemonworkers.NoWorker"))
-        self.assertFalse(self.state.exists())
+        for option, value in (
+            ("--workers", "none"),
+            ("--worker-class", "tests.daemonworkers.NoWorker"),
+            ("--store", "postgresql://host/jobs"),
+            ("--store", "sqlite:///nowhere/jobs.sqlite"),
+            ("--max-queued", "0"),
+            ("--keep-finished", "always"),
+            ("--log-format", "xml"),
+            ("--listen", "tcp:0:interface=127.0.0.1"),
+            ("--listen", f"unix:{self.scratch}/socket"),
+            ("--token-file", f"{self.scratch}/missing"),
+        ):
+            self.assertIn(value.rpartition(".")[2], self.refuse(option, value))
+        self.assertEqual(os.listdir(self.scratch), [])
+
+    def test_openDirectory(self) -> None:
+        """
+        A state directory that is open to others is told in one sentence, and left as
+        it is.
+        """
+        self.state.mkdir()
+        self.state.chmod(0o750)
+        self.assertIn("0750", self.refuse())
+        self.assertEqual(self.state.stat().st_mode & 0o777, 0o750)
+        self.assertEqual(os.listdir(self.state), [])
+
+    def test_maxQueued(self) -> None:
+        """
+        With C{--max-queued} so many jobs may wait, and those of an earlier daemon count.
+        """
+        daemon = self.start("--workers", "1", "--max-queued", "2")
+        daemon.ask("PATCH", "/v1/pool", {"active": False})
+        jobs = daemon.submit(shell("exit 0"), shell("exit 0"))
+        status, problem = daemon.request("POST", "/v1/jobs", shell("exit 0"))
+        self.assertEqual((status, problem["code"]), (429, "queue_full"))
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+        daemon = self.start("--workers", "1", "--max-queued", "2")
+        self.assertEqual(daemon.request("POST", "/v1/jobs", shell("exit 0"))[0], 429)
+        daemon.ask("PATCH", "/v1/pool", {"active": True})
+        daemon.awaitEnds(*jobs)
+        daemon.awaitEnds(*daemon.submit(shell("exit 0")))
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
+    def test_keepFinished(self) -> None:
+        """
+        With C{--keep-finished} a daemon forgets what had finished long before it, and
+        removes what that has written.
+        """
+        daemon = self.start()
+        (jobID,) = daemon.submit(shell("echo here"))
+        daemon.awaitEnds(jobID)
+        output = Path(daemon.paths.output) / str(jobID)
+        self.assertTrue(output.exists())
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+        daemon = self.start("--keep-finished", "1")
+        self.assertEqual(daemon.job(jobID)["state"], "succeeded")
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+        daemon = self.start("--keep-finished", "0")
+        daemon.awaitLog("Removed 1 finished")
+        self.assertEqual(daemon.request("GET", f"/v1/jobs/{jobID}")[0], 404)
+        self.assertFalse(output.exists())
+        self.assertEqual(daemon.stop(), 0, daemon.log)
 
     def test_noWorkers(self) -> None:
         """

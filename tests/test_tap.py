@@ -532,10 +532,11 @@ class RefusalTests(TapCase):
 
     def test_noStore(self) -> None:
         """
-        A store where no file can be is refused.
+        A store where no file can be is refused, and nothing is made.
         """
-        error = self.refuse("--store", "sqlite:///nowhere/jobs.sqlite")
-        self.assertSentence(error, "/nowhere/jobs.sqlite")
+        for path in ("/nowhere/jobs.sqlite", str(self.scratch)):
+            self.assertSentence(self.refuse("--store", f"sqlite://{path}"), path)
+        self.assertFalse(self.state.exists())
 
     def test_noDirectory(self) -> None:
         """

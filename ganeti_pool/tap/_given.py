@@ -23,6 +23,7 @@ from ..jobs import OnCrash
 
 __all__ = [
     "BoundedPool",
+    "checkStore",
     "findWorkerClass",
     "listenAt",
     "onCrashOf",
@@ -165,6 +166,20 @@ def listenAt(reactor: Any, text: str, token: bytes | None) -> IStreamServerEndpo
             else f"--listen {text} {needed}, since whoever reaches it could run jobs"
         )
     return endpoint  # type: ignore[no-any-return]
+
+
+def checkStore(path: str) -> str:
+    """
+    See that there can be a store at a path.
+
+    @return: the path.
+    @raise usage.UsageError: if there is no such directory, or a directory there.
+    """
+    if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path)):
+        raise usage.UsageError(
+            f"--store {path} cannot be a file: it must be one in a directory that is there"
+        )
+    return path
 
 
 def prepareDirectory(directory: str) -> None:

@@ -26,6 +26,7 @@ from ..service._signals import Abort, endOnSignals
 from ..service._systemd import Notifier
 from ._given import (
     BoundedPool,
+    checkStore,
     findWorkerClass,
     listenAt,
     onCrashOf,
@@ -83,12 +84,17 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
 
     most = raiseLimit(options["workers"])
     workerClass = findWorkerClass(options["worker-class"])
+    onCrash = onCrashOf(workerClass, options["worker-class"])
     stateDir = options["state-dir"]
     paths = StatePaths.default() if stateDir is None else StatePaths.at(stateDir)
     paths.checkSocket()
-    storePath = options["store"] or paths.store
+    storePath = paths.store if options["store"] is None else checkStore(options["store"])
     token = readToken(options["token-file"])
     endpoints = [listenAt(reactor, text, token) for text in options["listen"]]
+    log = None
+    if options["log-format"] == "json":
+        log = openLog(options.parent or {}, reactor.callFromThread)
+    # What can be refused has been, and nothing is made yet but a file for the log.
     prepareDirectory(paths.directory)
     os.makedirs(paths.output, 0o700, exist_ok=True)
     lock = Locks(
@@ -114,7 +120,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         paths,
         reap=reap,
         checkArgs=getattr(workerClass, "checkArgs", None),
-        onCrash=onCrashOf(workerClass, options["worker-class"]),
+        onCrash=onCrash,
         maxQueued=options["max-queued"],
         keepFinished=options["keep-finished"],
         observers=[logEvent, metrics.observe],
@@ -137,6 +143,4 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         abort=Abort(reactor),
         manager=Notifier.fromEnvironment(reactor, os.environ),
     )
-    if options["log-format"] == "json":
-        return LoggedService(service, openLog(options.parent or {}, reactor.callFromThread))
-    return service
+    return service if log is None else LoggedService(service, log)
