@@ -6,7 +6,8 @@ carries data and nothing else; what went wrong is one sentence on standard
 error, and the exit code says which kind it was.
 
 Parsing and running are apart: click makes a coroutine of the arguments
-(C{_verbs}), and C{_run} runs it in a reactor.
+(C{_verbs}), and C{_run} runs it in a reactor. Help, a mistake and the completion
+of words need no reactor, and import none.
 """
 
 from __future__ import annotations
@@ -14,9 +15,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
-
-from twisted.internet.task import react
-from twisted.logger import globalLogBeginner
 
 __all__ = ["main"]
 
@@ -30,15 +28,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
     @raise SystemExit: always, with the exit code.
     """
-    # What goes wrong is said in one sentence, so what Twisted logs of it besides
-    # would be a traceback that nobody asked for.
-    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
     try:
         # Here and not above: a base install has none of what this imports, and
         # must be told so in one sentence.
         from ._run import run
+        from ._session import Session
 
-        react(run, (sys.argv[1:] if argv is None else argv,))
+        run(Session.ofProcess(), sys.argv[1:] if argv is None else argv)
     except ImportError as missing:
         sys.exit(
             f"ganeti-pool: the command needs {missing.name}, which is not installed: "

@@ -21,6 +21,7 @@ __all__ = [
     "formatDuration",
     "formatRows",
     "parseDuration",
+    "parseTimestamp",
     "toJSON",
 ]
 
@@ -30,6 +31,8 @@ A JSON object as the daemon sent it.
 """
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+_LONGEST = 36525 * 86400.0
 
 _DURATION = re.compile(
     r"(?:(?P<d>\d+)d)?(?:(?P<h>\d+)h)?(?:(?P<m>\d+)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?",
@@ -77,7 +80,11 @@ def parseDuration(text: str) -> float:
     match = _DURATION.fullmatch(text)
     if not text or match is None:
         raise ValueError(f"{text!r} is no duration such as 90, 42s, 5m10s or 4d")
-    return sum(float(match[unit]) * size for unit, size in _UNITS if match[unit])
+    seconds = sum(float(match[unit]) * size for unit, size in _UNITS if match[unit])
+    # Beyond that, there are no dates to reckon with.
+    if seconds > _LONGEST:
+        raise ValueError(f"{text!r} is longer than a hundred years")
+    return seconds
 
 
 def _formatSize(count: float) -> str:
@@ -88,20 +95,23 @@ def _formatSize(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
-def _parseTime(text: str) -> datetime:
+def parseTimestamp(text: str) -> datetime:
+    """
+    A time as the daemon writes it.
+    """
     # Python 3.10 does not read "Z".
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def _localTime(text: str) -> str:
-    return _parseTime(text).astimezone().isoformat(sep=" ", timespec="seconds")
+    return parseTimestamp(text).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def _since(start: str | None, end: str | None, now: datetime) -> str:
     if start is None:
         return "-"
-    stop = now if end is None else _parseTime(end)
-    return formatDuration((stop - _parseTime(start)).total_seconds())
+    stop = now if end is None else parseTimestamp(end)
+    return formatDuration((stop - parseTimestamp(start)).total_seconds())
 
 
 def _exitOf(job: Wire) -> str:
@@ -149,6 +159,7 @@ COLUMNS: Mapping[str, Callable[[Wire, datetime], str]] = {
             "output",
             "owner",
             "priority",
+            "reason",
             "result",
             "revision",
             "started_at",
@@ -166,6 +177,18 @@ object as they are.
 DEFAULT_COLUMNS = ("id", "state", "prio", "try", "age", "time", "exit", "name")
 
 
+def _width(text: str) -> int:
+    """
+    How many columns of a terminal a text takes.
+    """
+    if text.isascii():
+        return len(text)
+    # Not above: most tables have nothing that is wider than a column.
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
 def formatRows(
     jobs: Sequence[Wire],
     columns: Sequence[str],
@@ -178,19 +201,16 @@ def formatRows(
 
     @param style: makes the text of a cell from (column, padded text).
     """
-    # Not above: of all verbs only this one measures text.
-    from rich.cells import cell_len
-
     rows = [[escapeControls(COLUMNS[name](job, now)) for name in columns] for job in jobs]
     if headers:
         rows.insert(0, [name.upper() for name in columns])
-    widths = [max(map(cell_len, cells)) for cells in zip(*rows, strict=True)]
+    widths = [max(map(_width, cells)) for cells in zip(*rows, strict=True)]
     # The last column is not padded: it may hold long names, and a line that
     # ends in blanks wraps on a terminal.
     widths[-1:] = [0]
     return [
         "  ".join(
-            style(name, cell + " " * (width - cell_len(cell)))
+            style(name, cell + " " * (width - _width(cell)))
             for name, cell, width in zip(columns, row, widths, strict=True)
         )
         for row in rows

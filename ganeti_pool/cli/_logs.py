@@ -4,10 +4,14 @@ The output of a job, as it is and as it comes.
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections import deque
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ..wire import MAX_WAIT
+from ._find import LONG_POLL, PAGE
+from ._format import toJSON
 from ._session import Session
 
 if TYPE_CHECKING:
@@ -23,8 +27,8 @@ class _Reader:
     @ivar offset: how many have come.
     """
 
-    def __init__(self, session: Session, tail: int | None) -> None:
-        self._session = session
+    def __init__(self, write: Callable[[bytes], object], tail: int | None) -> None:
+        self._write = write
         self._tail = None if tail is None else _Tail(tail)
         self.offset = 0
 
@@ -34,7 +38,7 @@ class _Reader:
         """
         self.offset += len(data)
         if self._tail is None:
-            self._session.writeBytes(data)
+            self._write(data)
         else:
             self._tail.add(data)
 
@@ -44,8 +48,28 @@ class _Reader:
         on write everything.
         """
         if self._tail is not None:
-            self._session.writeBytes(self._tail.text())
+            self._write(self._tail.text())
             self._tail = None
+
+
+class _Lines:
+    """
+    Writes JSON: an object for each piece of text. What is no UTF-8 is replaced,
+    and a character that comes in two pieces is not.
+    """
+
+    def __init__(self, session: Session, about: Mapping[str, object]) -> None:
+        self._session = session
+        self._about = about
+        self._decoder = getincrementaldecoder("utf-8")("replace")
+
+    def write(self, data: bytes, isLast: bool = False) -> None:
+        """
+        The next piece.
+        """
+        text = self._decoder.decode(data, isLast)
+        if text:
+            self._session.write(toJSON({**self._about, "text": text}))
 
 
 class _Tail:
@@ -77,6 +101,21 @@ class _Tail:
         return b"".join(self._lines)
 
 
+async def _attemptToFollow(client: JobClient, jobID: int) -> int:
+    """
+    The number of the attempt that runs or will run next; of a finished job, of
+    its last.
+    """
+    job = await client.job(jobID)
+    revision = job["revision"]
+    # One that is to be tried again has the output of what is over.
+    while job["state"] == "queued" and job["attempt"]:
+        answer = await client.changedJobs(revision, LONG_POLL, PAGE)
+        revision = answer["revision"]
+        job = next((one for one in answer["jobs"] if one["id"] == jobID), job)
+    return max(1, int(job["attempt"]))
+
+
 async def copyOutput(
     session: Session,
     client: JobClient,
@@ -97,9 +136,13 @@ async def copyOutput(
     """
     if follow:
         session.interruption = f"interrupted: job {jobID} goes on"
+    if attempt is None and follow:
         # The same one to the end, also when another starts after it.
-        attempt = attempt or max(1, (await client.job(jobID))["attempt"])
-    reader = _Reader(session, tail)
+        attempt = await _attemptToFollow(client, jobID)
+    elif attempt is None and session.json:
+        attempt = max(1, (await client.job(jobID))["attempt"])
+    lines = _Lines(session, {"id": jobID, "attempt": attempt, "stream": stream})
+    reader = _Reader(lines.write if session.json else session.writeBytes, tail)
 
     async def read(wait: float) -> None:
         await client.output(
@@ -111,6 +154,8 @@ async def copyOutput(
         reader.endTail()
     while follow and attempt is not None:
         # The daemon ends the answer when the attempt has ended.
+        session.aftermath = f"job {jobID} is not known to have ended; the daemon's store keeps it"
         await read(MAX_WAIT)
         job = await client.job(jobID)
         follow = job["finished_at"] is None and job["attempt"] <= attempt
+    lines.write(b"", isLast=True)

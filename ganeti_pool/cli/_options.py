@@ -1,31 +1,54 @@
 """
 What the verbs share: how they are declared, the global options, and how
-priorities, times, columns and ids are read.
+priorities, times, columns and ids are read and completed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ..jobs import JobState
 from ._format import COLUMNS, parseDuration
 from ._session import Session
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 __all__ = [
-    "JOB_ID",
+    "COMPLETION",
+    "PROGRAM",
+    "JobID",
     "Verb",
-    "anyJobIDs",
     "commands",
+    "completeColumns",
+    "completeDirectories",
+    "completeFiles",
+    "completePriorities",
     "jobIDs",
     "labelOption",
     "parseColumns",
     "parseLabels",
+    "parseMoment",
     "parsePriority",
     "parseTime",
+    "stateOption",
+    "timeoutOption",
     "verb",
 ]
+
+PROGRAM = "ganeti-pool"
+"""
+What the command is called.
+"""
+
+COMPLETION = "_GANETI_POOL_COMPLETE"
+"""
+The variable by which a shell asks click to complete a word.
+"""
 
 Verb = Coroutine[Any, Any, int]
 """
@@ -33,6 +56,8 @@ What a verb returns: it does the work, and gives the exit code.
 """
 
 _Callback = TypeVar("_Callback", bound=Callable[..., Any])
+
+_Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 
 _PRIORITIES = {"low": 10, "normal": 0, "high": -10}
 
@@ -63,6 +88,26 @@ def parseTime(text: str) -> float:
         raise click.BadParameter(f"{error}.") from None
 
 
+def parseMoment(text: str) -> float | datetime:
+    """
+    A moment: how many seconds ago, or a time, local unless it has an offset.
+
+    @raise click.BadParameter: if it is neither.
+    """
+    try:
+        return parseDuration(text)
+    except ValueError:
+        pass
+    try:
+        # Python 3.10 does not read "Z".
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone()
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{text!r} is neither a duration such as 2h nor a time such as 2026-01-31 "
+            "or '2026-01-31 09:15'."
+        ) from None
+
+
 def parseLabels(pairs: Sequence[str]) -> dict[str, str]:
     """
     Labels, each as C{K=V}.
@@ -80,16 +125,6 @@ def parseLabels(pairs: Sequence[str]) -> dict[str, str]:
     return labels
 
 
-labelOption = click.option(
-    "--label",
-    "labels",
-    metavar="K=V",
-    multiple=True,
-    callback=lambda ctx, param, pairs: parseLabels(pairs),
-    help="A word to find it by; may be given again.",
-)
-
-
 def parseColumns(text: str) -> Sequence[str]:
     """
     Names of columns, with commas between them.
@@ -103,9 +138,129 @@ def parseColumns(text: str) -> Sequence[str]:
     return names
 
 
-JOB_ID = click.IntRange(1, (1 << 63) - 1)
-jobIDs = click.argument("ids", metavar="ID...", nargs=-1, required=True, type=JOB_ID)
-anyJobIDs = click.argument("ids", metavar="[ID]...", nargs=-1, type=JOB_ID)
+def _items(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+
+def _byTheShell(kind: str) -> _Completer:
+    """
+    Leave it to the shell, which knows files and directories.
+    """
+
+    def complete(
+        ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type=kind)]
+
+    return complete
+
+
+completeFiles = _byTheShell("file")
+completeDirectories = _byTheShell("dir")
+
+
+def completePriorities(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """
+    The words for priorities.
+    """
+    return _items(_PRIORITIES, incomplete)
+
+
+def completeColumns(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """
+    The names of columns, for the one behind the last comma.
+    """
+    before, comma, _ = incomplete.rpartition(",")
+    return _items((f"{before}{comma}{name}" for name in COLUMNS), incomplete)
+
+
+class JobID(click.IntRange):
+    """
+    The ID of a job.
+
+    @ivar states: of the jobs that are offered as a completion; empty for any.
+    """
+
+    def __init__(self, states: Sequence[JobState] = ()) -> None:
+        super().__init__(1, (1 << 63) - 1)
+        self.states = states
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """
+        The newest jobs whose ID begins so, if a daemon tells them in time.
+        """
+        session = ctx.find_object(Session)
+        if session is None or not (incomplete.isdecimal() or not incomplete):
+            return []
+        # Not above: what is typed most often is no ID, and this needs a reactor.
+        from click.shell_completion import CompletionItem
+
+        from ._complete import jobsToOffer
+
+        return [
+            CompletionItem(str(job["id"]), help=f"{job['state']} {job['name']}")
+            for job in jobsToOffer(session, self.states)
+            if str(job["id"]).startswith(incomplete)
+        ]
+
+
+def jobIDs(
+    *states: JobState, metavar: str = "ID...", required: bool = False
+) -> Callable[[_Callback], _Callback]:
+    """
+    The argument for the IDs of jobs.
+
+    @param states: see L{JobID}.
+    """
+    return click.argument("ids", metavar=metavar, nargs=-1, required=required, type=JobID(states))
+
+
+def labelOption(help: str) -> Callable[[_Callback], _Callback]:
+    """
+    C{--label}.
+    """
+    return click.option(
+        "--label",
+        "labels",
+        metavar="K=V",
+        multiple=True,
+        callback=lambda ctx, param, pairs: parseLabels(pairs),
+        help=f"{help}; may be given again.",
+    )
+
+
+def stateOption(*states: JobState) -> Callable[[_Callback], _Callback]:
+    """
+    C{--state}.
+
+    @param states: those that it takes.
+    """
+    return click.option(
+        "--state",
+        "states",
+        multiple=True,
+        type=click.Choice([state.value for state in states]),
+        help="Only jobs in this state; may be given again.",
+    )
+
+
+def timeoutOption(help: str) -> Callable[[_Callback], _Callback]:
+    """
+    C{--timeout}.
+    """
+    return click.option(
+        "--timeout", metavar="TIME", type=parseTime, help=f"{help}, such as 90, 42s or 5m10s."
+    )
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -114,29 +269,53 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         setattr(session, param.name, value)
 
 
-def _globalOptions(callback: _Callback) -> _Callback:
+def _globalOptions() -> list[click.Option]:
     """
     The options that stand before the verb or behind it.
     """
-    for name, attribute, settings in (
-        ("--no-color", "noColor", {"is_flag": True, "help": "No colours on a terminal."}),
-        ("--json", "json", {"is_flag": True, "help": "One JSON object a line; times in UTC."}),
-        ("--token-file", "tokenFile", {"metavar": "FILE", "help": "The bearer token for --url."}),
-        ("--url", "url", {"metavar": "URL", "help": "A daemon that listens on TCP."}),
-        ("--state-dir", "stateDir", {"metavar": "DIR", "help": "The daemon's state directory."}),
-    ):
-        click.option(name, attribute, expose_value=False, callback=_remember, **settings)(callback)
-    return callback
+    return [
+        click.Option([name, attribute], expose_value=False, callback=_remember, **settings)
+        for name, attribute, settings in (
+            (
+                "--state-dir",
+                "stateDir",
+                {
+                    "metavar": "DIR",
+                    "shell_complete": completeDirectories,
+                    "help": "The daemon's state directory; by default the user's.",
+                },
+            ),
+            (
+                "--url",
+                "url",
+                {
+                    "metavar": "URL",
+                    "help": "A daemon that listens elsewhere, such as http://127.0.0.1:8080.",
+                },
+            ),
+            (
+                "--token-file",
+                "tokenFile",
+                {
+                    "metavar": "FILE",
+                    "shell_complete": completeFiles,
+                    "help": "The file with the bearer token for --url.",
+                },
+            ),
+            ("--json", "json", {"is_flag": True, "help": "JSON, an object a line; times in UTC."}),
+            ("--no-color", "noColor", {"is_flag": True, "help": "No colours on a terminal."}),
+        )
+    ]
 
 
 @click.group(
-    "ganeti-pool",
+    PROGRAM,
     # Else a call without a verb is answered with pages, and by another exit code
     # in each version of click.
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@_globalOptions
+@click.version_option(package_name=PROGRAM, message="%(prog)s %(version)s")
 def commands() -> None:
     """
     Submit jobs to the ganeti-pool daemon, and see what becomes of them.
@@ -146,14 +325,19 @@ def commands() -> None:
     """
 
 
-def verb(name: str, **settings: Any) -> Callable[[Callable[..., Verb]], click.Command]:
+commands.params.extend(_globalOptions())
+
+
+def verb(name: str, **settings: Any) -> Callable[[Callable[..., Verb | int]], click.Command]:
     """
-    Make a verb of a function that takes the session first.
+    Make a verb of a function that takes the session first, and returns what is to
+    run in a reactor, or the exit code if nothing is.
     """
 
-    def declare(function: Callable[..., Verb]) -> click.Command:
-        return commands.command(name, context_settings=settings)(
-            _globalOptions(click.pass_obj(function))
-        )
+    def declare(function: Callable[..., Verb | int]) -> click.Command:
+        command = commands.command(name, context_settings=settings)(click.pass_obj(function))
+        # Behind its own, which are what one looks for.
+        command.params.extend(_globalOptions())
+        return command
 
     return declare

@@ -1,52 +1,76 @@
 """
-Run one verb in a reactor, and end with its exit code.
+Read the arguments, run one verb in a reactor, and end with its exit code.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import sys
 from collections.abc import Sequence
-from inspect import isawaitable
-from typing import Any, NoReturn
+from inspect import iscoroutine
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from twisted.internet.defer import Deferred
-
-from ._session import ExitCode, Session
+from ._endings import ExitCode
+from ._options import COMPLETION, PROGRAM, Verb
+from ._session import Session
 from ._verbs import commands
 
-__all__ = ["perform", "run"]
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+__all__ = ["parse", "perform", "run"]
 
 
-def run(reactor: Any, argv: Sequence[str]) -> Deferred[NoReturn]:
+def run(session: Session, argv: Sequence[str]) -> NoReturn:
     """
-    The main function of the program, for L{twisted.internet.task.react}.
+    Do what the arguments say.
 
-    @return: see L{perform}.
+    @raise SystemExit: always, with the exit code.
     """
-    for stream in (sys.stdout, sys.stderr):
-        # A name that the terminal's encoding lacks is shown, not died of.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    noColor = bool(os.environ.get("NO_COLOR"))
-    return perform(Session(reactor, sys.stdout, sys.stderr, noColor=noColor), argv)
+    todo = parse(session, argv)
+    if isinstance(todo, int):
+        raise SystemExit(todo)
+    try:
+        session.react(perform, (session, todo))
+    finally:
+        # Ctrl-C may come before the reactor runs it.
+        todo.close()
 
 
-def perform(session: Session, argv: Sequence[str]) -> Deferred[NoReturn]:
+def parse(session: Session, argv: Sequence[str]) -> Verb | int:
     """
-    Parse the arguments and do what they say.
+    What the arguments say.
+
+    @return: what is to run in a reactor; or the exit code, if all has been said
+        and done by now, as it has with C{--help} and for a mistake.
+    """
+    try:
+        # The coroutine of a verb, or the exit code after --help.
+        todo = commands.main(list(argv), PROGRAM, obj=session, standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get(COMPLETION):
+            # What is written goes to the line that somebody is typing.
+            return ExitCode.FAILED
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return session.explain(error)
+    return todo if iscoroutine(todo) else int(todo)
+
+
+def perform(reactor: Any, session: Session, verb: Verb) -> Deferred[NoReturn]:
+    """
+    Run a verb.
 
     @return: a Deferred that fails with L{SystemExit}, whose code is the exit
         code; also when the reactor stops meanwhile, as it does at Ctrl-C.
     """
+    from twisted.internet.defer import Deferred
+
+    session.reactor = reactor
     interrupted = False
 
     async def work() -> NoReturn:
         try:
-            # The coroutine of a verb, or the exit code after --help.
-            todo = commands.main(list(argv), "ganeti-pool", obj=session, standalone_mode=False)
-            code = await todo if isawaitable(todo) else todo
+            code = await verb
         except Exception as error:
             if interrupted:
                 session.say(session.interruption)
@@ -63,5 +87,5 @@ def perform(session: Session, argv: Sequence[str]) -> Deferred[NoReturn]:
         interrupted = True
         working.cancel()
 
-    session.reactor.addSystemEventTrigger("before", "shutdown", interrupt)
+    reactor.addSystemEventTrigger("before", "shutdown", interrupt)
     return working

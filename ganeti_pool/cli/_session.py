@@ -1,54 +1,29 @@
 """
 What every verb has: the global options, the streams, a way to the daemon, and
 how each ending becomes an exit code and a sentence.
+
+Nothing of Twisted is imported before a verb asks for a client: help, mistakes
+and completion wait for no reactor.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
-from ..errors import PoolError
-from ..paths import StatePaths
+from ._endings import ExitCode, OutputLost, howToStart, judge
 from ._format import escapeControls, toJSON
 
 if TYPE_CHECKING:
     from ..client import JobClient
 
-__all__ = ["Ending", "ExitCode", "Session", "connectToDaemon", "judge"]
-
-
-class ExitCode(IntEnum):
-    """
-    What the exit code of the command says.
-    """
-
-    DONE = 0
-    FAILED = 1
-    USAGE = 2
-    UNREACHABLE = 3
-    REFUSED = 4
-    TIMED_OUT = 124
-    INTERRUPTED = 130
-    BROKEN_PIPE = 141
-
-
-class Ending(Exception):
-    """
-    The verb ends here.
-
-    @ivar code: the exit code.
-    """
-
-    def __init__(self, code: ExitCode, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
+__all__ = ["Session", "connectToDaemon", "runInReactor"]
 
 
 def connectToDaemon(session: Session) -> JobClient:
@@ -59,8 +34,8 @@ def connectToDaemon(session: Session) -> JobClient:
         cannot be read.
     @raise InvalidArgument: if the state directory is too deep for a socket.
     """
-    # Not above: help and mistaken arguments should not wait for an HTTP client.
     from ..client import connectHTTP, connectUnix
+    from ..paths import StatePaths
 
     if session.url is None:
         if session.tokenFile is not None:
@@ -84,6 +59,22 @@ def _readToken(path: str | None) -> str | None:
         raise click.UsageError(f"The token file {path} cannot be read: {error}.") from error
 
 
+def runInReactor(function: Callable[..., Any], arguments: Sequence[object]) -> NoReturn:
+    """
+    Call a function with the reactor and the arguments, and run the reactor until
+    its Deferred fires.
+
+    @raise SystemExit: always.
+    """
+    from twisted.internet.task import react
+    from twisted.logger import globalLogBeginner
+
+    # What goes wrong is said in one sentence, so what Twisted logs of it besides
+    # would be a traceback that nobody asked for.
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
+    react(function, arguments)
+
+
 @dataclass
 class Session:
     """
@@ -91,23 +82,47 @@ class Session:
 
     Threads: used on the reactor thread only.
 
-    @ivar reactor: where everything happens, and the clock.
     @ivar openClient: makes the client; L{connectToDaemon} but in tests.
+    @ivar react: runs a function in a reactor; L{runInReactor} but in tests.
+    @ivar reactor: where everything happens, and the clock; L{None} until it runs.
     @ivar stateDir: C{--state-dir}; what follows are the other global options.
     @ivar noColor: whether colours are off; without it a terminal gets them.
     @ivar interruption: what to say if Ctrl-C ends the verb as it stands.
+    @ivar aftermath: what to say besides if the daemon is gone, or refuses, as it
+        stands.
     """
 
-    reactor: Any
+    stdin: TextIO | None
     stdout: TextIO
     stderr: TextIO
     openClient: Callable[[Session], JobClient] = connectToDaemon
+    react: Callable[[Callable[..., Any], Sequence[object]], NoReturn] = runInReactor
+    reactor: Any = None
     stateDir: str | None = None
     url: str | None = None
     tokenFile: str | None = None
     json: bool = False
     noColor: bool = False
     interruption: str = "interrupted"
+    aftermath: str = ""
+
+    @classmethod
+    def ofProcess(cls) -> Session:
+        """
+        One with the streams and the environment of this process.
+        """
+        for stream in (sys.stdout, sys.stderr):
+            # A name that the terminal's encoding lacks is shown, not died of.
+            # Whoever starts this may replace a stream by one that is simpler.
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        return cls(
+            sys.stdin,
+            # A stream that was closed by whoever started this is None.
+            sys.stdout or _nowhere(),
+            sys.stderr or _nowhere(),
+            noColor=bool(os.environ.get("NO_COLOR")),
+        )
 
     def connect(self) -> JobClient:
         """
@@ -121,13 +136,19 @@ class Session:
         """
         return datetime.fromtimestamp(self.reactor.seconds(), timezone.utc)
 
+    def canAsk(self) -> bool:
+        """
+        Whether somebody is there to read a question and to answer it.
+        """
+        return self.stdin is not None and self.stdin.isatty() and self.stderr.isatty()
+
     def write(self, text: str, stream: TextIO | None = None) -> None:
         """
         A line of text, at once.
 
         @param stream: standard output by default.
         """
-        click.echo(text, file=stream or self.stdout, color=False if self.noColor else None)
+        self._put(text + "\n", stream or self.stdout)
 
     def emit(self, value: object, text: str, stream: TextIO | None = None) -> None:
         """
@@ -144,7 +165,13 @@ class Session:
         """
         Bytes to standard output as they are, at once.
         """
-        click.echo(data, file=self.stdout.buffer, nl=False)
+        self._put(data, self.stdout.buffer)
+
+    def _put(self, data: str | bytes, stream: Any) -> None:
+        try:
+            click.echo(data, file=stream, nl=False, color=False if self.noColor else None)
+        except OSError as error:
+            raise OutputLost(error) from error
 
     def say(self, sentence: str) -> None:
         """
@@ -159,44 +186,18 @@ class Session:
         @return: the exit code for it.
         """
         code, sentence = judge(error)
-        if code == ExitCode.BROKEN_PIPE:
-            # Nobody reads on. What is still buffered must not fail once more when
-            # the interpreter flushes it.
+        if isinstance(error, OutputLost):
+            # What is still buffered must not fail once more when the interpreter
+            # flushes it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
-        else:
+        if code in (ExitCode.UNREACHABLE, ExitCode.REFUSED) and self.aftermath:
+            sentence += f" ({self.aftermath})"
+        if code == ExitCode.UNREACHABLE:
+            sentence += howToStart(error)
+        if sentence:
             self.say(sentence)
         return code
 
 
-def judge(error: Exception) -> tuple[ExitCode, str]:
-    """
-    What an error means for the exit code, and the sentence that says it.
-    """
-    if isinstance(error, Ending):
-        return error.code, str(error)
-    if isinstance(error, BrokenPipeError):
-        return ExitCode.BROKEN_PIPE, ""
-    if isinstance(error, click.Abort):
-        return ExitCode.INTERRUPTED, "interrupted before anything was done"
-    if isinstance(error, click.ClickException):
-        return ExitCode.USAGE, f"{error.format_message()} See --help."
-    if isinstance(error, ImportError):
-        return (
-            ExitCode.FAILED,
-            f"this needs {error.name}, which is not installed: pip install 'ganeti-pool[daemon]'",
-        )
-
-    from ..client import DaemonUnreachable, RequestRefused
-
-    if isinstance(error, DaemonUnreachable):
-        return ExitCode.UNREACHABLE, str(error)
-    if isinstance(error, RequestRefused):
-        # 503 and 507 are said by a daemon that is well; other 5xx by a broken one.
-        broken = error.status >= 500 and error.status not in (503, 507)
-        return ExitCode.UNREACHABLE if broken else ExitCode.REFUSED, str(error)
-    if isinstance(error, PoolError):
-        return ExitCode.USAGE, str(error)
-    return (
-        ExitCode.UNREACHABLE,
-        f"this should not have happened: {type(error).__name__}: {error}",
-    )
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w")

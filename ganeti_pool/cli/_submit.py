@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import click
 
 from ..wire import MAX_BODY, MAX_JOBS, encode
-from ._session import Ending, Session, judge
+from ._session import Session
 
 if TYPE_CHECKING:
     from ..client import JobClient
@@ -164,21 +164,16 @@ async def submitAll(
     """
     Submit jobs, and print the ids (or the jobs) of each batch that is accepted.
 
-    @return: the jobs as the daemon has them.
+    If it ends before that, what is said tells how many are known to be submitted.
 
-    @raise Ending: if a batch is refused or the daemon is not there; the batches
-        before it are submitted, and the sentence says so.
+    @return: the jobs as the daemon has them.
     """
     submitted: list[dict[str, Any]] = []
     for batch in _batches(jobs):
         progress = f"{len(submitted)} of {len(jobs)} jobs are known to be submitted"
-        session.interruption = f"interrupted: {progress}"
-        try:
-            accepted = await client.submit(batch)
-        except Exception as error:
-            code, sentence = judge(error)
-            aside = f" ({progress})" if len(jobs) > 1 else ""
-            raise Ending(code, sentence + aside) from error
+        session.interruption = f"interrupted: {progress}" + (", and go on" if submitted else "")
+        session.aftermath = progress if len(jobs) > 1 else ""
+        accepted = await client.submit(batch)
         submitted += accepted
         for job in accepted:
             session.emit(job, str(job["id"]))

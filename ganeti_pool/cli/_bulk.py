@@ -1,0 +1,190 @@
+"""
+Do the same to many jobs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+
+from ..client import RequestRefused
+from ._changes import Change
+from ._endings import Ending, ExitCode, judge
+from ._find import Selection, listPages
+from ._format import toJSON
+from ._session import Session
+
+if TYPE_CHECKING:
+    from ..client import JobClient
+
+__all__ = ["askEach", "changeAll", "changeEach"]
+
+Wire = dict[str, Any]
+
+_AT_A_TIME = 8
+"""
+So many requests are under way at most: as many as the client keeps connections.
+"""
+
+_CHANGED = (404, 409)
+"""
+What is said of a job that is not any more as it was when it was found.
+"""
+
+
+_WORTH_A_BAR = 100
+"""
+Fewer jobs than that are changed before somebody has seen a bar.
+"""
+
+
+def _count(number: int) -> str:
+    return f"{number} job" if number == 1 else f"{number} jobs"
+
+
+def _note(session: Session, change: Change, done: int, total: int) -> None:
+    """
+    Remember what to say if it ends here.
+    """
+    progress = f"{done} of {total} jobs are known to be {change.participle}"
+    session.interruption = f"interrupted: {progress}"
+    session.aftermath = progress if total > 1 else ""
+
+
+async def askEach(
+    session: Session,
+    client: JobClient,
+    ids: Sequence[int],
+    ask: Callable[[JobClient, Wire], Awaitable[Wire]],
+    describe: Callable[[Wire], str],
+    note: Callable[[int], object] = lambda done: None,
+) -> int:
+    """
+    Ask the same of the jobs that were named, one after the other, and tell of
+    each. One that is refused does not stop the others.
+
+    @param note: told before each how many are done.
+    @return: the exit code.
+    """
+    worst = ExitCode.DONE
+    for done, jobID in enumerate(ids):
+        note(done)
+        try:
+            job = await ask(client, {"id": jobID})
+        except RequestRefused as refusal:
+            code, sentence = judge(refusal)
+            if code != ExitCode.REFUSED:
+                raise
+            session.say(sentence)
+            worst = code
+        else:
+            session.emit(job, describe(job))
+    return worst
+
+
+async def changeEach(session: Session, ids: Sequence[int], change: Change) -> int:
+    """
+    Change the jobs that were named. See L{askEach}.
+    """
+
+    def note(done: int) -> None:
+        _note(session, change, done, len(ids))
+
+    return await askEach(session, session.connect(), ids, change.ask, change.describe, note)
+
+
+async def changeAll(session: Session, which: Selection, change: Change, isSure: bool) -> int:
+    """
+    Find jobs, ask whether to change them, change them, and tell how many there
+    were. One that is not any more as it was found is counted, and left alone.
+
+    @param isSure: whether not to ask.
+    @return: the exit code.
+
+    @raise Ending: if the answer is no.
+    """
+    client = session.connect()
+    session.interruption = "interrupted: nothing was changed"
+    found: dict[int, Wire | None] = {}
+    states: Counter[str] = Counter()
+    async for page in listPages(client, which):
+        # There may be a million: only what is printed later is kept whole.
+        found.update((job["id"], job if session.json else None) for job in page)
+        states.update(job["state"] for job in page)
+    if found and not isSure:
+        # Not above: most calls have nobody to ask.
+        from ._question import confirm
+
+        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        if not await confirm(
+            session, f"{_count(len(found))} would be {change.participle} ({counts}). Go on?"
+        ):
+            raise Ending(ExitCode.FAILED, "nothing was changed")
+    outcomes, changed = await _change(session, client, found, change)
+    if not session.json:
+        session.write(
+            ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+            or f"0 {change.participle}"
+        )
+    if changed:
+        left = "was" if changed == 1 else "were"
+        session.say(f"{_count(changed)} had changed meanwhile, and {left} left alone")
+    return ExitCode.DONE
+
+
+async def _change(
+    session: Session, client: JobClient, found: Mapping[int, Wire | None], change: Change
+) -> tuple[Counter[str], int]:
+    """
+    Change jobs, with a bounded number of requests under way.
+
+    @return: how many jobs have had each outcome, and how many had changed.
+    """
+    outcomes: Counter[str] = Counter()
+    changed = 0
+    left = iter(found.items())
+
+    async def work(report: Callable[[int], object]) -> None:
+        nonlocal changed
+        for jobID, kept in left:
+            try:
+                job = await change.ask(client, kept or {"id": jobID})
+            except RequestRefused as refusal:
+                if refusal.status not in _CHANGED:
+                    raise
+                changed += 1
+            else:
+                outcomes[change.outcome(job)] += 1
+                if session.json:
+                    session.write(toJSON(job))
+            _note(session, change, outcomes.total(), len(found))
+            report(1)
+
+    _note(session, change, 0, len(found))
+    with _reporting(session, len(found)) as report:
+        workers = [Deferred.fromCoroutine(work(report)) for _ in range(_AT_A_TIME)]
+        try:
+            await gatherResults(workers, consumeErrors=True)
+        except FirstError as first:
+            # What else is under way would only fail the same way, or be done
+            # without anybody being told.
+            for worker in workers:
+                worker.cancel()
+            first.subFailure.raiseException()
+    return outcomes, changed
+
+
+@contextmanager
+def _reporting(session: Session, total: int) -> Iterator[Callable[[int], object]]:
+    if session.json or total < _WORTH_A_BAR or not session.stderr.isatty():
+        yield lambda count: None
+        return
+    # Not above: only a terminal gets a bar.
+    from ._bar import showBar
+
+    with showBar(session.stderr, total, session.noColor) as bar:
+        yield bar.advance

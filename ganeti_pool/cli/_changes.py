@@ -1,0 +1,76 @@
+"""
+What can be done to a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ._format import describeEnd
+
+if TYPE_CHECKING:
+    from ..client import JobClient
+
+__all__ = ["CANCEL", "REMOVE", "RETRY", "Change", "moveTo"]
+
+Wire = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Change:
+    """
+    What is done to each of some jobs.
+
+    @ivar ask: asks it of the daemon for one job, of which only the C{id} is known
+        for sure, and gives the job.
+    @ivar participle: what has become of a job then, such as C{cancelled}.
+    @ivar describe: what has become of one, on a line.
+    @ivar outcome: the same in a word or two, to be counted.
+    """
+
+    ask: Callable[[JobClient, Wire], Awaitable[Wire]]
+    participle: str
+    describe: Callable[[Wire], str]
+    outcome: Callable[[Wire], str]
+
+
+def _describeCancelled(job: Wire) -> str:
+    told = ", told to end" if job["state"] == "running" else ""
+    return describeEnd(job) + told
+
+
+CANCEL = Change(
+    lambda client, job: client.cancel(job["id"]),
+    "cancelled",
+    _describeCancelled,
+    lambda job: "told to end" if job["state"] == "running" else "cancelled",
+)
+
+RETRY = Change(
+    lambda client, job: client.retry(job["id"]),
+    "queued again",
+    describeEnd,
+    lambda job: "queued again",
+)
+
+
+async def _remove(client: JobClient, job: Wire) -> Wire:
+    await client.remove(job["id"])
+    return job
+
+
+REMOVE = Change(_remove, "removed", describeEnd, lambda job: "removed")
+
+
+def moveTo(priority: int) -> Change:
+    """
+    To give jobs a priority.
+    """
+    return Change(
+        lambda client, job: client.changePriority(job["id"], priority),
+        f"moved to priority {priority}",
+        lambda job: f"{job['id']} priority {job['priority']}",
+        lambda job: f"moved to priority {priority}",
+    )

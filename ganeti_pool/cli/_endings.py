@@ -1,0 +1,122 @@
+"""
+How a verb ends: the exit codes, and what each error means.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+from enum import IntEnum
+
+import click
+
+__all__ = ["Ending", "ExitCode", "OutputLost", "howToStart", "judge"]
+
+_NOBODY = (errno.ENOENT, errno.ECONNREFUSED)
+"""
+How the system says that nobody listens.
+"""
+
+
+class ExitCode(IntEnum):
+    """
+    What the exit code of the command says.
+    """
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    REFUSED = 4
+    TIMED_OUT = 124
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+class Ending(Exception):
+    """
+    The verb ends here.
+
+    @ivar code: the exit code.
+    """
+
+    def __init__(self, code: ExitCode, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+class OutputLost(Ending):
+    """
+    A stream takes no more. That nobody reads on needs no words.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        if isinstance(error, BrokenPipeError):
+            super().__init__(ExitCode.BROKEN_PIPE, "")
+        else:
+            super().__init__(
+                ExitCode.FAILED, f"the output cannot be written: {error.strerror or error}"
+            )
+
+
+def judge(error: Exception) -> tuple[ExitCode, str]:
+    """
+    What an error means for the exit code, and the sentence that says it.
+    """
+    if isinstance(error, Ending):
+        return error.code, str(error)
+    if isinstance(error, click.Abort):
+        return ExitCode.INTERRUPTED, "interrupted before anything was done"
+    if isinstance(error, click.ClickException):
+        return ExitCode.USAGE, f"{_oneSentence(error.format_message())} See --help."
+    if isinstance(error, ImportError):
+        return (
+            ExitCode.FAILED,
+            f"this needs {error.name}, which is not installed: pip install 'ganeti-pool[daemon]'",
+        )
+
+    # Not above: a mistake in the call needs no HTTP client to be told.
+    from ..client import DaemonUnreachable, RequestRefused
+    from ..errors import PoolError
+
+    if isinstance(error, DaemonUnreachable):
+        return ExitCode.UNREACHABLE, str(error).rstrip(".")
+    if isinstance(error, RequestRefused):
+        # 503 and 507 are said by a daemon that is well; other 5xx by a broken one.
+        broken = error.status >= 500 and error.status not in (503, 507)
+        return ExitCode.UNREACHABLE if broken else ExitCode.REFUSED, str(error)
+    if isinstance(error, PoolError):
+        return ExitCode.USAGE, str(error)
+    return (
+        ExitCode.UNREACHABLE,
+        f"this should not have happened: {type(error).__name__}: {error}",
+    )
+
+
+def _oneSentence(message: str) -> str:
+    return message if message.endswith((".", "?", ")")) else f"{message}."
+
+
+def howToStart(error: Exception) -> str:
+    """
+    What to do where nobody listens, to be put behind a sentence; empty if somebody
+    did, and for any other error.
+    """
+    # Not above: a mistake in the call needs neither to be told.
+    from twisted.internet.error import ConnectError
+
+    from ..client import DaemonUnreachable
+
+    reason = error.__cause__
+    if not (
+        isinstance(error, DaemonUnreachable)
+        and isinstance(reason, ConnectError)
+        and reason.osError in _NOBODY
+    ):
+        return ""
+    if error.where.startswith("/"):
+        options = f"--state-dir {shlex.quote(os.path.dirname(error.where))}"
+    else:
+        options = "--listen ENDPOINT --token-file FILE"
+    return f"; to start one: twistd -n ganeti-pool {options}"

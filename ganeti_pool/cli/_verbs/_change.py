@@ -1,0 +1,245 @@
+"""
+What changes jobs: C{cancel}, C{priority}, C{retry} and C{prune}.
+
+Each takes the ids of jobs, or says by their state, name and labels which; then it
+asks before it changes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import click
+
+from ...jobs import FINISHED, JobState
+from .._changes import CANCEL, REMOVE, RETRY, Change, moveTo
+from .._find import Selection
+from .._format import parseTimestamp
+from .._options import (
+    Verb,
+    completePriorities,
+    jobIDs,
+    labelOption,
+    parsePriority,
+    parseTime,
+    stateOption,
+    verb,
+)
+from .._session import Session
+
+__all__ = ["cancel", "priority", "prune", "retry"]
+
+_Wire = dict[str, Any]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _yesOption(function: _Function) -> _Function:
+    return click.option("--yes", "isSure", is_flag=True, help="Do not ask.")(function)
+
+
+def _jobsOrFilters(*states: JobState) -> Callable[[_Function], _Function]:
+    """
+    The argument and the options that say which jobs.
+
+    @param states: in which a job is, if the verb is to do something to it.
+    """
+
+    def declare(function: _Function) -> _Function:
+        for declaration in (
+            _yesOption,
+            labelOption("Only jobs with this label"),
+            click.option("--name", help="Only jobs of exactly this name."),
+            stateOption(*states),
+            jobIDs(*states, metavar="[ID]..."),
+        ):
+            function = declaration(function)
+        return function
+
+    return declare
+
+
+def _checkSure(session: Session, isSure: bool) -> None:
+    """
+    @raise click.UsageError: if there is a question and nobody to answer it.
+    """
+    if not (isSure or session.canAsk()):
+        raise click.UsageError("There is no terminal to ask at: say --yes.")
+
+
+def _changeJobs(
+    session: Session,
+    change: Change,
+    ids: tuple[int, ...],
+    which: Selection | None,
+    isSure: bool,
+) -> Verb:
+    """
+    Change the jobs that were named, or those that were described.
+
+    @param which: L{None} if no option says which jobs.
+
+    @raise click.UsageError: if there are both or neither, or nobody to ask.
+    """
+    if bool(ids) == (which is not None):
+        raise click.UsageError(
+            "Give IDs, or say which jobs by --state, --name or --label; not both."
+        )
+    if which is not None:
+        _checkSure(session, isSure)
+
+    async def run() -> int:
+        # Not above: a mistake needs no client.
+        from .._bulk import changeAll, changeEach
+
+        if which is None:
+            return await changeEach(session, ids, change)
+        return await changeAll(session, which, change, isSure)
+
+    return run()
+
+
+def _selection(
+    states: Sequence[str],
+    name: str | None,
+    labels: Mapping[str, str],
+    possible: Iterable[JobState],
+) -> Selection | None:
+    """
+    The jobs that the options describe; L{None} if they are all absent.
+
+    @param possible: the states to take if none is named.
+    """
+    if not states and name is None and not labels:
+        return None
+    return Selection(states or [state.value for state in possible], name, labels)
+
+
+_UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
+
+
+@verb("cancel")
+@_jobsOrFilters(*_UNFINISHED)
+def cancel(
+    session: Session,
+    ids: tuple[int, ...],
+    states: tuple[str, ...],
+    name: str | None,
+    labels: dict[str, str],
+    isSure: bool,
+) -> Verb:
+    """
+    Withdraw queued jobs, and tell running ones to end.
+
+    Give IDs, or say by --state, --name or --label which jobs. These are counted,
+    and you are asked; with --yes you are not.
+    """
+    which = _selection(states, name, labels, _UNFINISHED)
+    return _changeJobs(session, CANCEL, ids, which, isSure)
+
+
+# A negative number is not taken for an option.
+@verb("priority", ignore_unknown_options=True)
+@click.argument("priority", metavar="N", type=parsePriority, shell_complete=completePriorities)
+@_jobsOrFilters(JobState.QUEUED)
+def priority(
+    session: Session,
+    priority: int,
+    ids: tuple[int, ...],
+    states: tuple[str, ...],
+    name: str | None,
+    labels: dict[str, str],
+    isSure: bool,
+) -> Verb:
+    """
+    Move queued jobs to another priority.
+
+    N is a whole number as in nice(1), lower first; or low, normal or high, which
+    are 10, 0 and -10.
+
+    Give IDs, or say by --state, --name or --label which jobs. These are counted,
+    and you are asked; with --yes you are not.
+    """
+    which = _selection(states, name, labels, [JobState.QUEUED])
+    return _changeJobs(session, moveTo(priority), ids, which, isSure)
+
+
+_UNSUCCESSFUL = (JobState.FAILED, JobState.CANCELLED)
+
+
+@verb("retry")
+@_jobsOrFilters(*_UNSUCCESSFUL)
+@click.option(
+    "--interrupted",
+    is_flag=True,
+    help="Only jobs that failed because the daemon ended while they ran.",
+)
+def retry(
+    session: Session,
+    ids: tuple[int, ...],
+    states: tuple[str, ...],
+    name: str | None,
+    labels: dict[str, str],
+    interrupted: bool,
+    isSure: bool,
+) -> Verb:
+    """
+    Queue jobs that failed or were cancelled once more.
+
+    A job keeps its id and its earlier attempts. One that waits or runs is left as
+    it is.
+
+    Give IDs, or say by --state, --name, --label or --interrupted which jobs. These
+    are counted, and you are asked; with --yes you are not.
+    """
+    which = _selection(states, name, labels, _UNSUCCESSFUL)
+    if interrupted:
+        if JobState.CANCELLED.value in states:
+            raise click.UsageError("--interrupted means jobs that failed: leave out --state.")
+        which = Selection([JobState.FAILED.value], name, labels, _wasInterrupted)
+    return _changeJobs(session, RETRY, ids, which, isSure)
+
+
+def _wasInterrupted(job: _Wire) -> bool:
+    return job["error"] is not None and bool(job["error"]["code"] == "interrupted")
+
+
+_FINISHED = tuple(state for state in JobState if state in FINISHED)
+
+
+@verb("prune")
+@click.option(
+    "--older-than",
+    "age",
+    metavar="TIME",
+    type=parseTime,
+    help="Only jobs that finished so long ago, such as 7d or 12h.",
+)
+@stateOption(*_FINISHED)
+@_yesOption
+def prune(session: Session, age: float | None, states: tuple[str, ...], isSure: bool) -> Verb:
+    """
+    Forget finished jobs, and remove their output.
+
+    Say by --older-than or --state which jobs. They are counted, and you are asked;
+    with --yes you are not. With --json, each job is printed as it was.
+    """
+    if age is None and not states:
+        raise click.UsageError("Say which jobs by --older-than or --state.")
+    _checkSure(session, isSure)
+
+    async def run() -> int:
+        # Not above: a mistake needs no client.
+        from .._bulk import changeAll
+
+        before = session.now() - timedelta(seconds=age or 0)
+
+        def isOld(job: _Wire) -> bool:
+            return parseTimestamp(job["finished_at"]) <= before
+
+        which = Selection(states or [state.value for state in _FINISHED], suits=isOld)
+        return await changeAll(session, which, REMOVE, isSure)
+
+    return run()

@@ -1,0 +1,34 @@
+"""
+C{completion}.
+"""
+
+from __future__ import annotations
+
+import click
+
+from .._endings import ExitCode
+from .._options import COMPLETION, PROGRAM, commands, verb
+from .._session import Session
+
+__all__ = ["completion"]
+
+_SHELLS = ("bash", "zsh", "fish")
+
+
+@verb("completion")
+@click.argument("shell", metavar="bash|zsh|fish", type=click.Choice(_SHELLS))
+def completion(session: Session, shell: str) -> int:
+    """
+    Print a script by which a shell completes this command.
+
+    It completes verbs, options and what they take, and the ids of jobs if the
+    daemon answers at once.
+    """
+    # Not above: no other verb is about shells.
+    from click.shell_completion import get_completion_class
+
+    shellClass = get_completion_class(shell)
+    assert shellClass is not None  # click knows all three
+    script = shellClass(commands, {}, PROGRAM, COMPLETION).source()
+    session.emit({"shell": shell, "script": script}, script)
+    return ExitCode.DONE

@@ -1,0 +1,82 @@
+"""
+What is done to the pool as a whole: C{pause}, C{resume}, C{resize} and
+C{quiesce}.
+"""
+
+from __future__ import annotations
+
+import click
+
+from .._endings import ExitCode
+from .._format import describePool
+from .._options import timeoutOption, verb
+from .._session import Session
+
+__all__ = ["pause", "quiesce", "resize", "resume"]
+
+
+async def _changePool(session: Session, active: bool) -> int:
+    session.interruption = "interrupted: the daemon may have done it all the same"
+    pool = await session.connect().changePool(active=active)
+    session.emit(pool, describePool(pool))
+    return ExitCode.DONE
+
+
+@verb("pause")
+async def pause(session: Session) -> int:
+    """
+    Start no more jobs; running ones go on.
+
+    A pause survives a restart of the daemon.
+    """
+    return await _changePool(session, active=False)
+
+
+@verb("resume")
+async def resume(session: Session) -> int:
+    """
+    Start jobs again.
+    """
+    return await _changePool(session, active=True)
+
+
+@verb("resize")
+@click.argument("workers", metavar="N", type=click.IntRange(0))
+@timeoutOption("How long to wait at most")
+async def resize(session: Session, workers: int, timeout: float | None) -> int:
+    """
+    Run at most N jobs at a time, until the daemon restarts.
+
+    With fewer than before, waits until the surplus workers have ended their jobs.
+    """
+    from .._patience import within
+
+    goesOn = "the daemon goes on to change the number of workers"
+    session.interruption = f"interrupted: {goesOn}"
+    changing = session.connect().changePool(workers=workers)
+    pool = await within(session.reactor, timeout, changing, lambda: goesOn)
+    session.emit(pool, describePool(pool))
+    return ExitCode.DONE
+
+
+@verb("quiesce")
+@timeoutOption("How long to wait at most")
+async def quiesce(session: Session, timeout: float | None) -> int:
+    """
+    Wait until every job submitted before is finished.
+
+    Jobs submitted meanwhile wait until that is so. They start too if this command
+    ends early, by Ctrl-C or --timeout.
+    """
+    from .._patience import within
+
+    goesOn = "jobs submitted meanwhile start, and those before go on"
+    client = session.connect()
+    pool = await client.pool()
+    queued = pool["jobs"]["queued"]
+    if queued and not pool["active"]:
+        session.say(f"the pool is paused, and {queued} queued: this waits until it is resumed")
+    session.interruption = f"interrupted: {goesOn}"
+    quiesced = await within(session.reactor, timeout, client.quiesce(), lambda: goesOn)
+    session.emit({"quiesced": quiesced}, "quiesced")
+    return ExitCode.DONE

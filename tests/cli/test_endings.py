@@ -1,0 +1,225 @@
+"""
+Tests for how the command ends, and for how it finds its daemon.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from ganeti_pool.cli._run import parse
+from ganeti_pool.cli._session import Session, connectToDaemon
+from ganeti_pool.client import JobClient, RequestRefused
+
+from .case import (
+    CommandCase,
+    Input,
+    Stream,
+)
+
+
+class EndingTests(CommandCase):
+    """
+    Tests for how the command ends.
+    """
+
+    def test_refusals(self) -> None:
+        """
+        What a daemon that is well refuses is 4, what a broken one says is 3.
+        """
+        for status, code in ((401, 4), (404, 4), (503, 4), (507, 4), (500, 3), (502, 3)):
+            self.err = Stream()
+            self.client.troubles["pool"] = RequestRefused(status, "x", "no")
+            self.check("status", err="ganeti-pool: no\n", code=code)
+
+    def test_oneSentence(self) -> None:
+        """
+        What the daemon says cannot move the cursor, nor fill more than a line.
+        """
+        self.client.troubles["pool"] = RequestRefused(404, "x", "a\n b\x1b[2J")
+        self.check("status", err="ganeti-pool: a b\\x1b[2J\n", code=4)
+
+    def test_unexpected(self) -> None:
+        """
+        An answer that makes no sense is one sentence too.
+        """
+        self.client.poolStatus = {}
+        self.check(
+            "status",
+            err="ganeti-pool: this should not have happened: KeyError: 'daemon'\n",
+            code=3,
+        )
+
+    def test_missingExtra(self) -> None:
+        """
+        A package that a verb needs and that is not there is named.
+        """
+        self.client.troubles["pool"] = ImportError("no", name="treq")
+        self.check(
+            "status",
+            err="ganeti-pool: this needs treq, which is not installed: "
+            "pip install 'ganeti-pool[daemon]'\n",
+            code=1,
+        )
+
+    def test_mistakes(self) -> None:
+        """
+        A mistake in the call is one sentence.
+        """
+        for argv, sentence in (
+            ((), "Missing command."),
+            (("stop",), "No such command 'stop'."),
+            (("status", "--verbose"), "No such option"),
+        ):
+            self.err = Stream()
+            running = self.start(*argv)
+            self.assertEqual(self.codeOf(running), 2)
+            self.assertTrue(self.err.text().startswith(f"ganeti-pool: {sentence}"))
+            self.assertEqual(self.err.text().count("\n"), 1)
+
+    def test_help(self) -> None:
+        """
+        C{--help} explains every verb, with exit code 0.
+        """
+        self.patch(sys, "stdout", self.out)
+        self.assertEqual(self.codeOf(self.start("--help")), 0)
+        for verb in (
+            *("submit", "list", "show", "logs", "wait", "cancel", "priority"),
+            *("pause", "resume", "resize", "status"),
+        ):
+            self.assertRegex(self.out.text(), rf"(?m)^  {verb} ")
+            self.assertEqual(self.codeOf(self.start(verb, "-h")), 0)
+        self.assertEqual((self.client.calls, self.err.text()), ([], ""))
+
+    def test_interruptedWhileReading(self) -> None:
+        """
+        Ctrl-C while the command reads its standard input ends it.
+        """
+
+        class Terminal(Input):
+            def __next__(self) -> bytes:
+                raise KeyboardInterrupt
+
+        self.patch(sys, "stdin", io.TextIOWrapper(Terminal()))
+        self.patch(sys, "stderr", Stream())
+        self.check(
+            *("submit", "--from-file", "-"),
+            err="ganeti-pool: interrupted before anything was done\n",
+            code=130,
+        )
+
+    def test_interruptedAfterTheEnd(self) -> None:
+        """
+        The stop of the reactor after the end says nothing.
+        """
+        running = self.start("status")
+        self.interrupt()
+        self.assertEqual(self.codeOf(running), 0)
+        self.assertEqual(self.err.text(), "")
+
+
+class ConnectTests(CommandCase):
+    """
+    Tests for L{connectToDaemon}.
+    """
+
+    def connect(self, **options: Any) -> JobClient:
+        """
+        A client of the daemon that some options name.
+        """
+        return connectToDaemon(Session(None, self.out, self.err, reactor=self.reactor, **options))
+
+    def refuse(self, *argv: str, err: str) -> None:
+        """
+        Check that options are refused before anything is connected to.
+        """
+        session = Session(None, self.out, self.err)
+        todo = parse(session, argv)
+        assert not isinstance(todo, int)
+        running = self.perform(session, todo)
+        self.assertEqual(self.codeOf(running), 2)
+        self.assertEqual(self.err.text(), err)
+        self.assertEqual((self.reactor.unixClients, self.reactor.tcpClients), ([], []))
+
+    def ask(self, client: JobClient) -> None:
+        """
+        Send a request, which nobody answers.
+        """
+        client.pool().addErrback(lambda _: None)
+
+    def test_stateDirectory(self) -> None:
+        """
+        The socket in the named state directory is connected to.
+        """
+        self.ask(self.connect(stateDir="/var/lib/pool"))
+        self.assertEqual(self.reactor.unixClients[0][0], "/var/lib/pool/ganeti-pool.sock")
+
+    def test_default(self) -> None:
+        """
+        Without options it is the one of the user.
+        """
+        os.environ["XDG_STATE_HOME"] = "/home/ana/state"
+        self.ask(self.connect())
+        self.assertEqual(
+            self.reactor.unixClients[0][0], "/home/ana/state/ganeti-pool/ganeti-pool.sock"
+        )
+
+    def test_url(self) -> None:
+        """
+        C{--url} is connected to, with the token of the file if one is named.
+        """
+        path = Path(self.mktemp())
+        path.write_text("s3cret\n")
+        made: list[tuple[Any, ...]] = []
+        self.patch(
+            sys.modules["ganeti_pool.client"], "connectHTTP", lambda *args: made.append(args)
+        )
+        self.connect(url="http://pool:8080", tokenFile=str(path))
+        self.connect(url="http://pool:8080")
+        self.assertEqual(
+            made,
+            [
+                (self.reactor, "http://pool:8080", "s3cret"),
+                (self.reactor, "http://pool:8080", None),
+            ],
+        )
+
+    def test_contradictions(self) -> None:
+        """
+        Two daemons, and a token for the socket, are mistakes.
+        """
+        self.refuse(
+            *("--url", "http://pool", "--state-dir", "/x", "status"),
+            err="ganeti-pool: --url and --state-dir name two daemons: give one of them. "
+            "See --help.\n",
+        )
+        self.err = Stream()
+        self.refuse(
+            *("status", "--token-file", "/x"),
+            err="ganeti-pool: --token-file goes with --url: the socket needs no token. "
+            "See --help.\n",
+        )
+
+    def test_unreadableToken(self) -> None:
+        """
+        A token file that cannot be read is a mistake.
+        """
+        self.refuse(
+            *("status", "--url", "http://pool", "--token-file", "/nowhere/at-all"),
+            err="ganeti-pool: The token file /nowhere/at-all cannot be read: [Errno 2] No such "
+            "file or directory: '/nowhere/at-all'. See --help.\n",
+        )
+
+    def test_deepDirectory(self) -> None:
+        """
+        A state directory too deep for a socket is a mistake.
+        """
+        deep = "/" + "x" * 107
+        self.refuse(
+            *("status", "--state-dir", deep),
+            err=f"ganeti-pool: the socket path {deep}/ganeti-pool.sock has 125 bytes, and the "
+            "system takes 107 at most: choose a shorter state directory\n",
+        )

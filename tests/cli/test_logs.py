@@ -1,0 +1,126 @@
+"""
+Tests for C{logs}.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import cast
+
+from .case import (
+    CommandCase,
+    FakeClient,
+    Stream,
+    makeJob,
+)
+
+
+class LogsTests(CommandCase):
+    """
+    Tests for C{logs}.
+    """
+
+    def setUp(self) -> None:
+        """
+        A job that runs and has written something.
+        """
+        super().setUp()
+        self.client = FakeClient(makeJob(7, "running"))
+        self.client.written = b"one\ntwo\n\xff\x1b\nfour"
+
+    def written(self) -> bytes:
+        """
+        The bytes on standard output.
+        """
+        return self.out.memory.getvalue()
+
+    def test_bytesAsTheyAre(self) -> None:
+        """
+        The output is copied byte for byte, also to a terminal.
+        """
+        self.out = Stream(terminal=True)
+        self.assertEqual(self.codeOf(self.start("logs", "7")), 0)
+        self.assertEqual(self.written(), self.client.written)
+        self.assertEqual(self.client.calls, [("output", 7, "stdout", None, 0, 0)])
+
+    def test_stderrOfAnAttempt(self) -> None:
+        """
+        The stream and the attempt can be chosen.
+        """
+        self.assertEqual(self.codeOf(self.start("logs", "--stderr", "--attempt", "2", "7")), 0)
+        self.assertEqual(self.client.calls, [("output", 7, "stderr", 2, 0, 0)])
+
+    def test_tail(self) -> None:
+        """
+        C{--tail} gives the last lines, of which one need not have ended.
+        """
+        for lines, expected in (
+            ("0", b""),
+            ("1", b"four"),
+            ("2", b"\xff\x1b\nfour"),
+            ("9", self.client.written),
+        ):
+            self.out = Stream()
+            self.assertEqual(self.codeOf(self.start("logs", "--tail", lines, "7")), 0)
+            self.assertEqual(self.written(), expected)
+        self.client.written += b"\n"
+        self.out = Stream()
+        self.assertEqual(self.codeOf(self.start("logs", "--tail", "1", "7")), 0)
+        self.assertEqual(self.written(), b"four\n")
+
+    def test_follow(self) -> None:
+        """
+        C{-f} writes what comes until the attempt has ended.
+        """
+        running = self.start("logs", "-f", "7")
+        self.client.collector(b"more")
+        self.assertEqual(self.written(), self.client.written + b"more")
+        self.assertNoResult(running)
+        self.client.jobs[7] = makeJob(7, "succeeded")
+        self.client.follow.pop().callback(None)
+        self.assertEqual(self.codeOf(running), 0)
+
+    def test_followGoesOn(self) -> None:
+        """
+        An answer that ends before the attempt does is asked for again, from where it
+        ended and for the same attempt.
+        """
+        running = self.start("logs", "-f", "--tail", "1", "7")
+        self.assertEqual(self.written(), b"four")
+        self.client.written += b"teen"
+        self.client.follow.pop().callback(None)
+        self.assertEqual(self.written(), b"fourteen")
+        size = len(self.client.written)
+        self.assertEqual(
+            [call[3:5] for call in self.client.calls if call[0] == "output"],
+            [(1, 0), (1, size - 4), (1, size - 4)],
+        )
+        self.client.jobs[7] = makeJob(7, "running", attempt=2)
+        self.client.follow.pop().callback(None)
+        self.assertEqual(self.codeOf(running), 0)
+
+    def test_followWaits(self) -> None:
+        """
+        C{-f} on a job that has not started follows its first attempt.
+        """
+        self.client.jobs[7] = makeJob(7)
+        running = self.start("logs", "-f", "7")
+        self.assertEqual(self.client.calls[-1][3], 1)
+        self.interrupt()
+        self.assertEqual(self.codeOf(running), 130)
+        self.assertEqual(self.err.text(), "ganeti-pool: interrupted: job 7 goes on\n")
+
+    def test_nobodyReads(self) -> None:
+        """
+        When the reader of a pipe has gone, the command ends quietly, and what is
+        still in its buffers goes nowhere.
+        """
+        readEnd, writeEnd = os.pipe()
+        os.close(readEnd)
+        with io.TextIOWrapper(os.fdopen(writeEnd, "wb"), encoding="utf-8") as pipe:
+            self.out = cast(Stream, pipe)
+            running = self.start("logs", "7")
+            self.assertEqual(self.codeOf(running), 141)
+            pipe.write("left")
+        self.assertEqual(self.err.text(), "")

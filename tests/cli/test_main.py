@@ -1,0 +1,228 @@
+"""
+Tests for L{cli.main}, as the program that it is.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from inspect import CORO_CLOSED, getcoroutinestate
+from typing import Any, NoReturn, cast
+from unittest import mock
+
+from twisted.internet import task
+from twisted.logger import globalLogBeginner
+from twisted.trial.unittest import SynchronousTestCase
+
+from ganeti_pool import cli
+from ganeti_pool.cli._run import perform, run
+from ganeti_pool.cli._session import Session, runInReactor
+
+from .case import (
+    MAIN,
+    Stream,
+)
+
+
+class RunTests(SynchronousTestCase):
+    """
+    Tests for L{run} and for L{runInReactor}.
+    """
+
+    def setUp(self) -> None:
+        """
+        A session whose reactor is not run.
+        """
+        self.seen: list[tuple[Any, ...]] = []
+        self.outcome: BaseException = SystemExit(3)
+        self.session = Session(None, Stream(), Stream(), react=self.react)
+
+    def react(self, function: object, arguments: Sequence[object]) -> NoReturn:
+        """
+        See what is to run.
+        """
+        self.seen.append((function, *arguments))
+        raise self.outcome
+
+    def test_reacts(self) -> None:
+        """
+        A verb runs in the reactor, whose exit code is that of the program.
+        """
+        self.assertEqual(self.assertRaises(SystemExit, run, self.session, ["status"]).code, 3)
+        ((function, session, _),) = self.seen
+        self.assertEqual((function, session), (perform, self.session))
+
+    def test_interruptedAtTheStart(self) -> None:
+        """
+        Ctrl-C before the reactor runs the verb leaves nothing that warns of itself.
+        """
+        self.outcome = KeyboardInterrupt()
+        self.assertRaises(KeyboardInterrupt, run, self.session, ["status"])
+        self.assertEqual(getcoroutinestate(self.seen[0][2]), CORO_CLOSED)
+
+    def test_noReactor(self) -> None:
+        """
+        A mistake ends the program before there is a reactor.
+        """
+        self.assertEqual(self.assertRaises(SystemExit, run, self.session, ["x"]).code, 2)
+        self.assertEqual(self.seen, [])
+
+    def test_logGoesNowhere(self) -> None:
+        """
+        What Twisted logs goes nowhere while the reactor runs.
+        """
+        self.patch(task, "react", self.react)
+        self.patch(globalLogBeginner, "beginLoggingTo", lambda log, **_: self.seen.append((log,)))
+        self.assertRaises(SystemExit, runInReactor, perform, ())
+        self.assertEqual(self.seen, [([],), (perform,)])
+
+
+class MainTests(SynchronousTestCase):
+    """
+    Tests for L{cli.main}, as the program that it is.
+    """
+
+    def runMain(self, outcome: BaseException) -> list[Sequence[str]]:
+        """
+        Have L{cli.main} end in a certain way.
+
+        @return: the arguments that it is to run.
+        """
+        seen: list[Sequence[str]] = []
+
+        def run(session: Session, argv: Sequence[str]) -> NoReturn:
+            seen.append(argv)
+            raise outcome
+
+        self.patch(sys.modules[perform.__module__], "run", run)
+        self.patch(sys, "stderr", Stream())
+        self.patch(sys, "argv", ["ganeti-pool", "list"])
+        return seen
+
+    def test_arguments(self) -> None:
+        """
+        The arguments are those of the process, unless there are others.
+        """
+        seen = self.runMain(SystemExit(3))
+        self.assertEqual(self.assertRaises(SystemExit, cli.main).code, 3)
+        self.assertRaises(SystemExit, cli.main, ["status"])
+        self.assertEqual(seen, [["list"], ["status"]])
+
+    def test_interruptedAtTheStart(self) -> None:
+        """
+        Ctrl-C before the reactor runs is no traceback.
+        """
+        self.runMain(KeyboardInterrupt())
+        self.assertEqual(self.assertRaises(SystemExit, cli.main, []).code, 130)
+        self.assertEqual(
+            cast(Stream, sys.stderr).text(), "ganeti-pool: interrupted before anything was done\n"
+        )
+
+    def test_baseInstall(self) -> None:
+        """
+        Without click one sentence names it and the extra, with exit code 1.
+        """
+        without = [*MAIN[:2], "import sys; sys.modules['click'] = None; " + MAIN[2], "status"]
+        ended = subprocess.run(without, capture_output=True, text=True, timeout=60)
+        self.assertEqual(
+            (ended.returncode, ended.stdout, ended.stderr),
+            (
+                1,
+                "",
+                "ganeti-pool: the command needs click, which is not installed: "
+                "pip install 'ganeti-pool[daemon]'\n",
+            ),
+        )
+
+    def test_missingExtra(self) -> None:
+        """
+        What is missing is named in what the program exits with.
+        """
+        self.runMain(ImportError("no", name="click"))
+        self.assertEqual(
+            self.assertRaises(SystemExit, cli.main, []).code,
+            "ganeti-pool: the command needs click, which is not installed: "
+            "pip install 'ganeti-pool[daemon]'",
+        )
+
+    def test_streamsAndColour(self) -> None:
+        """
+        The session has the process's streams, which escape what their encoding
+        lacks, and heeds NO_COLOR.
+        """
+        memory = io.BytesIO()
+        self.patch(sys, "stdout", io.TextIOWrapper(memory, encoding="ascii"))
+        self.patch(sys, "stderr", io.StringIO())
+        sessions = []
+        for value in ("", "1"):
+            with mock.patch.dict(os.environ, {"NO_COLOR": value}):
+                sessions.append(Session.ofProcess())
+        self.assertEqual([session.noColor for session in sessions], [False, True])
+        sessions[0].write("\xe9")
+        self.assertEqual(memory.getvalue(), b"\\xe9\n")
+        self.assertIs(sessions[0].stderr, sys.stderr)
+        self.assertIs(sessions[0].stdin, sys.stdin)
+
+    def test_closedStreams(self) -> None:
+        """
+        Streams that the caller has closed are written to all the same, and there is
+        nobody to ask.
+        """
+        for name in ("stdin", "stdout", "stderr"):
+            self.patch(sys, name, None)
+        session = Session.ofProcess()
+        with session.stdout, session.stderr:
+            session.write("nobody reads this")
+            session.say("nor this")
+        self.assertFalse(session.canAsk())
+
+    def test_noDaemon(self) -> None:
+        """
+        Where no daemon listens, that is one sentence and exit code 3.
+        """
+        path = os.path.abspath(self.mktemp())
+        ended = subprocess.run(
+            [*MAIN, "--state-dir", os.path.relpath(path), "status"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        self.assertEqual((ended.returncode, ended.stdout), (3, ""))
+        self.assertIn(f"no answer from a daemon at {path}/ganeti-pool.sock: ", ended.stderr)
+        self.assertEqual(ended.stderr.count("\n"), 1)
+
+    def test_interrupted(self) -> None:
+        """
+        Ctrl-C on the program, while a daemon keeps it waiting, is one sentence and
+        exit code 130.
+        """
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.settimeout(60)
+        with closing(listener):
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            process = subprocess.Popen(
+                [*MAIN, "--url", url, "resize", "1"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            connection, _ = listener.accept()
+            with closing(connection):
+                connection.settimeout(60)
+                self.assertTrue(connection.recv(1).startswith(b"P"))
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=60)
+        self.assertEqual(
+            (process.returncode, out, err),
+            (
+                130,
+                "",
+                "ganeti-pool: interrupted: the daemon goes on to change the number of workers\n",
+            ),
+        )

@@ -1,0 +1,404 @@
+"""
+Tests for C{submit}.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pwd
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from twisted.internet.defer import Deferred
+
+from ganeti_pool.client import DaemonUnreachable, RequestRefused
+from ganeti_pool.wire import MAX_BODY, encode
+
+from .case import (
+    OWNER,
+    CommandCase,
+    FakeClient,
+    Input,
+    Stream,
+    makeFailed,
+    makeJob,
+)
+
+
+class SubmitTests(CommandCase):
+    """
+    Tests for C{submit}.
+    """
+
+    def setUp(self) -> None:
+        """
+        A umask that is known.
+        """
+        super().setUp()
+        self.addCleanup(os.umask, os.umask(0o027))
+
+    def submitted(self) -> list[dict[str, Any]]:
+        """
+        All jobs that were submitted.
+        """
+        return [job for call in self.client.calls if call[0] == "submit" for job in call[1]]
+
+    def fromFile(self, content: str | bytes, *argv: str, **expected: Any) -> None:
+        """
+        Check C{submit --from-file}.
+        """
+        path = Path(self.mktemp())
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        if "err" in expected:
+            expected["err"] = expected["err"].format(path=path)
+        self.check("submit", "--from-file", str(path), *argv, **expected)
+
+    def test_printsTheIDAlone(self) -> None:
+        """
+        A command is submitted with this process's directory, umask and PATH, and
+        what was not said is left to the daemon; the id alone is printed.
+        """
+        self.check("submit", "ls", "-l", "--json", out="1\n")
+        options = {"cwd": os.getcwd(), "umask": "0027", "env": {"PATH": "/bin"}}
+        self.assertEqual(
+            self.submitted(), [{"args": [["ls", "-l", "--json"], options], "owner": OWNER}]
+        )
+
+    def test_umaskStays(self) -> None:
+        """
+        To read the umask does not change it.
+        """
+        self.check("submit", "ls", out="1\n")
+        self.assertEqual(os.umask(0o027), 0o027)
+
+    def test_options(self) -> None:
+        """
+        Every option is sent under its key, and C{--} ends the options.
+        """
+        os.environ["HOME"] = "/home/ana"
+        self.check(
+            *("submit", "--priority", "-5", "--name", "Lists", "--cwd", "/a/../src"),
+            *("--env", "HOME", "--env", "A=b=c", "--env", "E=", "--env", "PATH=/opt/bin"),
+            *("--max-attempts", "3", "--on-crash", "retry", "--label", "a=b=c", "--label", "d="),
+            *("--key", "k", "--timeout", "1m30s", "--", "--ls"),
+            out="1\n",
+        )
+        env = {"PATH": "/opt/bin", "HOME": "/home/ana", "A": "b=c", "E": ""}
+        self.assertEqual(
+            self.submitted(),
+            [
+                {
+                    "args": [["--ls"], {"cwd": "/src", "umask": "0027", "env": env}],
+                    "priority": -5,
+                    "name": "Lists",
+                    "owner": OWNER,
+                    "labels": {"a": "b=c", "d": ""},
+                    "timeout": 90.0,
+                    "key": "k",
+                    "max_attempts": 3,
+                    "on_crash": "retry",
+                }
+            ],
+        )
+
+    def test_keyOfAFile(self) -> None:
+        """
+        The jobs of a file get keys by the numbers of their lines.
+        """
+        self.fromFile('["a"]\n\n["b"]\n', "--key", "k", out="1\n2\n")
+        self.assertEqual([job["key"] for job in self.submitted()], ["k-1", "k-3"])
+
+    def test_wrongLabels(self) -> None:
+        """
+        A label that is none, or is there twice, is a wrong call.
+        """
+        for labels, sentence in [
+            (("a",), "'a' is no label as K=V."),
+            (("=a",), "'=a' is no label as K=V."),
+            (("a=1", "a=2"), "the label 'a' is there twice."),
+        ]:
+            running = self.start("submit", *(f"--label={label}" for label in labels), "ls")
+            self.assertEqual(self.codeOf(running), 2)
+            self.assertIn(sentence, self.err.text())
+        self.assertEqual(self.client.calls, [])
+
+    def test_noTimeAtAll(self) -> None:
+        """
+        A timeout of nothing is left to the daemon, which refuses it.
+        """
+        self.check("submit", "--timeout", "0", "ls", out="1\n")
+        self.assertEqual(self.submitted()[0]["timeout"], 0.0)
+
+    def test_namelessOwner(self) -> None:
+        """
+        Where the system has no name for the user, the owner is the number.
+        """
+
+        def getpwuid(uid: int) -> object:
+            raise KeyError(uid)
+
+        self.patch(pwd, "getpwuid", getpwuid)
+        self.check("submit", "ls", out="1\n")
+        self.assertEqual(self.submitted()[0]["owner"], str(os.getuid()))
+
+    def test_noPath(self) -> None:
+        """
+        Where there is no PATH, none is sent.
+        """
+        del os.environ["PATH"]
+        self.check("submit", "ls", out="1\n")
+        self.assertEqual(self.submitted()[0]["args"][1]["env"], {})
+
+    def test_priorityWords(self) -> None:
+        """
+        Low, normal and high are 10, 0 and -10; other words are refused.
+        """
+        for word in ("low", "normal", "high"):
+            self.assertEqual(self.codeOf(self.start("submit", "--priority", word, "ls")), 0)
+        self.assertEqual([job["priority"] for job in self.submitted()], [10, 0, -10])
+        self.out = Stream()
+        self.check(
+            *("submit", "--priority", "urgent", "ls"),
+            err="ganeti-pool: Invalid value for '--priority': 'urgent' is neither a whole "
+            "number nor low, normal or high. See --help.\n",
+            code=2,
+        )
+
+    def test_jsonIsTheJob(self) -> None:
+        """
+        With C{--json}, before or behind the verb, the job is printed.
+        """
+        job = makeJob(
+            1,
+            args=[["ls"], {"cwd": os.getcwd(), "umask": "0027", "env": {"PATH": "/bin"}}],
+            owner=OWNER,
+        )
+        self.check("--json", "submit", "ls", out=encode(job).decode() + "\n")
+        self.client = FakeClient()
+        self.out = Stream()
+        self.check("submit", "--json", "ls", out=encode(job).decode() + "\n")
+
+    def test_nothingToSubmit(self) -> None:
+        """
+        Neither a command nor a file, and both, are mistakes.
+        """
+        err = "ganeti-pool: Give a command, or --from-file. See --help.\n"
+        self.check("submit", err=err, code=2)
+        self.err = Stream()
+        self.fromFile("", "ls", err=err, code=2)
+
+    def test_unsetVariable(self) -> None:
+        """
+        A variable without a value here or there is refused, and one without a name.
+        """
+        for setting in ("HOME", "=x"):
+            self.err = Stream()
+            self.check(
+                *("submit", "--env", setting, "ls"),
+                err=f"ganeti-pool: --env {setting}: say NAME=VALUE, or the NAME of a variable "
+                "that is set here. See --help.\n",
+                code=2,
+            )
+
+    def test_directoryIsGone(self) -> None:
+        """
+        A working directory that was removed is said, unless another is named.
+        """
+        with mock.patch("os.getcwd", side_effect=FileNotFoundError):
+            self.check(
+                *("submit", "ls"),
+                err="ganeti-pool: The working directory has been removed: name another with "
+                "--cwd. See --help.\n",
+                code=2,
+            )
+            self.err = Stream()
+            self.check("submit", "--cwd", "/", "ls", out="1\n")
+
+    def test_notUTF8(self) -> None:
+        """
+        An argument of bytes that are not UTF-8 is refused, and nothing is asked.
+        """
+        self.check(
+            *("submit", "ls", os.fsdecode(b"caf\xe9")),
+            err="ganeti-pool: the command: '\\udce9' is not UTF-8, which is all that a job can "
+            "hold. See --help.\n",
+            code=2,
+        )
+        self.assertEqual(self.client.calls, [])
+
+    def test_fromFile(self) -> None:
+        """
+        Each line of a file is an argv in JSON; blank ones count for nothing.
+        """
+        self.fromFile('["sha256sum", "é"]\n\n["ls"]', out="1\n2\n")
+        self.assertEqual([job["args"][0] for job in self.submitted()], [["sha256sum", "é"], ["ls"]])
+
+    def test_emptyFile(self) -> None:
+        """
+        A file without lines is no job, and no mistake.
+        """
+        self.fromFile("")
+        self.assertEqual(self.client.calls, [])
+
+    def test_fromStandardInput(self) -> None:
+        """
+        C{-} is standard input.
+        """
+        self.patch(sys, "stdin", io.TextIOWrapper(Input(b'["ls"]\n')))
+        self.check("submit", "--from-file", "-", out="1\n")
+
+    def test_wrongLines(self) -> None:
+        """
+        A wrong line is named, and nothing is submitted.
+        """
+        shape = 'not an array of strings such as ["sha256sum", "README.md"]'
+        for line, problem in (
+            (b"ls", "no JSON (Expecting value: line 1 column 1 (char 0))"),
+            (b"{}", shape),
+            (b"[]", shape),
+            (b"[1]", shape),
+            (
+                b'["\xff"]',
+                "no JSON ('utf-8' codec can't decode byte 0xff in position 2: invalid start byte)",
+            ),
+            (b'["\\ud800"]', "'\\ud800' is not UTF-8, which is all that a job can hold"),
+        ):
+            self.err = Stream()
+            # The error has backslashes, and no braces.
+            err = "ganeti-pool: {path}, line 2: " + problem + ". See --help.\n"
+            self.fromFile(b'["ls"]\n' + line + b"\n", err=err, code=2)
+        self.assertEqual(self.client.calls, [])
+
+    def test_deepLine(self) -> None:
+        """
+        A line that nests without end is refused like any other.
+        """
+        running = self.start("submit", "--from-file", self.write(b"[" * 200_000))
+        self.assertEqual(self.codeOf(running), 2)
+        self.assertIn("line 1: no JSON (", self.err.text())
+
+    def submitFile(self, content: bytes) -> None:
+        """
+        Submit a file that is right.
+        """
+        running = self.start("submit", "--cwd", "/", "--from-file", self.write(content))
+        self.assertEqual(self.codeOf(running), 0)
+
+    def write(self, content: bytes) -> str:
+        """
+        Make a file.
+        """
+        path = Path(self.mktemp())
+        path.write_bytes(content)
+        return str(path)
+
+    def test_noFile(self) -> None:
+        """
+        A file that cannot be opened is a mistake in the call.
+        """
+        self.check(
+            *("submit", "--from-file", "/nowhere/at-all"),
+            err="ganeti-pool: Invalid value for '--from-file': '/nowhere/at-all': No such file "
+            "or directory. See --help.\n",
+            code=2,
+        )
+
+    def test_hugeJob(self) -> None:
+        """
+        A job that no request can hold is refused with its line; the largest one
+        that fits is sent.
+        """
+        self.submitFile(b'[""]')
+        room = MAX_BODY - len(encode(self.submitted()))
+        self.submitFile(b'["%s"]' % (b"x" * room))
+        self.assertEqual(len(encode(self.client.calls[-1][1])), MAX_BODY)
+        self.out = Stream()
+        big = b'["ls"]\n["%s"]' % (b"x" * (room + 1))
+        self.fromFile(
+            big,
+            *("--cwd", "/"),
+            err="ganeti-pool: {path}, line 2: a job of 1048576 bytes, and a request has 1048576 "
+            "at most. See --help.\n",
+            code=2,
+        )
+
+    def test_batches(self) -> None:
+        """
+        No request has more than 1,000 jobs or more bytes than are read.
+        """
+        self.fromFile('["ls"]\n' * 2500, out="".join(f"{n}\n" for n in range(1, 2501)))
+        self.assertEqual([len(call[1]) for call in self.client.calls], [1000, 1000, 500])
+        self.client = FakeClient()
+        line = '["%s"]\n' % ("x" * 300_000)
+        self.out = Stream()
+        self.fromFile(line * 7, out="".join(f"{n}\n" for n in range(1, 8)))
+        self.assertEqual([len(call[1]) for call in self.client.calls], [3, 3, 1])
+
+    def test_refused(self) -> None:
+        """
+        A refusal is passed on.
+        """
+        self.client.troubles["submit"] = RequestRefused(429, "queue_full", "the queue is full")
+        self.check("submit", "ls", err="ganeti-pool: the queue is full\n", code=4)
+
+    def test_refusedInTheMiddle(self) -> None:
+        """
+        Of several batches, those before a refusal are submitted, and it is said so.
+        """
+        accept = self.client.submit
+
+        def submit(jobs: Sequence[dict[str, Any]]) -> Deferred[Any]:
+            if self.client.jobs:
+                self.client.troubles["submit"] = DaemonUnreachable("/socket", "it broke")
+            return accept(jobs)
+
+        self.patch(self.client, "submit", submit)
+        self.fromFile(
+            '["ls"]\n' * 1500,
+            out="".join(f"{n}\n" for n in range(1, 1001)),
+            err="ganeti-pool: there is no answer from a daemon at /socket: it broke (1000 of "
+            "1500 jobs are known to be submitted)\n",
+            code=3,
+        )
+
+    def test_interrupted(self) -> None:
+        """
+        Ctrl-C before the answer says how many jobs are known to be submitted.
+        """
+        self.patch(self.client, "submit", lambda jobs: Deferred())
+        running = self.start("submit", "ls")
+        self.interrupt()
+        self.assertEqual(self.codeOf(running), 130)
+        self.assertEqual(
+            self.err.text(),
+            "ganeti-pool: interrupted: 0 of 1 jobs are known to be submitted\n",
+        )
+
+    def test_wait(self) -> None:
+        """
+        With C{--wait} the id alone goes to standard output at once, what becomes of
+        the job to standard error, and the exit code tells it.
+        """
+        running = self.start("submit", "--wait", "ls")
+        self.assertEqual((self.out.text(), self.err.text()), ("1\n", ""))
+        self.assertEqual(self.client.calls[-1], ("changedJobs", 1, 60))
+        self.client.change(makeFailed(1))
+        self.assertEqual(self.codeOf(running), 1)
+        self.assertEqual(
+            (self.out.text(), self.err.text()), ("1\n", "1 failed: it exited with 3\n")
+        )
+
+    def test_waitJSON(self) -> None:
+        """
+        With C{--wait --json} the job is printed as submitted and as finished.
+        """
+        running = self.start("submit", "--wait", "--json", "ls")
+        self.client.change(makeJob(1, "succeeded"))
+        self.assertEqual(self.codeOf(running), 0)
+        states = [json.loads(line)["state"] for line in self.out.text().splitlines()]
+        self.assertEqual((states, self.err.text()), (["queued", "succeeded"], ""))
