@@ -1,25 +1,17 @@
 """
-Tests for L{ganeti_pool.web}, from the bytes of a request to those of its answer.
+Tests for the requests that L{ganeti_pool.web} answers.
 """
 
 from __future__ import annotations
 
 import json
-from http.client import HTTPResponse
-from io import BytesIO
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionDone
-from twisted.internet.testing import MemoryReactorClock, StringTransport
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from ganeti_pool.errors import (
-    InvalidArgument,
     InvalidJob,
     JobFinished,
     JobNotQueued,
@@ -33,158 +25,10 @@ from ganeti_pool.errors import (
 from ganeti_pool.interfaces import IJobQueue
 from ganeti_pool.jobs import JobFilter, JobState, NewJob, OnCrash
 from ganeti_pool.web import makeSite
-from ganeti_pool.web._output import readChunk
-from ganeti_pool.wire import MAX_BODY, jobToJSON
+from ganeti_pool.wire import jobToJSON
 
 from .fakequeue import FakeQueue, makeJob
-
-
-class FakeThreads:
-    """
-    A thread pool that does what it is given at once.
-    """
-
-    def callInThreadWithCallback(self, onResult: Any, f: Any, *args: Any) -> None:
-        """
-        Call it, here.
-        """
-        try:
-            onResult(True, f(*args))
-        except Exception:
-            onResult(False, Failure())
-
-
-class FakeReactor(MemoryReactorClock):
-    """
-    A clock and a thread pool that a test holds in its hand.
-    """
-
-    def getThreadPool(self) -> FakeThreads:
-        """
-        The pool that does all at once.
-        """
-        return FakeThreads()
-
-    def callFromThread(self, f: Any, *args: Any, **kwargs: Any) -> None:
-        """
-        There are no threads.
-        """
-        f(*args, **kwargs)
-
-
-class Transport(StringTransport):
-    """
-    A connection whose end is told to its protocol.
-    """
-
-    protocol: Any
-    producer: Any
-
-    def loseConnection(self) -> None:
-        """
-        Close, once.
-        """
-        if self.connected:
-            self.connected = False
-            self.protocol.connectionLost(Failure(ConnectionDone()))
-
-
-class Answer:
-    """
-    What came back.
-
-    @ivar text: all of it, as it came.
-    """
-
-    def __init__(self, text: bytes, method: str = "GET") -> None:
-        self.text = text
-        parsed = HTTPResponse(self, method=method)  # type: ignore[arg-type]
-        parsed.begin()
-        self.status = parsed.status
-        self.headers = parsed.headers
-        self.body = parsed.read()
-
-    def makefile(self, mode: str) -> BytesIO:
-        """
-        What L{HTTPResponse} wants of a socket.
-        """
-        return BytesIO(self.text)
-
-    @property
-    def value(self) -> Any:
-        """
-        What the body says.
-        """
-        return json.loads(self.body)
-
-
-class WebCase(SynchronousTestCase):
-    """
-    A site in front of a fake queue, without a token.
-    """
-
-    token: bytes | None = None
-
-    def setUp(self) -> None:
-        """
-        A site and its queue.
-        """
-        self.reactor = FakeReactor()
-        # Not mktemp: under pytest that is in the working directory, and stays.
-        directory = TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = Path(directory.name)
-        self.queue = FakeQueue(str(self.directory))
-        self.site = makeSite(self.reactor, self.queue, self.token, self.metrics)
-
-    def metrics(self) -> Deferred[bytes]:
-        """
-        The figures of this daemon.
-        """
-        return succeed(b"jobs 5\n")
-
-    def connect(self) -> tuple[Any, Transport]:
-        """
-        A new connection.
-        """
-        protocol = self.site.buildProtocol(None)
-        transport = Transport()
-        transport.protocol = protocol
-        protocol.makeConnection(transport)
-        return protocol, transport
-
-    def begin(
-        self, method: str, path: str, body: bytes | None = None, **headers: str
-    ) -> tuple[Any, Transport]:
-        """
-        Send a whole request.
-        """
-        lines = [f"{method} {path} HTTP/1.1", "Host: h\xff\xff"]
-        if body is not None:
-            lines.append(f"Content-Length: {len(body)}")
-            headers.setdefault("content_type", "application/json")
-        lines.extend(f"{key.replace('_', '-')}: {value}" for key, value in headers.items())
-        protocol, transport = self.connect()
-        protocol.dataReceived("\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b""))
-        return protocol, transport
-
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-        """
-        The answer to a request.
-        """
-        _, transport = self.begin(method, path, body, **headers)
-        return Answer(transport.value(), method)
-
-    def assertRefused(self, answer: Answer, status: int, code: str) -> None:
-        """
-        Check that an answer is a problem with that status and code.
-        """
-        problem = answer.value
-        self.assertEqual(
-            (answer.status, problem["status"], problem["code"]), (status, status, code)
-        )
-        self.assertEqual(answer.headers["content-type"], "application/problem+json")
-        self.assertEqual(list(problem), ["type", "title", "status", "code", "detail", "errors"])
+from .webcase import Answer, WebCase
 
 
 class FakeQueueTests(SynchronousTestCase):
@@ -447,82 +291,6 @@ class JobTests(WebCase):
         self.assertEqual(self.queue.calls, [("remove", 18)])
 
 
-class PageTests(WebCase):
-    """
-    Tests for how many jobs are told at once.
-    """
-
-    def pages(self, query: str, cursor: str, key: str) -> list[list[int]]:
-        """
-        The ids on each page, from the first to the last.
-
-        @param cursor: the parameter that asks for the next page.
-        @param key: the member of a page that goes there.
-        """
-        pages = []
-        after: int | None = 0
-        while after is not None:
-            answer = self.ask("GET", f"/v1/jobs?{query}&{cursor}={after}").value
-            pages.append([job["id"] for job in answer["jobs"]])
-            after = answer[key] if answer["jobs"] else None
-        return pages
-
-    def test_byNumber(self) -> None:
-        """
-        A page has as many jobs as it may, whether they are read at once or in parts,
-        and a cursor if there are more.
-        """
-        for size in (63, 64, 65, 128, 150):
-            self.queue.add(*(makeJob(1 + n) for n in range(150)))
-            ids = list(range(1, 151))
-            whole = [ids[start : start + size] for start in range(0, 150, size)]
-            self.assertEqual(self.pages(f"limit={size}", "after", "next"), whole)
-            changed = self.pages(f"limit={size}", "changed_after", "revision")
-            self.assertEqual(changed, [*whole, []])
-        most = max(call[3] for call in self.queue.calls if call[0] == "listJobs")
-        self.assertEqual(most, 64)
-
-    def test_bySize(self) -> None:
-        """
-        A page ends with the job that makes it four million bytes long, and the next
-        begins behind that; there is one job at least, however long.
-        """
-        sizes = [1, 5, 2, 1, 1, 9, 9, 1]
-        self.queue.add(
-            *(makeJob(1 + n, args=("x" * (size << 20),)) for n, size in enumerate(sizes))
-        )
-        whole = [[1, 2], [3, 4, 5], [6], [7], [8]]
-        self.assertEqual(self.pages("limit=1000", "after", "next"), whole)
-        changed = self.pages("limit=1000", "changed_after", "revision")
-        self.assertEqual(changed, [*whole, []])
-
-    def test_changesMeanwhile(self) -> None:
-        """
-        A job that changes while the changes are collected is told once, as it is now.
-        """
-        self.queue.add(*(makeJob(1 + n, revision=1 + n) for n in range(64)))
-        first: Deferred[Any] = Deferred()
-        self.queue.held = first
-        _, transport = self.begin("GET", "/v1/jobs?changed_after=0&wait=5")
-        self.queue.add(makeJob(3, revision=70, name="again"))
-        first.callback([makeJob(1 + n, revision=1 + n) for n in range(64)])
-        answer = Answer(transport.value()).value
-        self.assertEqual([job["id"] for job in answer["jobs"]], [1, 2, *range(4, 65), 3])
-        self.assertEqual((answer["jobs"][-1]["name"], answer["revision"]), ("again", 70))
-        # Only the first is waited for.
-        self.assertEqual(
-            self.queue.calls, [("changedJobs", 0, 64, 5.0), ("changedJobs", 64, 64, 0.0)]
-        )
-
-    def test_noChanges(self) -> None:
-        """
-        Without a change the revision is the one that was asked with.
-        """
-        answer = self.ask("GET", "/v1/jobs?changed_after=7")
-        self.assertEqual(answer.body, b'{"jobs":[],"revision":7,"next":null}')
-        self.assertEqual(self.ask("GET", "/v1/jobs").body, b'{"jobs":[],"next":null}')
-
-
 class PoolTests(WebCase):
     """
     Tests for the requests about the pool.
@@ -630,151 +398,6 @@ class MetricsTests(WebCase):
         self.assertRefused(self.ask("GET", "/metrics"), 404, "no_such_path")
 
 
-class OutputTests(WebCase):
-    """
-    Tests for the output of a job.
-    """
-
-    def write(self, name: str, data: bytes) -> None:
-        """
-        Add to an output file.
-        """
-        with (self.directory / name).open("ab") as file:
-            file.write(data)
-
-    def test_whole(self) -> None:
-        """
-        The bytes come as they are, of the stream, attempt and offset asked for.
-        """
-        self.queue.add(makeJob(17, attempt=2, state=JobState.FAILED))
-        self.write("17.2.stdout", bytes(range(256)) * 4096)
-        self.write("17.1.stderr", b"0123456789")
-        answer = self.ask("GET", "/v1/jobs/17/output")
-        self.assertEqual(answer.headers["content-type"], "application/octet-stream")
-        self.assertEqual(answer.body, bytes(range(256)) * 4096)
-        answer = self.ask("GET", "/v1/jobs/17/output?stream=stderr&attempt=1&offset=7&wait=9")
-        self.assertEqual(answer.body, b"789")
-
-    def test_none(self) -> None:
-        """
-        A file that is not there, and an offset behind the end, give no bytes.
-        """
-        self.queue.add(makeJob(17))
-        self.write("17.1.stderr", b"x")
-        self.assertEqual(self.ask("GET", "/v1/jobs/17/output").body, b"")
-        answer = self.ask("GET", "/v1/jobs/17/output?stream=stderr&offset=5")
-        self.assertEqual((answer.status, answer.body), (200, b""))
-
-    def test_noSuchAttempt(self) -> None:
-        """
-        An attempt that was never made is refused.
-        """
-        self.queue.add(makeJob(17, attempt=2, state=JobState.RUNNING))
-        answer = self.ask("GET", "/v1/jobs/17/output?attempt=3")
-        self.assertRefused(answer, 404, "no_such_attempt")
-
-    def test_head(self) -> None:
-        """
-        Who asks for the headers alone gets no bytes.
-        """
-        self.queue.add(makeJob(17))
-        self.write("17.1.stdout", b"text")
-        answer = self.ask("HEAD", "/v1/jobs/17/output")
-        self.assertEqual((answer.status, answer.text[-4:]), (200, b"\r\n\r\n"))
-
-    def test_follow(self) -> None:
-        """
-        The headers come at once, the bytes as they are written, and the end
-        with the end of the job, behind all that it wrote.
-        """
-        self.queue.add(makeJob(17))
-        _, transport = self.begin("GET", "/v1/jobs/17/output?wait=60")
-        self.assertTrue(transport.value().startswith(b"HTTP/1.1 200 OK\r\n"))
-        transport.clear()
-        self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
-        self.write("17.1.stdout", b"one")
-        self.reactor.advance(0.25)
-        self.assertEqual(transport.value(), b"3\r\none\r\n")
-        self.write("17.1.stdout", b"three")
-        self.queue.add(makeJob(17, attempt=1, state=JobState.SUCCEEDED))
-        self.reactor.advance(0.25)
-        self.assertEqual(transport.value(), b"3\r\none\r\n5\r\nthree\r\n0\r\n\r\n")
-
-    def test_followUntilNextAttempt(self) -> None:
-        """
-        An attempt that was followed is over when the next one has begun.
-        """
-        self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
-        _, transport = self.begin("GET", "/v1/jobs/17/output?wait=60&attempt=1")
-        self.reactor.advance(0.25)
-        self.assertFalse(transport.value().endswith(b"0\r\n\r\n"))
-        self.queue.add(makeJob(17, attempt=2, state=JobState.RUNNING))
-        self.reactor.advance(0.25)
-        self.assertTrue(transport.value().endswith(b"0\r\n\r\n"))
-
-    def test_followUntilTimeIsOver(self) -> None:
-        """
-        The answer ends when the wait is over, though the job runs.
-        """
-        self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
-        _, transport = self.begin("GET", "/v1/jobs/17/output?wait=0.5")
-        self.reactor.advance(0.25)
-        self.assertFalse(transport.value().endswith(b"0\r\n\r\n"))
-        self.reactor.advance(0.25)
-        self.assertTrue(transport.value().endswith(b"0\r\n\r\n"))
-
-    def test_slowReader(self) -> None:
-        """
-        A client that does not read is sent no more until it does.
-        """
-        self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
-        _, transport = self.begin("GET", "/v1/jobs/17/output?wait=60")
-        transport.clear()
-        transport.producer.pauseProducing()
-        self.write("17.1.stdout", bytes(600_000))
-        self.reactor.advance(0.25)
-        sent = len(transport.value())
-        self.assertLess(sent, 300_000)
-        transport.producer.pauseProducing()
-        self.reactor.advance(5)
-        self.assertEqual(len(transport.value()), sent)
-        transport.producer.resumeProducing()
-        self.assertGreater(len(transport.value()), 600_000)
-        transport.producer.resumeProducing()
-
-    def test_followerLeaves(self) -> None:
-        """
-        When the client goes, its file is not looked at again.
-        """
-        self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
-        _, transport = self.begin("GET", "/v1/jobs/17/output?wait=60")
-        self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
-        transport.producer.stopProducing()
-        transport.loseConnection()
-        self.assertEqual(self.reactor.getDelayedCalls(), [])
-
-    def test_breaks(self) -> None:
-        """
-        An answer that breaks off, for a reason of the queue or another, is cut
-        off and does not pass for whole.
-        """
-        for error in (QueueStopping(), ZeroDivisionError("odd")):
-            self.queue.failure = None
-            self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
-            _, transport = self.begin("GET", "/v1/jobs/17/output?wait=60")
-            self.queue.failure = error
-            self.reactor.advance(0.25)
-            self.assertFalse(transport.connected)
-            self.assertNotIn(b"0\r\n\r\n", transport.value())
-            self.assertEqual(len(self.flushLoggedErrors(type(error))), 1)
-
-    def test_unreadable(self) -> None:
-        """
-        A file that is there and cannot be read is an error, and not empty.
-        """
-        self.assertRaises(OSError, readChunk, str(self.directory), 0)
-
-
 class RoutingTests(WebCase):
     """
     Tests for what is no request at all.
@@ -795,6 +418,37 @@ class RoutingTests(WebCase):
         answer = self.ask("DELETE", "/v1/pool")
         self.assertRefused(answer, 405, "method_not_allowed")
         self.assertEqual(answer.headers["allow"], "GET, HEAD, PATCH")
+
+    def test_otherMethods(self) -> None:
+        """
+        Methods that mean nothing here are refused as such, known ones or not, and
+        where nothing is, nothing is.
+        """
+        for method in ("OPTIONS", "TRACE", "CONNECT", "PUT", "BREW", "'"):
+            answer = self.ask(method, "/v1/pool")
+            self.assertRefused(answer, 405, "method_not_allowed")
+            self.assertRefused(self.ask(method, "/v1"), 404, "no_such_path")
+        self.assertEqual(self.queue.calls, [])
+
+    def test_head(self) -> None:
+        """
+        Who asks for the headers gets those of the answer, and no body.
+        """
+        for path in ("/v1/pool", "/v1/openapi.json", "/v1/nothing"):
+            whole = self.ask("GET", path)
+            head = self.ask("HEAD", path)
+            self.assertEqual((head.status, head.body), (whole.status, b""))
+            self.assertEqual(head.headers["content-length"], str(len(whole.body)))
+            self.assertTrue(head.text.endswith(b"\r\n\r\n"))
+
+    def test_star(self) -> None:
+        """
+        Who asks the server as a whole hears that it is there.
+        """
+        answer = self.ask("OPTIONS", "*")
+        self.assertEqual((answer.status, answer.body), (200, b""))
+        answer = self.ask("GET", "*")
+        self.assertEqual((answer.status, answer.headers["allow"]), (405, "OPTIONS"))
 
     def test_contentType(self) -> None:
         """
@@ -826,117 +480,3 @@ class RoutingTests(WebCase):
         transport.clear()
         protocol.dataReceived(b"GET /v1/pool HTTP/1.1\r\n\r\n")
         self.assertEqual(Answer(transport.value()).status, 200)
-
-
-class SizeTests(WebCase):
-    """
-    Tests for bodies that are too large.
-    """
-
-    head = b"POST /v1/jobs HTTP/1.1\r\nContent-Type: application/json\r\n"
-
-    def test_largest(self) -> None:
-        """
-        A body of just the limit is read, announced or in chunks.
-        """
-        body = b'{"args": []}'.ljust(MAX_BODY)
-        self.assertEqual(self.ask("POST", "/v1/jobs", body).status, 201)
-        protocol, transport = self.connect()
-        protocol.dataReceived(self.head + b"Transfer-Encoding: chunked\r\n\r\n")
-        protocol.dataReceived(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
-        self.assertEqual(Answer(transport.value()).status, 201)
-
-    def test_announced(self) -> None:
-        """
-        A body that is announced as too large is refused before it comes, and a
-        client that waits for leave to send is not given it.
-        """
-        protocol, transport = self.connect()
-        protocol.dataReceived(
-            self.head + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY + 1)
-        )
-        answer = Answer(transport.value())
-        self.assertRefused(answer, 413, "body_too_large")
-        self.assertEqual(answer.headers["connection"], "close")
-        self.assertNotIn(b"100 Continue", answer.text)
-
-    def test_chunked(self) -> None:
-        """
-        A body in chunks is refused with the byte that is too many, while the
-        rest is to come.
-        """
-        protocol, transport = self.connect()
-        protocol.dataReceived(self.head + b"Transfer-Encoding: chunked\r\n\r\n")
-        protocol.dataReceived(b"%x\r\n" % (MAX_BODY + 2) + bytes(MAX_BODY))
-        self.assertEqual(transport.value(), b"")
-        protocol.dataReceived(b"x")
-        self.assertRefused(Answer(transport.value()), 413, "body_too_large")
-
-    def test_restIsDropped(self) -> None:
-        """
-        What still comes of a refused body is dropped, and the connection closed
-        behind it.
-        """
-        protocol, transport = self.connect()
-        protocol.dataReceived(self.head + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1))
-        protocol.dataReceived(bytes(MAX_BODY))
-        self.assertTrue(transport.connected)
-        protocol.dataReceived(b"x")
-        self.assertFalse(transport.connected)
-        self.assertRefused(Answer(transport.value()), 413, "body_too_large")
-        self.assertEqual(self.reactor.getDelayedCalls(), [])
-        self.assertEqual(self.queue.calls, [])
-
-    def test_restIsNotAwaited(self) -> None:
-        """
-        A refused body that does not end is cut off after two seconds.
-        """
-        protocol, transport = self.connect()
-        protocol.dataReceived(self.head + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1))
-        self.reactor.advance(1.9)
-        protocol.dataReceived(b"x")
-        self.assertTrue(transport.connected)
-        self.reactor.advance(0.2)
-        self.assertFalse(transport.connected)
-
-
-class TokenTests(WebCase):
-    """
-    Tests for the bearer token.
-    """
-
-    token = b"s3cret"
-
-    def test_right(self) -> None:
-        """
-        A request with the token passes; the word before it has no case.
-        """
-        for header in ("Bearer s3cret", "bearer  s3cret"):
-            self.assertEqual(self.ask("GET", "/v1/pool", authorization=header).status, 200)
-
-    def test_wrong(self) -> None:
-        """
-        A request without it, or with another, is refused on every path.
-        """
-        for path in ("/v1/pool", "/v1/nothing", "/v1/%FF", "*"):
-            for header in ("", "Bearer", "Bearer s3cre", "Basic s3cret", "s3cret", "Bearer \xff"):
-                answer = self.ask("GET", path, authorization=header)
-                self.assertRefused(answer, 401, "unauthorized")
-                self.assertEqual(answer.headers["www-authenticate"], 'Bearer realm="ganeti-pool"')
-            self.assertRefused(self.ask("GET", path), 401, "unauthorized")
-        self.assertEqual(self.queue.calls, [])
-
-    def test_bodyIsNotRead(self) -> None:
-        """
-        A request without the token is refused before its body comes.
-        """
-        protocol, transport = self.connect()
-        protocol.dataReceived(b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 5\r\n\r\n")
-        self.assertRefused(Answer(transport.value()), 401, "unauthorized")
-
-    def test_empty(self) -> None:
-        """
-        An empty token is no token, and makes no site.
-        """
-        for token in (b"", b" \n"):
-            self.assertRaises(InvalidArgument, makeSite, self.reactor, self.queue, token)

@@ -5,6 +5,7 @@ Tests for L{ganeti_pool.web} and L{ganeti_pool.client} over real sockets.
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -227,6 +228,23 @@ async def test_oneConnection(daemon: Daemon) -> None:
         await connection.closed
         await client.pool()
         assert len(daemon.connections) == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_machineGoes(daemon: Daemon) -> None:
+    """
+    A client's machine that goes without a word is noticed within two minutes.
+    """
+    await daemon.bySocket.pool()
+    await daemon.byPort.pool()
+    transport: Any = daemon.connections[1].transport
+    handle = transport.getHandle()
+    assert handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    idle, interval, count = (
+        handle.getsockopt(socket.IPPROTO_TCP, option)
+        for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    )
+    assert idle + interval * count == 120
 
 
 @pytest_twisted.ensureDeferred

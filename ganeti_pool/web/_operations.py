@@ -104,6 +104,8 @@ class Operation:
         done: dict[str, Any] = {"description": "Done."}
         if self.answer is not None:
             done["content"] = {self.kind: {"schema": self.answer}}
+        if self.status == 201:
+            done["links"] = dict(_links())
         yield str(self.status), done
         for status, codes in sorted(self.problems.items()):
             codeIsOneOf = {"properties": {"code": {"enum": codes}}}
@@ -115,6 +117,16 @@ class Operation:
                     "content": {"application/problem+json": {"schema": schema}},
                 },
             )
+
+
+def _links() -> Iterator[tuple[str, dict[str, Any]]]:
+    """
+    What can be done with a job that was made: what has its id in the path.
+    """
+    for operation in OPERATIONS.values():
+        if "{jobID}" in operation.path:
+            parameters = {"jobID": "$response.body#/id"}
+            yield operation.name, {"operationId": operation.name, "parameters": parameters}
 
 
 _job = wire.reference("Job")

@@ -19,6 +19,7 @@ from twisted.web.server import Request, Site
 
 from .. import wire
 from ..errors import InvalidJob, JobError, KeyConflict
+from ._channel import SILENCE, JobChannel
 
 __all__ = ["JobRequest", "JobSite", "Refusal"]
 
@@ -100,6 +101,7 @@ class JobRequest(Request):
         """
         The request is there as a whole.
         """
+        self.channel.isAnswering = True
         if self._refusal is None and not _isText(unquote_to_bytes(self.path)):
             self._refusal = Refusal("no_such_path", "the path is no UTF-8, so nothing is there")
         if self._refusal is None:
@@ -188,11 +190,19 @@ class JobSite(Site):
     The site, with its token.
     """
 
+    # Not Twisted's own, which is any of HTTP's versions.
+    protocol = JobChannel  # type: ignore[assignment]
     requestFactory = JobRequest
 
     def __init__(self, reactor: IReactorTime, resource: IResource, token: bytes | None) -> None:
-        super().__init__(resource, reactor=reactor, parsePOSTFormSubmission=False)
+        super().__init__(resource, reactor=reactor, timeout=SILENCE, parsePOSTFormSubmission=False)
         self._token = token
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        HTTP/1.1 alone: what is promised of slow and of greedy clients holds for that.
+        """
+        return [b"http/1.1"]
 
     def admits(self, authorization: bytes | None) -> bool:
         """

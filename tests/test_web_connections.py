@@ -1,0 +1,330 @@
+"""
+Tests for whom L{ganeti_pool.web} lets in, how much it reads, and how long it waits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from ganeti_pool.errors import InvalidArgument
+from ganeti_pool.jobs import JobState
+from ganeti_pool.web import makeSite
+from ganeti_pool.web._operations import OPERATIONS
+from ganeti_pool.wire import MAX_BODY
+
+from .fakequeue import makeJob
+from .webcase import Answer, SecureTransport, Transport, WebCase
+
+
+class SizeTests(WebCase):
+    """
+    Tests for bodies that are too large.
+    """
+
+    head = b"POST /v1/jobs HTTP/1.1\r\nContent-Type: application/json\r\n"
+
+    def test_largest(self) -> None:
+        """
+        A body of just the limit is read, announced or in chunks.
+        """
+        body = b'{"args": []}'.ljust(MAX_BODY)
+        self.assertEqual(self.ask("POST", "/v1/jobs", body).status, 201)
+        protocol, transport = self.connect()
+        protocol.dataReceived(self.head + b"Transfer-Encoding: chunked\r\n\r\n")
+        protocol.dataReceived(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+        self.assertEqual(Answer(transport.value()).status, 201)
+
+    def test_announced(self) -> None:
+        """
+        A body that is announced as too large is refused before it comes, and a
+        client that waits for leave to send is not given it.
+        """
+        protocol, transport = self.connect()
+        protocol.dataReceived(
+            self.head + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY + 1)
+        )
+        answer = Answer(transport.value())
+        self.assertRefused(answer, 413, "body_too_large")
+        self.assertEqual(answer.headers["connection"], "close")
+        self.assertNotIn(b"100 Continue", answer.text)
+
+    def test_chunked(self) -> None:
+        """
+        A body in chunks is refused with the byte that is too many, while the
+        rest is to come.
+        """
+        protocol, transport = self.connect()
+        protocol.dataReceived(self.head + b"Transfer-Encoding: chunked\r\n\r\n")
+        protocol.dataReceived(b"%x\r\n" % (MAX_BODY + 2) + bytes(MAX_BODY))
+        self.assertEqual(transport.value(), b"")
+        protocol.dataReceived(b"x")
+        self.assertRefused(Answer(transport.value()), 413, "body_too_large")
+
+    def test_restIsDropped(self) -> None:
+        """
+        What still comes of a refused body is dropped, and the connection closed
+        behind it.
+        """
+        protocol, transport = self.connect()
+        protocol.dataReceived(self.head + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1))
+        protocol.dataReceived(bytes(MAX_BODY))
+        self.assertTrue(transport.connected)
+        protocol.dataReceived(b"x")
+        self.assertFalse(transport.connected)
+        self.assertRefused(Answer(transport.value()), 413, "body_too_large")
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual(self.queue.calls, [])
+
+    def test_restIsNotAwaited(self) -> None:
+        """
+        A refused body that does not end is cut off after two seconds.
+        """
+        protocol, transport = self.connect()
+        protocol.dataReceived(self.head + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1))
+        self.reactor.advance(1.9)
+        protocol.dataReceived(b"x")
+        self.assertTrue(transport.connected)
+        self.reactor.advance(0.2)
+        self.assertFalse(transport.connected)
+
+
+class SilenceCase(WebCase):
+    """
+    What tests of clients that do not act have in common.
+    """
+
+    def assertDropped(self, transport: Transport, after: int = 60) -> None:
+        """
+        Check that a connection is dropped after a minute, and not before.
+
+        @param after: the seconds, with those for what is still to be sent.
+        """
+        self.reactor.pump([1] * (after - 1))
+        self.assertTrue(transport.connected)
+        self.reactor.advance(1)
+        self.assertFalse(transport.connected)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+class SilenceTests(SilenceCase):
+    """
+    Tests for connections on which nothing happens.
+    """
+
+    def test_idle(self) -> None:
+        """
+        A connection on which no request comes is dropped, new or used.
+        """
+        _, transport = self.connect()
+        self.assertDropped(transport)
+        _, transport = self.begin("GET", "/v1/pool")
+        self.assertEqual(Answer(transport.value()).status, 200)
+        self.assertDropped(transport)
+
+    def test_half(self) -> None:
+        """
+        A request of which no more comes is dropped, wherever it was broken off.
+        """
+        for part in (
+            b"GET /v1/po",
+            b"GET /v1/pool HTTP/1.1\r\nHost: a\r\n",
+            b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 9\r\n\r\n{",
+            b"POST /v1/jobs HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{",
+        ):
+            protocol, transport = self.connect()
+            self.reactor.advance(30)
+            protocol.dataReceived(part)
+            self.assertDropped(transport)
+        self.assertEqual(self.queue.calls, [])
+
+    def test_endlessHead(self) -> None:
+        """
+        Headers that do not end are cut off.
+        """
+        for line in (b"a: b\r\n", b"x" * 1000, b" more\r\n"):
+            protocol, transport = self.connect()
+            protocol.dataReceived(b"GET /v1/pool HTTP/1.1\r\na: b\r\n")
+            sent = 0
+            while transport.connected:
+                protocol.dataReceived(line)
+                sent += len(line)
+                self.assertLess(sent, 40_000)
+
+    def test_waiting(self) -> None:
+        """
+        A client that waits for an answer is not dropped, however long it does.
+        """
+        for method, path in (
+            ("GET", "/v1/jobs?changed_after=7&wait=60"),
+            ("POST", "/v1/pool/quiesce"),
+            ("PATCH", "/v1/pool"),
+        ):
+            self.queue.held = Deferred()
+            body = b'{"workers": 1}' if method == "PATCH" else None
+            _, transport = self.begin(method, path, body)
+            self.reactor.advance(100_000)
+            self.assertTrue(transport.connected)
+            transport.loseConnection()
+        self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
+        _, transport = self.begin("GET", "/v1/jobs/17/output?wait=86400")
+        self.reactor.pump([0.25] * 1000)
+        self.assertTrue(transport.connected)
+
+    def test_closedWhenTold(self) -> None:
+        """
+        A client that wants the connection closed behind the answer, and takes none of
+        it, is dropped.
+        """
+        protocol, transport = self.connect()
+        transport.isTaken = False
+        protocol.dataReceived(b"GET /v1/pool HTTP/1.1\r\nConnection: close\r\n\r\n")
+        self.assertTrue(transport.disconnecting)
+        self.assertDropped(transport, 75)
+
+
+class PipelineTests(SilenceCase):
+    """
+    Tests for clients that ask on and on.
+    """
+
+    asked = b"GET /v1/pool HTTP/1.1\r\n\r\n"
+
+    def hold(self) -> Deferred[Any]:
+        """
+        The next answer, still to come.
+        """
+        held: Deferred[Any] = Deferred()
+        self.queue.held = held
+        return held
+
+    def test_answersAreTaken(self) -> None:
+        """
+        The next request is answered when the client has taken the answer before.
+        """
+        protocol, transport = self.connect()
+        held = self.hold()
+        protocol.dataReceived(self.asked * 3)
+        transport.producer.pauseProducing()
+        held.callback({})
+        self.assertEqual(len(self.queue.calls), 1)
+        transport.producer.resumeProducing()
+        self.assertEqual(len(self.queue.calls), 3)
+        self.assertEqual(transport.value().count(b"HTTP/1.1 200 OK"), 3)
+        protocol.dataReceived(self.asked)
+        self.assertEqual(len(self.queue.calls), 4)
+
+    def test_answersAreNotTaken(self) -> None:
+        """
+        A client that takes no answer is dropped after a minute.
+        """
+        protocol, transport = self.connect()
+        held = self.hold()
+        protocol.dataReceived(self.asked * 2)
+        transport.producer.pauseProducing()
+        self.reactor.advance(1000)
+        transport.isTaken = False
+        held.callback({})
+        self.assertDropped(transport, 75)
+        self.assertEqual(len(self.queue.calls), 1)
+
+    def test_farAhead(self) -> None:
+        """
+        A client that sends far more than the request that is answered is dropped, and
+        what it waited for is given up.
+        """
+        lifted: list[Deferred[None]] = []
+        self.queue.held = Deferred(lifted.append)
+        protocol, transport = self.begin("POST", "/v1/pool/quiesce")
+        protocol.dataReceived(bytes(1 << 16))
+        self.assertEqual((transport.connected, lifted), (True, []))
+        protocol.dataReceived(b"x")
+        self.assertFalse(transport.connected)
+        self.assertEqual(len(lifted), 1)
+
+    def test_oneAfterTheOther(self) -> None:
+        """
+        What was sent ahead is counted for each request anew.
+        """
+        protocol, transport = self.connect()
+        for _ in range(5):
+            held = self.hold()
+            protocol.dataReceived(self.asked)
+            protocol.dataReceived(self.asked * 1000)
+            held.callback({})
+            self.assertTrue(transport.connected)
+        self.assertEqual(transport.value().count(b"HTTP/1.1 200 OK"), 5 * 1001)
+
+
+class KindTests(WebCase):
+    """
+    Tests for what a connection is.
+    """
+
+    def test_tls(self) -> None:
+        """
+        A connection without a socket of its own is watched as the system does it.
+        """
+        transport = SecureTransport()
+        self.site.buildProtocol(None).makeConnection(transport)
+        self.assertEqual(transport.isWatched, True)
+
+    def test_version(self) -> None:
+        """
+        Over TLS no other version of HTTP is offered.
+        """
+        self.assertEqual(self.site.acceptableProtocols(), [b"http/1.1"])
+
+
+class TokenTests(WebCase):
+    """
+    Tests for the bearer token.
+    """
+
+    token = b"s3cret"
+
+    def test_right(self) -> None:
+        """
+        A request with the token passes; the word before it has no case.
+        """
+        for header in ("Bearer s3cret", "bearer  s3cret"):
+            self.assertEqual(self.ask("GET", "/v1/pool", authorization=header).status, 200)
+
+    def test_wrong(self) -> None:
+        """
+        A request without it, or with another, is refused on every path.
+        """
+        paths = [operation.path for operation in OPERATIONS.values()]
+        for path in (*paths, "/v1/nothing", "/v1/%FF", "*", "/"):
+            for header in ("", "Bearer", "Bearer s3cre", "Basic s3cret", "s3cret", "Bearer \xff"):
+                answer = self.ask("GET", path, authorization=header)
+                self.assertRefused(answer, 401, "unauthorized")
+                self.assertEqual(answer.headers["www-authenticate"], 'Bearer realm="ganeti-pool"')
+            self.assertRefused(self.ask("GET", path), 401, "unauthorized")
+        self.assertEqual(self.queue.calls, [])
+
+    def test_wrongMethod(self) -> None:
+        """
+        No method is let in without it.
+        """
+        for method in ("GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "BREW", "get"):
+            for path in ("/v1/jobs/1", "/metrics", "/v1/nothing", "*"):
+                answer = self.ask(method, path, authorization="Basic s3cret")
+                self.assertEqual(answer.status, 401)
+        self.assertEqual(self.queue.calls, [])
+
+    def test_bodyIsNotRead(self) -> None:
+        """
+        A request without the token is refused before its body comes.
+        """
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 5\r\n\r\n")
+        self.assertRefused(Answer(transport.value()), 401, "unauthorized")
+
+    def test_empty(self) -> None:
+        """
+        An empty token is no token, and makes no site.
+        """
+        for token in (b"", b" \n"):
+            self.assertRaises(InvalidArgument, makeSite, self.reactor, self.queue, token)
