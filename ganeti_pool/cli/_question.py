@@ -70,7 +70,7 @@ async def confirm(session: Session, question: str) -> bool:
     session.stderr.flush()
     try:
         line = await _Answer(session.reactor, session.stdin.fileno()).line
-    except BaseException:
+    except Exception:
         # What is said next begins a line.
         session.write("", session.stderr)
         raise

@@ -10,7 +10,6 @@ from ganeti_pool.client import RequestRefused
 from ganeti_pool.wire import encode
 
 from .case import (
-    POOL,
     CommandCase,
     FakeClient,
     Stream,
@@ -20,7 +19,7 @@ from .case import (
 
 class ChangeTests(CommandCase):
     """
-    Tests for C{cancel}, C{priority}, C{pause}, C{resume} and C{resize}.
+    Tests for C{cancel}, C{priority} and C{retry} on jobs that are named.
     """
 
     def setUp(self) -> None:
@@ -72,6 +71,32 @@ class ChangeTests(CommandCase):
         self.out = Stream()
         self.check("priority", "low", "1", out="1 priority 10\n")
 
+    def test_retry(self) -> None:
+        """
+        A job is queued again, or refused for the reason that the daemon gives.
+        """
+        self.client = FakeClient(makeJob(1, "cancelled"), makeJob(2, "succeeded"))
+        self.client.troubles["retry"] = RequestRefused(409, "finished", "job 2 has succeeded")
+        self.check(
+            *("retry", "2", "1"),
+            out="1 queued\n",
+            err="ganeti-pool: job 2 has succeeded\n",
+            code=4,
+        )
+
+    def test_interrupted(self) -> None:
+        """
+        Ctrl-C between several says how many are done.
+        """
+        cancel = self.client.cancel
+        self.patch(self.client, "cancel", lambda jobID: cancel(jobID) if jobID == 1 else Deferred())
+        running = self.start("cancel", "1", "2", "3")
+        self.interrupt()
+        self.assertEqual(self.codeOf(running), 130)
+        self.assertEqual(
+            self.err.text(), "ganeti-pool: interrupted: 1 of 3 jobs are known to be cancelled\n"
+        )
+
     def test_priorityJSON(self) -> None:
         """
         With C{--json} the job is printed.
@@ -89,37 +114,3 @@ class ChangeTests(CommandCase):
             self.assertEqual(self.codeOf(running), 2)
             self.assertEqual(self.err.text().count("\n"), 1)
         self.assertEqual(self.client.calls, [])
-
-    def test_pool(self) -> None:
-        """
-        Pausing, resuming and resizing say how the pool is then.
-        """
-        self.check("pause", out="paused, 2 of 4 workers busy\n")
-        self.out = Stream()
-        self.check("resume", out="active, 2 of 4 workers busy\n")
-        self.out = Stream()
-        self.check("resize", "8", out="active, 2 of 8 workers busy\n")
-        self.assertEqual(
-            [call[1] for call in self.client.calls],
-            [{"active": False}, {"active": True}, {"workers": 8}],
-        )
-
-    def test_poolJSON(self) -> None:
-        """
-        With C{--json} the pool is printed.
-        """
-        pool = {**POOL, "active": False}
-        self.check("pause", "--json", out=encode(pool).decode() + "\n")
-
-    def test_resizeInterrupted(self) -> None:
-        """
-        Ctrl-C while workers finish says that the change goes on.
-        """
-        self.patch(self.client, "changePool", lambda **_: Deferred())
-        running = self.start("resize", "1")
-        self.interrupt()
-        self.assertEqual(self.codeOf(running), 130)
-        self.assertEqual(
-            self.err.text(),
-            "ganeti-pool: interrupted: the daemon goes on to change the number of workers\n",
-        )

@@ -8,11 +8,13 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError
 
 from ganeti_pool.cli._run import parse
 from ganeti_pool.cli._session import Session, connectToDaemon
-from ganeti_pool.client import JobClient, RequestRefused
+from ganeti_pool.client import DaemonUnreachable, JobClient, RequestRefused
 
 from .case import (
     CommandCase,
@@ -42,6 +44,35 @@ class EndingTests(CommandCase):
         self.client.troubles["pool"] = RequestRefused(404, "x", "a\n b\x1b[2J")
         self.check("status", err="ganeti-pool: a b\\x1b[2J\n", code=4)
 
+    def test_nobodyListens(self) -> None:
+        """
+        Where nobody listens, it is said how to start a daemon; where somebody hung
+        up, it is not.
+        """
+        lost = ConnectError(2, "No such file or directory")
+        refused = ConnectionRefusedError(111, "Connection refused")
+        for where, cause, hint in (
+            ("/a b/pool.sock", lost, "; to start one: twistd -n ganeti-pool --state-dir '/a b'"),
+            ("/a/pool.sock", refused, "; to start one: twistd -n ganeti-pool --state-dir /a"),
+            (
+                "http://pool:80",
+                refused,
+                "; to start one: twistd -n ganeti-pool --listen ENDPOINT --token-file FILE",
+            ),
+            ("/a/pool.sock", ConnectError(13, "Permission denied"), ""),
+            ("http://pool", DNSLookupError("no address"), ""),
+            ("/a/pool.sock", None, ""),
+        ):
+            self.err = Stream()
+            trouble = DaemonUnreachable(where, "why.")
+            trouble.__cause__ = cause
+            self.client.troubles["pool"] = trouble
+            self.check(
+                "status",
+                err=f"ganeti-pool: there is no answer from a daemon at {where}: why{hint}\n",
+                code=3,
+            )
+
     def test_unexpected(self) -> None:
         """
         An answer that makes no sense is one sentence too.
@@ -63,6 +94,21 @@ class EndingTests(CommandCase):
             err="ganeti-pool: this needs treq, which is not installed: "
             "pip install 'ganeti-pool[daemon]'\n",
             code=1,
+        )
+
+    def test_diskIsFull(self) -> None:
+        """
+        Output that cannot be written is one sentence, also when it is still in a
+        buffer at the end.
+        """
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            self.out = cast(Stream, full)
+            running = self.start("status")
+            full.write("left")
+        self.assertEqual(self.codeOf(running), 1)
+        self.assertEqual(
+            self.err.text(),
+            "ganeti-pool: the output cannot be written: No space left on device\n",
         )
 
     def test_mistakes(self) -> None:

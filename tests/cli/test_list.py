@@ -114,6 +114,53 @@ class ListTests(CommandCase):
         running = self.start("list", "1", "--label", "a=1")
         self.assertEqual(self.codeOf(running), 2)
 
+    def test_since(self) -> None:
+        """
+        Jobs are found by the time of their submission, and no page is asked for
+        behind the first that is older.
+        """
+        # id N was submitted N - 3000 minutes before now, which is 10:15:02 locally
+        jobs = [makeJob(jobID, submitted_at=ago(60 * (3000 - jobID))) for jobID in range(1, 3001)]
+        self.client = FakeClient(*jobs)
+        for since, count in (
+            ("5m", 6),
+            ("0", 1),
+            ("2026-01-31 10:10:02", 6),
+            ("2026-01-31T10:10:02+01:00", 6),
+            ("2026-01-31T09:10:02Z", 6),
+            ("2026-01-31", 616),
+            ("40h", 2401),
+        ):
+            self.out = Stream()
+            self.client.calls.clear()
+            newest = "".join(f"{n}\n" for n in range(3000, 3000 - count, -1))
+            self.check("list", "--all", "--no-headers", "-o", "id", "--since", since, out=newest)
+            self.assertEqual(len(self.client.calls), 1 + count // 1000)
+
+    def test_sinceWithLimit(self) -> None:
+        """
+        The limit holds for jobs that are found by time too.
+        """
+        self.client = FakeClient(*map(makeJob, range(1, 101)))
+        self.client.jobs[100]["submitted_at"] = ago(0)
+        self.check("list", "--no-headers", "-o", "id", "--since", "1m", out="100\n")
+        self.out = Stream()
+        newest = "".join(f"{n}\n" for n in range(100, 50, -1))
+        self.check("list", "--no-headers", "-o", "id", "--since", "2h", out=newest)
+
+    def test_noTime(self) -> None:
+        """
+        What is no time is a mistake.
+        """
+        for since in ("yesterday", "2026-02-30", "10:15"):
+            self.err = Stream()
+            self.check(
+                *("list", "--since", since),
+                err=f"ganeti-pool: Invalid value for '--since': {since!r} is neither a duration "
+                "such as 2h nor a time such as 2026-01-31 or '2026-01-31 09:15'. See --help.\n",
+                code=2,
+            )
+
     def test_limits(self) -> None:
         """
         C{--limit} and C{--all} take as many requests as they need.
@@ -175,6 +222,7 @@ class ListTests(CommandCase):
             (("1", "--name", ""), both),
             (("1", "--limit", "3"), both),
             (("1", "--all"), both),
+            (("1", "--since", "0"), both),
             (("--all", "--limit", "3"), "--all has no --limit."),
             (("-o", "id", "--json"), "-o is for text; --json shows every field."),
         ):

@@ -5,8 +5,11 @@ Tests for C{logs}.
 from __future__ import annotations
 
 import io
+import json
 import os
 from typing import cast
+
+from ganeti_pool.client import DaemonUnreachable
 
 from .case import (
     CommandCase,
@@ -99,6 +102,53 @@ class LogsTests(CommandCase):
         self.client.jobs[7] = makeJob(7, "running", attempt=2)
         self.client.follow.pop().callback(None)
         self.assertEqual(self.codeOf(running), 0)
+
+    def test_followRetried(self) -> None:
+        """
+        C{-f} on a job that is to be tried again waits for that start, and does not
+        take the output of what is over for it.
+        """
+        self.client.jobs[7] = makeJob(7, attempt=1)
+        running = self.start("logs", "-f", "7")
+        self.assertEqual(self.client.calls[-1][:2], ("changedJobs", 7))
+        self.client.change(makeJob(8, "running", revision=30))
+        self.assertEqual(self.client.calls[-1][:2], ("changedJobs", 30))
+        self.client.change(makeJob(7, "running", attempt=2, revision=31))
+        self.assertEqual(self.client.calls[-1], ("output", 7, "stdout", 2, 0, 86400))
+        self.client.jobs[7] = makeJob(7, "succeeded", attempt=2)
+        self.client.follow.pop().callback(None)
+        self.assertEqual(self.codeOf(running), 0)
+
+    def test_daemonVanishes(self) -> None:
+        """
+        A daemon that goes away while one follows is said, with what is known.
+        """
+        running = self.start("logs", "-f", "7")
+        self.client.follow.pop().errback(DaemonUnreachable("/socket", "it hung up"))
+        self.assertEqual(self.codeOf(running), 3)
+        self.assertEqual(
+            self.err.text(),
+            "ganeti-pool: there is no answer from a daemon at /socket: it hung up (job 7 is not "
+            "known to have ended; the daemon's store keeps it)\n",
+        )
+
+    def test_json(self) -> None:
+        """
+        With C{--json} the text comes in pieces, an object each; a character that is
+        cut in two is put together, and what is none is replaced.
+        """
+        self.client.written = "1234é\n".encode() + b"\xff\xc3"
+        self.assertEqual(self.codeOf(self.start("logs", "7", "--json")), 0)
+        pieces = [json.loads(line) for line in self.out.text().splitlines()]
+        self.assertEqual(pieces[0], {"id": 7, "attempt": 1, "stream": "stdout", "text": "1234"})
+        self.assertEqual([piece["text"] for piece in pieces], ["1234", "é\n\ufffd", "\ufffd"])
+
+    def test_jsonOfNothing(self) -> None:
+        """
+        Without output there is no object.
+        """
+        self.client.written = b""
+        self.check("logs", "7", "--json", "--attempt", "1")
 
     def test_followWaits(self) -> None:
         """

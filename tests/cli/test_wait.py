@@ -178,6 +178,18 @@ class WaitTests(CommandCase):
             "known to have finished; the daemon's store keeps it)\n",
         )
 
+    def test_removed(self) -> None:
+        """
+        A job that is removed while one waits is said, and not waited for for ever.
+        """
+        running = self.start("wait", "1", "2")
+        self.client.change()
+        self.assertNoResult(running)
+        del self.client.jobs[1]
+        self.client.change()
+        self.assertEqual(self.codeOf(running), 4)
+        self.assertIn("ganeti-pool: there is no job 1 (2 jobs are not known", self.err.text())
+
     def test_bar(self) -> None:
         """
         A terminal gets a bar with the count, and a line for each job that did not
