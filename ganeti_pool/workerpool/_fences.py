@@ -125,7 +125,9 @@ class FencedQueue:
         woken. The caller wakes it, best without the lock.
         """
         if self._idle and self._waking is None and self._tasks and self._active:
-            self._waking = worker = self._idle.pop()
+            # In turn: the system wakes a thread where it ran last. Always the same one
+            # would keep another processor, and wait until that is awake, for each task.
+            self._waking = worker = self._idle.pop(0)
             return worker
         return None
 

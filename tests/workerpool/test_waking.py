@@ -181,6 +181,18 @@ class WakingTests(ThreadCase):
         Other(pool.Quiesce).result()
         self.assertEqual(pool.GetStatistics().succeeded, 3)
 
+    def test_inTurn(self) -> None:
+        """
+        The worker that has been idle for longest is woken first.
+        """
+        pool = self.heldPool(3)
+        idle = list(pool._idle)
+        for _ in range(4):
+            pool.AddTask((self.seen.append,))
+            Other(pool.Quiesce).result()
+            pool.waitUntilIdle(3)
+        self.assertEqual(self.seen, [*idle, idle[0]])
+
     def test_addedWhileWaking(self) -> None:
         """
         While one worker is being woken no other is, and the one passes the wake on
@@ -245,7 +257,7 @@ class WakingTests(ThreadCase):
         pool = self.makePool(2, HeldWorker, Choosy)
         assert isinstance(pool, Choosy)
         pool.waitUntilIdle(2)
-        pool.leaver = pool._idle[-1]
+        pool.leaver = pool._idle[0]
         pool.AddTask((lambda worker: self.seen.append(worker is pool.leaver),))
         Other(pool.Quiesce).result()
         self.assertEqual(self.seen, [False])
@@ -285,7 +297,7 @@ class WakingTests(ThreadCase):
         pool.waitUntilIdle(2)
         self.assertNotIn(first, pool._idle)
         with pool._lock:
-            pool._idle.sort(key=lambda worker: worker is second)
+            pool._idle.sort(key=lambda worker: worker is not second)
         pool.AddTask((lambda worker: self.seen.append(worker is third),))
         Other(second.join, PATIENCE).result()
         Other(pool.Quiesce).result()
