@@ -39,8 +39,9 @@ class Entry(list[Any]):
     @ivar completion: who is told of the outcome, or L{None}. The entry that a
         change of priority has abandoned keeps it: it tells whoever has that
         entry which of the tasks that have had its ID is meant.
-    @ivar invoke: called as C{invoke(RunTask, *args)} in place of C{RunTask}, or
+    @ivar function: what is called with the arguments in place of C{RunTask}, or
         L{None}.
+    @ivar invoke: called as C{invoke(function, *args)} to do so, or L{None}.
     @ivar since: when it was added, by the pool's clock, in seconds.
     @ivar attempt: how many times it was started.
     @ivar queue: where it waits, or L{None} when it does not wait.
@@ -48,9 +49,10 @@ class Entry(list[Any]):
         running task is cancelled, or L{True} once it is.
     """
 
-    __slots__ = ("attempt", "cancellation", "completion", "invoke", "queue", "since")
+    __slots__ = ("attempt", "cancellation", "completion", "function", "invoke", "queue", "since")
 
     completion: ICompletion | None
+    function: Callable[..., object] | None
     invoke: Callable[..., object] | None
     since: float
     attempt: int
@@ -112,6 +114,7 @@ def newEntry(
     # A function, since an __init__ in Python would double the cost.
     entry = Entry((priority, order, taskID, args))
     entry.completion = completion
+    entry.function = None
     entry.invoke = invoke
     entry.since = since
     entry.attempt = 0
@@ -264,7 +267,8 @@ class TaskQueue:
         priority, order, taskID, args = entry
         moved = newEntry(priority, order, taskID, args, entry.completion, entry.invoke, entry.since)
         moved.attempt = entry.attempt
-        entry[3] = entry.completion = entry.invoke = entry.queue = None
+        moved.function = entry.function
+        entry[3] = entry.completion = entry.function = entry.invoke = entry.queue = None
         self.abandoned += 1
         return moved
 

@@ -110,19 +110,22 @@ class TaskQueueTests(SynchronousTestCase):
         for args in ((1, 2), [1, 2]):
             entry = newEntry(5, 7, "t", args, completion, print, 3.0)
             entry.attempt = 2
+            entry.function = len
             self.queue.push(entry)
             self.queue.reprioritise("t", 5)
             moved = self.queue.byID["t"]
             self.assertIsNot(moved, entry)
             self.assertEqual(entry, [5, 7, "t", None])
             self.assertEqual(
-                (entry.completion, entry.invoke, entry.queue), (completion, None, None)
+                (entry.completion, entry.function, entry.invoke, entry.queue),
+                (completion, None, None, None),
             )
             self.assertEqual(moved, [5, 7, "t", args])
             self.assertEqual(
-                (moved.completion, moved.invoke, moved.since, moved.attempt, moved.queue),
-                (completion, print, 3.0, 2, self.queue),
+                (moved.completion, moved.function, moved.invoke, moved.since, moved.attempt),
+                (completion, len, print, 3.0, 2),
             )
+            self.assertIs(moved.queue, self.queue)
             self.assertSound()
             self.assertIs(self.queue.pop(), moved)
             self.assertIs(self.queue.release()[0], entry)

@@ -58,7 +58,7 @@ class _View:
         """
         Call C{f} on a worker's thread, for L{deferToPool}.
         """
-        return self._pool._add(args, self._priority, None, Call(f, kwargs), "deferToPool")
+        return self._pool._defer(f, args, kwargs, self._priority)
 
 
 @implementer(IDeferredWorkerPool)
@@ -83,7 +83,7 @@ class DeferredWorkerPool(PoolLife):
         Add a task. See L{IDeferredWorkerPool.addTask
         <ganeti_pool.interfaces.IDeferredWorkerPool.addTask>}.
         """
-        return self._add(args, priority, taskID, currentSurroundings(), "addTask")
+        return self._add(args, priority, taskID, "addTask")
 
     def addManyTasks(
         self,
@@ -113,14 +113,18 @@ class DeferredWorkerPool(PoolLife):
         args: Sequence[Any],
         priority: float,
         taskID: Hashable | None,
-        invoke: Callable[..., object],
         call: str,
+        function: Callable[..., object] | None = None,
     ) -> Deferred[Any]:
         """
         Add one task.
+
+        @param call: how whoever adds it calls this.
+        @param function: what is called in place of C{RunTask}.
         """
         self._checkThread(call)
-        entry = self.pool._NewEntry(args, priority, taskID, None, invoke)
+        entry = self.pool._NewEntry(args, priority, taskID, None, currentSurroundings())
+        entry.function = function
         if self._state not in TAKES_TASKS:
             return fail(self._refusal())
         result = self._expect(entry)
@@ -239,7 +243,8 @@ class DeferredWorkerPool(PoolLife):
         Call C{f} on a worker's thread. Any thread.
         """
         completion = CallbackCompletion(self.name, onResult)
-        entry = self.pool._NewEntry(args, priority, None, completion, Call(f, kwargs))
+        entry = self.pool._NewEntry(args, priority, None, completion, currentSurroundings())
+        entry.function = Call(f, kwargs) if kwargs else f
         try:
             if self._state not in TAKES_TASKS:
                 raise self._refusal()
@@ -250,12 +255,17 @@ class DeferredWorkerPool(PoolLife):
             onResult(False, Failure())
 
     def _defer(
-        self, f: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        f: Callable[..., object],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        priority: float = 0,
     ) -> Deferred[Any]:
         """
         Call C{f} on a worker's thread, for L{deferToPool}.
         """
-        return self._add(args, 0, None, Call(f, kwargs), "deferToPool")
+        function = Call(f, kwargs) if kwargs else f
+        return self._add(args, priority, None, "deferToPool", function)
 
 
 def deferToPool(

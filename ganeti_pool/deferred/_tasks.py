@@ -49,7 +49,7 @@ class Surroundings:
         self._variables = variables
         self._twisted = twisted
 
-    def __call__(self, f: Callable[..., object], /, *args: Any, **kwargs: Any) -> object:
+    def __call__(self, f: Callable[..., object], *args: Any) -> object:
         """
         Call a function in them. Each call enters a copy, since a Context cannot
         be entered twice, and since one run must not see what another set.
@@ -57,8 +57,8 @@ class Surroundings:
         variables = self._variables.copy()
         # A worker's thread has the default context anyway.
         if self._twisted is _DEFAULT:
-            return variables.run(f, *args, **kwargs)
-        return variables.run(context.call, self._twisted, f, *args, **kwargs)
+            return variables.run(f, *args)
+        return variables.run(context.call, self._twisted, f, *args)
 
 
 _DEFAULT = context.defaultContextDict
@@ -81,18 +81,17 @@ def currentSurroundings() -> Surroundings:
 
 class Call:
     """
-    A call of a function in place of C{RunTask}.
+    A function with the keyword arguments that it is to be called with.
     """
 
-    __slots__ = ("_f", "_kwargs", "_surroundings")
+    __slots__ = ("_f", "_kwargs")
 
     def __init__(self, f: Callable[..., object], kwargs: dict[str, Any]) -> None:
         self._f = f
         self._kwargs = kwargs
-        self._surroundings = currentSurroundings()
 
-    def __call__(self, runTask: Callable[..., object], *args: Any) -> object:
-        return self._surroundings(self._f, *args, **self._kwargs)
+    def __call__(self, *args: Any) -> object:
+        return self._f(*args, **self._kwargs)
 
 
 @implementer(ICompletion)

@@ -47,11 +47,13 @@ def Perform(worker: BaseWorker, entry: Entry) -> int:
         completion, invoke = entry.completion, entry.invoke
         if completion is not None:
             completion.begin(entry.attempt)
-        run = worker.RunTask
+        run = worker.RunTask if entry.function is None else entry.function
         value = run(*entry[3]) if invoke is None else invoke(run, *entry[3])
         # Not isinstance: a Deferred has an abstract base class, whose check takes
         # longer than all else here.
-        if isinstance(value, CoroutineType) or Deferred in getattr(value.__class__, "__mro__", ()):
+        if value is not None and (
+            isinstance(value, CoroutineType) or Deferred in getattr(value.__class__, "__mro__", ())
+        ):
             if isinstance(value, CoroutineType):
                 value.close()
             raise UnusableResult(value)
