@@ -10,6 +10,8 @@ from treq.client import HTTPClient
 from treq.testing import RequestTraversalAgent, StringStubbingResource
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,6 +28,7 @@ from ganeti_pool.client import (
     connectUnix,
 )
 from ganeti_pool.client._client import _UnixEndpoints
+from ganeti_pool.client._connections import KeptConnections
 from ganeti_pool.client._exchange import _Text
 from ganeti_pool.errors import InvalidArgument, JobNotQueued, PoolError
 from ganeti_pool.jobs import JobFilter, JobState, NewJob, OnCrash
@@ -401,6 +404,24 @@ class NoDaemonTests(SynchronousTestCase):
             self.assertEqual(self.unreachable(client.pool()), expected)
 
 
+@implementer(IAgent)
+class SlowAgent:
+    """
+    An agent whose answers, all of them empty objects, take fifty seconds.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        resource = StringStubbingResource(lambda *request: (200, {}, b"{}"))
+        self._agent = RequestTraversalAgent(resource)
+
+    def request(self, *request: Any) -> Deferred[Any]:
+        """
+        Answer, later.
+        """
+        return deferLater(self._clock, 50, self._agent.request, *request)
+
+
 class ConnectTests(SynchronousTestCase):
     """
     Tests for the ways to a daemon.
@@ -439,6 +460,29 @@ class ConnectTests(SynchronousTestCase):
         self.assertEqual([entry[:2] for entry in reactor.tcpClients], [("127.0.0.1", 8080)])
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
+
+    def test_heldUp(self) -> None:
+        """
+        Connections that were kept longer than the daemon may keep them are closed
+        before the next request, though the reactor had no time for that; those on
+        which an answer was long in coming are not.
+        """
+        reactor = MemoryReactorClock()
+        connections = KeptConnections(reactor)
+        closed: list[float] = []
+
+        def close() -> Deferred[None]:
+            closed.append(reactor.seconds())
+            return succeed(None)
+
+        self.patch(connections.pool, "closeCachedConnections", close)
+        client = JobClient(HTTPClient(SlowAgent(reactor)), "http://x", connections=connections)
+        for pause, expected in ((25, []), (25, []), (26, [176]), (25, [176])):
+            reactor.advance(pause)
+            waiting = client.pool()
+            reactor.advance(50)
+            self.successResultOf(waiting)
+            self.assertEqual(closed, expected)
 
     def test_noURL(self) -> None:
         """

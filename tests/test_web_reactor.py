@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,28 @@ class Counting(WrappingFactory):
         return connection
 
 
+class Breaking(FakeQueue):
+    """
+    A queue that can break off what it is asked by.
+
+    @ivar breaksOff: whether it does.
+    """
+
+    breaksOff = False
+
+    def __init__(self, directory: str, connections: list[Connection]) -> None:
+        super().__init__(directory)
+        self._connections = connections
+
+    def _answer(self, value: Any, *call: object) -> Deferred[Any]:
+        answer = super()._answer(value, *call)
+        if not self.breaksOff:
+            return answer
+        for connection in self._connections:
+            connection.abortConnection()
+        return Deferred()
+
+
 class Daemon:
     """
     A site that listens on a port and on a socket.
@@ -121,9 +143,9 @@ class Daemon:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.queue = FakeQueue(str(directory))
-        self.socket = str(directory / "s")
         self.connections: list[Connection] = []
+        self.queue = Breaking(str(directory), self.connections)
+        self.socket = str(directory / "s")
         self._ports: list[Any] = []
         self._clients: list[JobClient] = []
 
@@ -228,6 +250,78 @@ async def test_oneConnection(daemon: Daemon) -> None:
         await connection.closed
         await client.pool()
         assert len(daemon.connections) == 2
+
+
+@pytest_twisted.ensureDeferred
+async def test_tenThousandJobs(daemon: Daemon) -> None:
+    """
+    Whoever watches ten thousand jobs hears of each over one connection.
+    """
+    daemon.queue.add(*(makeJob(1 + n, revision=1 + n) for n in range(10_000)))
+    client = daemon.bySocket
+    heard: list[int] = []
+    revision = 0
+    while len(heard) < 10_000:
+        answer = await client.changedJobs(revision, 60)
+        heard += [job["id"] for job in answer["jobs"]]
+        revision = answer["revision"]
+    assert heard == list(range(1, 10_001))
+    assert len(daemon.connections) == 1
+
+
+async def used(daemon: Daemon, client: JobClient) -> Connection:
+    """
+    The connection that a client keeps, having used it.
+    """
+    await client.close()
+    daemon.connections.clear()
+    await client.pool()
+    daemon.queue.calls.clear()
+    return daemon.connections[0]
+
+
+@pytest_twisted.ensureDeferred
+async def test_keptConnectionIsClosed(daemon: Daemon) -> None:
+    """
+    A request that changes nothing is sent again if the kept connection turns out to
+    be closed. One that changes something is not, and fails.
+    """
+    daemon.queue.add(makeJob(17))
+    for client in (daemon.byPort, daemon.bySocket):
+        connection = await used(daemon, client)
+        connection.abortConnection()
+        assert (await client.job(17))["id"] == 17
+        assert len(daemon.connections) == 2
+        connection = await used(daemon, client)
+        connection.abortConnection()
+        with pytest.raises(DaemonUnreachable):
+            await client.cancel(17)
+        assert daemon.queue.calls == []
+        assert (await client.cancel(17))["state"] == "cancelled"
+
+
+@pytest_twisted.ensureDeferred
+async def test_neverTwice(daemon: Daemon) -> None:
+    """
+    A connection that breaks while the answer is awaited has a reading request sent
+    once more, and a changing one never, for it may have been done.
+    """
+    daemon.queue.add(makeJob(17, state=JobState.FAILED))
+    for client in (daemon.byPort, daemon.bySocket):
+        asking: list[tuple[Callable[[], Deferred[Any]], int]] = [
+            (lambda: client.pool(), 2),  # noqa: B023 - called in the loop
+            (lambda: client.submit([{"args": []}]), 1),  # noqa: B023
+            (lambda: client.cancel(17), 1),  # noqa: B023
+            (lambda: client.changePriority(17, 5), 1),  # noqa: B023
+            (lambda: client.quiesce(), 1),  # noqa: B023
+        ]
+        for ask, times in asking:
+            await used(daemon, client)
+            daemon.queue.breaksOff = True
+            with pytest.raises(DaemonUnreachable):
+                await ask()
+            daemon.queue.breaksOff = False
+            assert len(daemon.queue.calls) == times
 
 
 @pytest_twisted.ensureDeferred

@@ -47,8 +47,7 @@ class JobClient:
         @param connections: those that C{http} uses, if it keeps any.
         """
         self._connections = connections
-        prepare = None if connections is None else connections.renew
-        self._exchange = Exchange(http, baseURL.rstrip("/"), token, where or baseURL, prepare)
+        self._exchange = Exchange(http, baseURL.rstrip("/"), token, where or baseURL, connections)
 
     def close(self) -> Deferred[None]:
         """

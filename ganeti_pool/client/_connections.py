@@ -52,8 +52,14 @@ class KeptConnections:
 
         @return: a Deferred that fires when it is closed.
         """
-        since, self._usedAt = self._usedAt, self._clock.seconds()
-        return self.close() if self._usedAt - since > _KEPT else succeed(None)
+        isOld = self._clock.seconds() - self._usedAt > _KEPT
+        return self.close() if isOld else succeed(None)
+
+    def used(self) -> None:
+        """
+        An answer has come, after which its connection is kept.
+        """
+        self._usedAt = self._clock.seconds()
 
     def close(self) -> Deferred[None]:
         """

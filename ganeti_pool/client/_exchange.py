@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
@@ -22,9 +22,12 @@ from zope.interface import implementer
 
 from .. import wire
 from ..errors import PoolError
+from ._connections import KeptConnections
 from ._errors import DaemonUnreachable, RequestRefused
 
 __all__ = ["Exchange"]
+
+_T = TypeVar("_T")
 
 Parameters = Iterable[tuple[str, "str | int | None"]]
 
@@ -133,16 +136,13 @@ class Exchange:
         base: str,
         token: str | None,
         where: str,
-        prepare: Callable[[], Deferred[None]] | None = None,
+        connections: KeptConnections | None = None,
     ) -> None:
-        """
-        @param prepare: what is done before each request.
-        """
         self._http = http
         self._base = base
         self._token = token
         self._where = where
-        self._prepare = prepare
+        self._connections = connections
 
     def ask(
         self,
@@ -199,8 +199,8 @@ class Exchange:
         if body is not None:
             headers.setRawHeaders("content-type", ["application/json"])
             data = _Text(wire.encode(body))
-        if self._prepare is not None:
-            await self._prepare()
+        if self._connections is not None:
+            await self._connections.renew()
         try:
             response = await self._http.request(
                 method,
@@ -228,7 +228,12 @@ class Exchange:
     def _collect(self, response: IResponse, collector: Callable[[bytes], object]) -> Deferred[None]:
         body = _Body(self._where, collector)
         response.deliverBody(body)
-        return body.finished
+        return body.finished.addBoth(self._finished)
+
+    def _finished(self, result: _T) -> _T:
+        if self._connections is not None:
+            self._connections.used()
+        return result
 
     async def _read(self, response: IResponse) -> bytes:
         pieces: list[bytes] = []
