@@ -127,6 +127,7 @@ class CommandCase(SynchronousTestCase):
         callWhenCancelled: Callable[[Callable[[], object]], object] = lambda f: None,
         outputLimit: int = 100_000,
         killDelay: float = PATIENCE,
+        **settings: Any,
     ) -> None:
         """
         Run a command here, as the attempt.
@@ -139,6 +140,7 @@ class CommandCase(SynchronousTestCase):
             outputLimit,
             killDelay,
             self.groups,
+            **settings,
         )
 
     def failureOf(

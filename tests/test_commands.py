@@ -4,8 +4,10 @@ Tests for L{ganeti_pool.commands}.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import select
 import signal
 import tracemalloc
@@ -16,6 +18,7 @@ from subprocess import DEVNULL, Popen
 from threading import Event
 from typing import Any
 
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -25,7 +28,7 @@ from ganeti_pool.commands import CommandFailed, CommandWorker, NoMoreCommands, _
 from ganeti_pool.commands._output import OutputFile
 from ganeti_pool.commands._run import runCommand
 from ganeti_pool.commands._waiting import Latch, exitDescriptor
-from ganeti_pool.errors import InvalidJob, PoolError
+from ganeti_pool.errors import DeferTask, InvalidJob, PoolError
 from ganeti_pool.interfaces import ICompletion
 from ganeti_pool.jobs import JobFailure, OutputSize, currentAttempt
 from ganeti_pool.workerpool import WorkerPool
@@ -213,23 +216,6 @@ class OutcomeTests(CommandCase):
             ),
         )
 
-    def test_noProcess(self) -> None:
-        """
-        Where the system makes no more processes, nothing is started.
-        """
-
-        def refuse(*args: object, **kwargs: object) -> None:
-            raise BlockingIOError(11, "Resource temporarily unavailable")
-
-        self.patch(_run, "Popen", refuse)
-        self.assertEqual(
-            self.failureOf(["true"]),
-            JobFailure(
-                "not_started",
-                "no process could be made for 'true': Resource temporarily unavailable",
-            ),
-        )
-
     def test_noOutputDirectory(self) -> None:
         """
         Where output cannot be kept, nothing is started.
@@ -254,6 +240,147 @@ class OutcomeTests(CommandCase):
         before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         self.addCleanup(signal.signal, signal.SIGCHLD, before)
         self.assertRaises(ChildProcessError, self.run_, ["true"])
+
+
+class ScarcityTests(CommandCase):
+    """
+    Tests for a command that cannot be started for want of something.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pauses: list[float] = []
+        self.cancellers: list[Callable[[], object]] = []
+        self.lastPause = 3
+        self.relieve: Callable[[], object] = self.cancel
+
+    def cancel(self) -> None:
+        for canceller in self.cancellers:
+            canceller()
+
+    def wait(self, event: Event, pause: float) -> bool:
+        """
+        Do not wait; after the last time there is what was wanted.
+        """
+        self.pauses.append(pause)
+        if len(self.pauses) == self.lastPause:
+            self.relieve()
+        return event.is_set()
+
+    def runWhenPossible(self) -> None:
+        """
+        Run a command as soon as it can be.
+        """
+        self.run_(["echo", "text"], callWhenCancelled=self.cancellers.append, wait=self.wait)
+
+    def assertHeld(self) -> None:
+        """
+        A command runs once there is what it needs, and that it waited is told once.
+        """
+        with capturedLogs() as logged:
+            self.runWhenPossible()
+        self.assertEqual(self.pauses, [1, 2, 4])
+        self.assertEqual(self.kept("stdout"), b"text\n")
+        self.assertEqual(len(self.handles), 1)
+        self.assertEqual(len(logged), 1)
+        self.assertIn("Job 7 waits", formatEvent(logged[0]))
+
+    def forbid(self, module: object, name: str, number: int) -> None:
+        """
+        Have a call fail until the last pause.
+        """
+        original = getattr(module, name)
+
+        def refuse(*args: object, **kwargs: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        setattr(module, name, refuse)
+        self.addCleanup(setattr, module, name, original)
+        self.relieve = lambda: setattr(module, name, original)
+
+    def test_noDescriptors(self) -> None:
+        """
+        Where no file can be opened, a command waits for that, however many it needs.
+        """
+        for room in range(12):
+            self.pauses.clear()
+            self.handles.clear()
+            self.takeDescriptors(room)
+            self.assertHeld()
+
+    def takeDescriptors(self, room: int) -> None:
+        """
+        Let so many more files be opened until the last pause, and no more.
+        """
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.relieve = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        self.addCleanup(self.relieve)
+        free = os.open(os.devnull, os.O_RDONLY)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + room, limits[1]))
+
+    def test_noDescriptorsLeft(self) -> None:
+        """
+        A command that has been started goes on without any more of them.
+        """
+
+        def take(handle: str) -> None:
+            self.handles.append(handle)
+            self.takeDescriptors(0)
+
+        self.attempt = replace(self.attempt, recordHandle=take)
+        self.runWhenPossible()
+        self.assertEqual((self.pauses, self.kept("stdout")), ([], b"text\n"))
+
+    def test_noProcesses(self) -> None:
+        """
+        Where no process can be made, it waits for that.
+        """
+        self.forbid(_run, "Popen", errno.EAGAIN)
+        self.assertHeld()
+
+    def test_noMemory(self) -> None:
+        """
+        Where there is no memory for one, it waits for that.
+        """
+        self.forbid(_run, "Popen", errno.ENOMEM)
+        self.assertHeld()
+
+    def test_noRoom(self) -> None:
+        """
+        Where its output could not be kept since the disk is full, it waits for room.
+        """
+        self.forbid(_run, "OutputFile", errno.ENOSPC)
+        self.assertHeld()
+
+    def test_pauses(self) -> None:
+        """
+        It tries again ever more seldom, down to twice a minute.
+        """
+        self.forbid(_run, "Popen", errno.EAGAIN)
+        self.lastPause = 8
+        self.runWhenPossible()
+        self.assertEqual(self.pauses, [1, 2, 4, 8, 16, 30, 30, 30])
+
+    def test_told(self) -> None:
+        """
+        A command that is told to end while it waits has not begun: it defers itself,
+        and says why, for the case that only its daemon ends.
+        """
+        self.forbid(_run, "Popen", errno.EAGAIN)
+        self.relieve = self.cancel
+        error = self.assertRaises(DeferTask, self.runWhenPossible)
+        self.assertIn(os.strerror(errno.EAGAIN), error.reason)
+        self.assertEqual((self.pauses, self.handles), ([1, 2, 4], []))
+
+    def test_outsideAJob(self) -> None:
+        """
+        Outside a job it waits too.
+        """
+        self.forbid(_run, "Popen", errno.EAGAIN)
+        with capturedLogs() as logged:
+            runCommand(["true"], {}, None, lambda f: None, 1, PATIENCE, self.groups, wait=self.wait)
+        self.assertIn("A command waits", formatEvent(logged[0]))
 
 
 class SurroundingTests(CommandCase):
@@ -731,9 +858,10 @@ class WaitingTests(SynchronousTestCase):
 
     def test_closedLatch(self) -> None:
         """
-        Setting a latch that was closed touches no descriptor.
+        Setting or closing a latch that was closed touches no descriptor.
         """
         latch = Latch()
+        latch.close()
         latch.close()
         self.patch(os, "write", lambda *args: self.fail("written"))
         latch.set()
@@ -760,9 +888,9 @@ class WaitingTests(SynchronousTestCase):
         def refuse(pid: int) -> int:
             raise OSError(38, "Function not implemented")
 
-        yield exitDescriptor(pid)
-        yield exitDescriptor(pid, None)
-        yield exitDescriptor(pid, refuse)
+        yield exitDescriptor(pid, Latch())
+        yield exitDescriptor(pid, Latch(), None)
+        yield exitDescriptor(pid, Latch(), refuse)
 
     def test_exit(self) -> None:
         """
@@ -783,7 +911,7 @@ class WaitingTests(SynchronousTestCase):
         """
         child = self.childOf("true")
         child.wait()
-        with exitDescriptor(child.pid, None) as descriptor:
+        with exitDescriptor(child.pid, Latch(), None) as descriptor:
             self.assertTrue(self.isReadable(descriptor, PATIENCE))
 
 

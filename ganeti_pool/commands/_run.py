@@ -4,6 +4,7 @@ One command, from its start to its outcome.
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 import signal
@@ -11,10 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from subprocess import DEVNULL, PIPE, Popen
+from threading import Event
 from time import monotonic
 from typing import Any
 
-from ..errors import PoolError
+from twisted.logger import Logger
+
+from ..errors import DeferTask, PoolError
 from ..jobs import AttemptContext, JobFailure
 from ._arguments import checkArgs, childEnvironment
 from ._groups import Group, ProcessGroups, processGroups, signalGroup
@@ -24,7 +28,27 @@ from ._waiting import Latch, exitDescriptor
 
 __all__ = ["CommandFailed", "runCommand"]
 
+_log = Logger()
+
 _Outputs = Mapping[str, OutputFile]
+
+_CallWhenCancelled = Callable[[Callable[[], object]], object]
+
+_SCARCE = frozenset(
+    {errno.EAGAIN, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC}
+)
+"""
+What says that there is no more of something now, of which there may be later:
+processes, descriptors, memory, room on the disk.
+"""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+
+
+class _Scarce(Exception):
+    """
+    A command was not started for want of something.
+    """
 
 
 class CommandFailed(PoolError):
@@ -43,14 +67,16 @@ def runCommand(
     argv: Sequence[str],
     options: Mapping[str, Any],
     attempt: AttemptContext | None,
-    callWhenCancelled: Callable[[Callable[[], object]], object],
+    callWhenCancelled: _CallWhenCancelled,
     outputLimit: int,
     killDelay: float,
     groups: ProcessGroups = processGroups,
+    wait: Callable[[Event, float], bool] = Event.wait,
 ) -> None:
     """
     Run a command and return when it exited with status 0; then nothing of its
-    process group is left.
+    process group is left. Where there are no descriptors, processes, memory or room
+    for its output, it is started when there are.
 
     Threads: blocks its own until the end. C{callWhenCancelled} may have its
     function called on any other, at any time and also later.
@@ -62,6 +88,7 @@ def runCommand(
     @param callWhenCancelled: accepts the function to call for a cancellation.
     @param outputLimit: how many bytes of each stream are kept.
     @param killDelay: seconds from TERM to KILL after a cancellation.
+    @param wait: waits for an event, for some seconds at most.
 
     @raise CommandFailed: for any other end, with code C{exit_nonzero},
         C{not_started}, C{cancelled} or C{interrupted} (by L{killAll
@@ -69,9 +96,42 @@ def runCommand(
     @raise InvalidJob: for arguments that L{checkArgs} refuses.
     """
     checkArgs((argv, options))
+    pause = _FIRST_PAUSE
+    told: Event | None = None
+    while True:
+        try:
+            _runOnce(argv, options, attempt, callWhenCancelled, outputLimit, killDelay, groups)
+            return
+        except _Scarce as error:
+            why = str(error)
+        if told is None:
+            told = Event()
+            callWhenCancelled(told.set)
+            job = "A command" if attempt is None else f"Job {attempt.jobID}"
+            _log.warn("{job} waits until it can be started: {why}", job=job, why=why)
+        if wait(told, pause):
+            # It has not begun: if it is only that the daemon ends, the next one has it.
+            raise DeferTask(reason=f"it could not be started: {why}")
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _runOnce(
+    argv: Sequence[str],
+    options: Mapping[str, Any],
+    attempt: AttemptContext | None,
+    callWhenCancelled: _CallWhenCancelled,
+    outputLimit: int,
+    killDelay: float,
+    groups: ProcessGroups,
+) -> None:
+    """
+    See L{runCommand}.
+
+    @raise _Scarce: if it was not started for want of something.
+    """
     # set before the spawn and looked at after it, so that no cancellation is
     # lost in between
-    with closing(Latch()) as cancelled:
+    with closing(_makeLatch()) as cancelled, closing(_makeLatch()) as spare:
         callWhenCancelled(cancelled.set)
         if cancelled.isSet:
             raise CommandFailed(
@@ -85,11 +145,18 @@ def runCommand(
             outputs = {"stdout": stdout, "stderr": stderr}
             with groups.running(partial(_spawn, argv, options, attempt)) as group:
                 _tellHandle(group, attempt)
-                wasCancelled = _attend(group, outputs, cancelled, killDelay)
+                wasCancelled = _attend(group, outputs, cancelled, spare, killDelay)
                 status = os.waitid(os.P_PID, group.process.pid, os.WEXITED | os.WNOWAIT)
             if attempt is not None and directory is not None:
                 attempt.recordOutput({name: output.size for name, output in outputs.items()})
     _judge(argv[0], status, wasCancelled, group.interrupted)
+
+
+def _makeLatch() -> Latch:
+    try:
+        return Latch()
+    except OSError as error:
+        raise _Scarce(error.strerror) from error
 
 
 def _openOutput(directory: str | None, stream: str, limit: int) -> closing[OutputFile]:
@@ -98,9 +165,10 @@ def _openOutput(directory: str | None, stream: str, limit: int) -> closing[Outpu
     try:
         return closing(OutputFile(os.path.join(directory, stream), limit))
     except OSError as error:
-        raise CommandFailed(
-            JobFailure("not_started", f"the output cannot be kept: {error}")
-        ) from error
+        why = f"the output cannot be kept: {error}"
+        if error.errno in _SCARCE:
+            raise _Scarce(why) from error
+        raise CommandFailed(JobFailure("not_started", why)) from error
 
 
 def _spawn(
@@ -127,7 +195,10 @@ def _spawn(
             what = f"the working directory {directory!r} cannot be used"
         else:
             what = f"the program {argv[0]!r} cannot be run"
-        raise CommandFailed(JobFailure("not_started", f"{what}: {error.strerror}")) from error
+        why = f"{what}: {error.strerror}"
+        if error.errno in _SCARCE:
+            raise _Scarce(why) from error
+        raise CommandFailed(JobFailure("not_started", why)) from error
 
 
 def _tellHandle(group: Group, attempt: AttemptContext | None) -> None:
@@ -136,16 +207,22 @@ def _tellHandle(group: Group, attempt: AttemptContext | None) -> None:
         attempt.recordHandle(handle)
 
 
-def _attend(group: Group, outputs: _Outputs, cancelled: Latch, killDelay: float) -> bool:
+def _attend(
+    group: Group, outputs: _Outputs, cancelled: Latch, spare: Latch, killDelay: float
+) -> bool:
     """
-    Carry the output until the leader has exited, and end it if that is asked for.
+    Carry the output until the leader has exited, and end it if that is asked for. It
+    needs no descriptor that it might not get.
 
     @return: whether it was.
     """
     pipes = {getattr(group.process, name).fileno(): file for name, file in outputs.items()}
     told = False
     killAt: float | None = None
-    with selectors.DefaultSelector() as selector, exitDescriptor(group.process.pid) as exited:
+    with (
+        selectors.PollSelector() as selector,
+        exitDescriptor(group.process.pid, spare) as exited,
+    ):
         for descriptor in (exited, cancelled.fileno(), *pipes):
             selector.register(descriptor, selectors.EVENT_READ)
         while True:

@@ -52,46 +52,48 @@ class Latch:
 
     def close(self) -> None:
         """
-        Give the descriptors back.
+        Give the descriptors back, if that has not been done.
         """
         with self._lock:
-            self._open = False
-            os.close(self._readEnd)
-            os.close(self._writeEnd)
+            if self._open:
+                self._open = False
+                os.close(self._readEnd)
+                os.close(self._writeEnd)
 
 
 @contextmanager
 def exitDescriptor(
-    pid: int, pidfdOpen: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
+    pid: int, spare: Latch, pidfdOpen: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
 ) -> Iterator[int]:
     """
     Give a descriptor that becomes readable when a child has exited, which is
     not reaped for that.
 
+    @param spare: is set then where the system has no call for it, or no descriptor
+        left; closed at once where it is not needed, and else at the end.
     @param pidfdOpen: the system's call for that, L{None} where it has none; then
         a thread waits for the child.
     """
     try:
         descriptor = -1 if pidfdOpen is None else pidfdOpen(pid)
-    except OSError:  # an older kernel, or a sandbox that forbids it
+    except OSError:  # an older kernel, a sandbox that forbids it, no descriptor left
         descriptor = -1
     if descriptor >= 0:
+        spare.close()
         try:
             yield descriptor
         finally:
             os.close(descriptor)
         return
 
-    exited = Latch()
-
     def wait() -> None:
         # no such child: it was reaped after the block ended by an exception
         with suppress(ChildProcessError):
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        exited.set()
+        spare.set()
 
     try:
         Thread(target=wait, name=f"wait for process {pid}", daemon=True).start()
-        yield exited.fileno()
+        yield spare.fileno()
     finally:
-        exited.close()
+        spare.close()

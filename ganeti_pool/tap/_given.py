@@ -32,7 +32,8 @@ __all__ = [
     "readToken",
 ]
 
-# A command takes four for its output and two more while it is started.
+# A command takes seven, and thirteen for the moment in which it is started: one that
+# finds too few then waits.
 _FILES_FOR_ITSELF = 64
 _FILES_FOR_A_JOB = 8
 
