@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..jobs import JobState
-from ._format import COLUMNS, parseDuration
+from ._format import COLUMNS, escapeControls, parseDuration
 from ._session import Session
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class JobID(click.IntRange):
         from ._complete import jobsToOffer
 
         return [
-            CompletionItem(str(job["id"]), help=f"{job['state']} {job['name']}")
+            CompletionItem(str(job["id"]), help=escapeControls(f"{job['state']} {job['name']}"))
             for job in jobsToOffer(session, self.states)
             if str(job["id"]).startswith(incomplete)
         ]

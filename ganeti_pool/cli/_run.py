@@ -43,11 +43,17 @@ def parse(session: Session, argv: Sequence[str]) -> Verb | int:
     @return: what is to run in a reactor; or the exit code, if all has been said
         and done by now, as it has with C{--help} and for a mistake.
     """
+    isCompleting = bool(os.environ.get(COMPLETION))
     try:
+        if isCompleting:
+            # Not above: this is for shells alone.
+            from ._shells import useShells
+
+            useShells()
         # The coroutine of a verb, or the exit code after --help.
         todo = commands.main(list(argv), PROGRAM, obj=session, standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
-        if os.environ.get(COMPLETION):
+        if isCompleting:
             # What is written goes to the line that somebody is typing.
             return ExitCode.FAILED
         if isinstance(error, KeyboardInterrupt):

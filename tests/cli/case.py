@@ -333,7 +333,7 @@ class CommandCase(SynchronousTestCase):
         self.reactor = MemoryReactorClock()
         self.reactor.advance(NOW.timestamp())
         self.client = FakeClient()
-        self.input: TextIO = Stream()
+        self.input: TextIO | None = Stream()
         self.out = Stream()
         self.err = Stream()
 

@@ -25,10 +25,9 @@ def completion(session: Session, shell: str) -> int:
     daemon answers at once.
     """
     # Not above: no other verb is about shells.
-    from click.shell_completion import get_completion_class
+    from .._shells import SHELLS
 
-    shellClass = get_completion_class(shell)
-    assert shellClass is not None  # click knows all three
-    script = shellClass(commands, {}, PROGRAM, COMPLETION).source()
+    (kind,) = (kind for kind in SHELLS if kind.name == shell)
+    script = kind(commands, {}, PROGRAM, COMPLETION).source()
     session.emit({"shell": shell, "script": script}, script)
     return ExitCode.DONE
