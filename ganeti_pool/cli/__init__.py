@@ -12,9 +12,12 @@ of words need no reactor, and import none.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
+
+from ._names import COMPLETION, PROGRAM
 
 __all__ = ["main"]
 
@@ -37,10 +40,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         run(Session.ofProcess(), sys.argv[1:] if argv is None else argv)
     except ImportError as missing:
         sys.exit(
-            f"ganeti-pool: the command needs {missing.name}, which is not installed: "
+            f"{PROGRAM}: the command needs {missing.name}, which is not installed: "
             "pip install 'ganeti-pool[daemon]'"
         )
     except KeyboardInterrupt:
         # The reactor does not run yet, so nothing has been asked of the daemon.
-        sys.stderr.write("ganeti-pool: interrupted before anything was done\n")
+        if not os.environ.get(COMPLETION):
+            sys.stderr.write(f"{PROGRAM}: interrupted before anything was done\n")
         sys.exit(130)

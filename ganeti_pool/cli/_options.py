@@ -13,14 +13,13 @@ import click
 
 from ..jobs import JobState
 from ._format import COLUMNS, escapeControls, parseDuration
+from ._names import PROGRAM
 from ._session import Session
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 __all__ = [
-    "COMPLETION",
-    "PROGRAM",
     "JobID",
     "Verb",
     "commands",
@@ -39,16 +38,6 @@ __all__ = [
     "timeoutOption",
     "verb",
 ]
-
-PROGRAM = "ganeti-pool"
-"""
-What the command is called.
-"""
-
-COMPLETION = "_GANETI_POOL_COMPLETE"
-"""
-The variable by which a shell asks click to complete a word.
-"""
 
 Verb = Coroutine[Any, Any, int]
 """

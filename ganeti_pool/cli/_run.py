@@ -10,7 +10,8 @@ from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._endings import ExitCode
-from ._options import COMPLETION, PROGRAM, Verb
+from ._names import COMPLETION, PROGRAM
+from ._options import Verb
 from ._session import Session
 from ._verbs import commands
 
@@ -54,7 +55,6 @@ def parse(session: Session, argv: Sequence[str]) -> Verb | int:
         todo = commands.main(list(argv), PROGRAM, obj=session, standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
         if isCompleting:
-            # What is written goes to the line that somebody is typing.
             return ExitCode.FAILED
         if isinstance(error, KeyboardInterrupt):
             raise

@@ -124,6 +124,16 @@ class MainTests(SynchronousTestCase):
             cast(Stream, sys.stderr).text(), "ganeti-pool: interrupted before anything was done\n"
         )
 
+    def test_interruptedCompletion(self) -> None:
+        """
+        Ctrl-C while a shell waits for a word says nothing, for that would go into
+        the line that is typed.
+        """
+        self.runMain(KeyboardInterrupt())
+        with mock.patch.dict(os.environ, {"_GANETI_POOL_COMPLETE": "bash_complete"}):
+            self.assertEqual(self.assertRaises(SystemExit, cli.main, []).code, 130)
+        self.assertEqual(cast(Stream, sys.stderr).text(), "")
+
     def test_baseInstall(self) -> None:
         """
         Without click one sentence names it and the extra, with exit code 1.

@@ -7,7 +7,8 @@ from __future__ import annotations
 import click
 
 from .._endings import ExitCode
-from .._options import COMPLETION, PROGRAM, commands, verb
+from .._names import COMPLETION, PROGRAM
+from .._options import commands, verb
 from .._session import Session
 
 __all__ = ["completion"]
