@@ -5,7 +5,6 @@ to each.
 
 from __future__ import annotations
 
-import errno
 import os
 import queue
 import sqlite3
@@ -19,7 +18,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Engine, event
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
@@ -43,8 +42,6 @@ from ganeti_pool.jobs import (
     OutputSize,
     QueuedJob,
 )
-from ganeti_pool.store import _lane
-from ganeti_pool.store._lane import Lane
 from ganeti_pool.store.schema import SCHEMA_VERSION
 from ganeti_pool.store.sqlite import SQLiteJobStore
 from ganeti_pool.testing._store import MemoryJobStore
@@ -59,6 +56,11 @@ _T = TypeVar("_T")
 TIMEOUT = 30.0
 """
 Seconds after which a thread that should have spoken is given up.
+"""
+
+Watcher = Callable[[sqlite3.Connection, str, Any], None]
+"""
+Called with a connection, what is said to it, and the parameters.
 """
 
 NOON = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=timezone.utc)
@@ -181,7 +183,7 @@ class StoreContract(_Mixin):
             job = self.start(job.id)
         return self.finish(job.id, Outcome(state)) if state in FINISHED else job
 
-    def everything(self) -> object:
+    def everything(self) -> list[tuple[Job, list[Attempt]]]:
         """
         All that a store tells of its jobs.
         """
@@ -1228,18 +1230,6 @@ class MemoryJobStoreTests(StoreContract, SynchronousTestCase):
         self.assertEqual(self.add()[0].submittedAt.utcoffset(), timedelta(0))
 
 
-@contextmanager
-def listening(name: str, listener: Callable[..., Any]) -> Iterator[None]:
-    """
-    Call something at an event of every SQLAlchemy engine.
-    """
-    event.listen(Engine, name, listener)
-    try:
-        yield
-    finally:
-        event.remove(Engine, name, listener)
-
-
 class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
     """
     Tests for L{SQLiteJobStore}.
@@ -1248,12 +1238,20 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
     store: SQLiteJobStore
 
     def setUp(self) -> None:
-        self.atCommit: Callable[[], None] = lambda: None
-        # Listeners must not come and go while a thread calls them: this one
-        # stays until the threads have ended.
-        committing = listening("commit", lambda connection: self.atCommit())
-        committing.__enter__()
-        self.addCleanup(committing.__exit__, None, None, None)
+        watchers: list[Watcher] = []
+        self.watchers = watchers
+
+        class Watched(sqlite3.Connection):
+            def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+                for watch in tuple(watchers):
+                    watch(self, sql, parameters)
+                return super().execute(sql, parameters)
+
+        def connecting(dialect: Any, record: Any, args: Any, keywords: dict[str, Any]) -> None:
+            keywords["factory"] = Watched
+
+        event.listen(Engine, "do_connect", connecting)
+        self.addCleanup(event.remove, Engine, "do_connect", connecting)
         self.addCleanup(self.noThreads)
         super().setUp()
 
@@ -1286,28 +1284,38 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
         return [thread for thread in threading.enumerate() if "job store" in thread.name]
 
     @contextmanager
-    def heldCommit(self, then: Callable[[], None] = lambda: None) -> Iterator[None]:
+    def watching(self, watch: Watcher) -> Iterator[None]:
         """
-        Hold the writing thread in the commit of one write until the end, so
-        that all that is asked for meanwhile makes one group.
-
-        @param then: called at the commits after that one.
+        Have something called before each statement that is executed meanwhile, on the
+        thread that does it. What it raises, the statement raises.
         """
-        reached, gate = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            self.atCommit = then
-            reached.set()
-            self.assertTrue(gate.wait(TIMEOUT))
-
-        self.atCommit = hold
-        first = self.store.setSettings(self.epoch, {"held": True})
-        self.assertTrue(reached.wait(TIMEOUT))
+        self.watchers.append(watch)
         try:
             yield
         finally:
-            gate.set()
-            self.wait(first)
+            self.watchers.remove(watch)
+
+    @contextmanager
+    def heldCommit(self) -> Iterator[None]:
+        """
+        Hold the writing thread in the commit of one write until the end, so
+        that all that is asked for meanwhile makes one group.
+        """
+        reached, gate = threading.Event(), threading.Event()
+
+        def hold(connection: sqlite3.Connection, sql: str, parameters: Any) -> None:
+            if sql == "COMMIT" and not reached.is_set():
+                reached.set()
+                self.assertTrue(gate.wait(TIMEOUT))
+
+        with self.watching(hold):
+            first = self.store.setSettings(self.epoch, {"held": True})
+            self.assertTrue(reached.wait(TIMEOUT))
+            try:
+                yield
+            finally:
+                gate.set()
+                self.wait(first)
 
     @contextmanager
     def statements(self) -> Iterator[list[tuple[str, Any]]]:
@@ -1315,11 +1323,7 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
         The statements, with their parameters, that are executed meanwhile.
         """
         seen: list[tuple[str, Any]] = []
-
-        def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-            seen.append((statement, parameters))
-
-        with listening("before_cursor_execute", note):
+        with self.watching(lambda connection, sql, given: seen.append((sql, given))):
             yield seen
 
     def test_group(self) -> None:
@@ -1344,7 +1348,7 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
         with self.heldCommit():
             good = [store.addJobs(epoch, [new("good 1")], 1)]
             bad: list[tuple[type[Exception], Deferred[Any]]] = [
-                (errors.StoreError, store.addJobs(epoch, [new("fine"), new("\udc80")], 2)),
+                (errors.InvalidArgument, store.addJobs(epoch, [new("fine"), new("\udc80")], 2)),
                 (errors.StaleAttempt, store.startAttempt(epoch, 1, 2)),
                 (errors.NoSuchJob, store.cancelQueued(epoch, 77)),
                 (errors.InvalidArgument, store.changePriority(epoch, 1, 2**63)),
@@ -1376,18 +1380,21 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
         When a commit fails for want of room, all of its group fail with
         C{StoreFull}, nothing has changed, and the next group is fine.
         """
+        isFull = threading.Event()
 
-        def full() -> None:
-            raise sqlite3.OperationalError("database or disk is full")
+        def full(connection: sqlite3.Connection, sql: str, parameters: Any) -> None:
+            if sql == "COMMIT" and isFull.is_set():
+                raise sqlite3.OperationalError("database or disk is full")
 
         self.add()
         before = self.everything()
-        with self.heldCommit(full):
-            added = self.store.addJobs(self.epoch, [new()], 1)
-            cancelled = self.store.cancelQueued(self.epoch, 1)
-        self.refused(errors.StoreFull, added)
-        self.refused(errors.StoreFull, cancelled)
-        self.atCommit = lambda: None
+        with self.watching(full):
+            with self.heldCommit():
+                added = self.store.addJobs(self.epoch, [new()], 1)
+                cancelled = self.store.cancelQueued(self.epoch, 1)
+                isFull.set()
+            self.refused(errors.StoreFull, added)
+            self.refused(errors.StoreFull, cancelled)
         self.assertEqual(self.everything(), before)
         self.assertEqual([(job.id, job.revision) for job in self.add()], [(2, 2)])
 
@@ -1396,11 +1403,12 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
         What SQLite has no room for fails with C{StoreFull}, and what fits is taken.
         """
 
-        def limit(connection: Connection) -> None:
-            connection.exec_driver_sql("PRAGMA max_page_count = 40")
+        def limit(connection: sqlite3.Connection, sql: str, parameters: Any) -> None:
+            if sql == "BEGIN IMMEDIATE":
+                connection.cursor().execute("PRAGMA max_page_count = 40")
 
         big = NewJob(worker="w", args=("x" * 1_000_000,), name="big")
-        with listening("begin", limit):
+        with self.watching(limit):
             sentence = self.refused(errors.StoreFull, self.store.addJobs(self.epoch, [big], 0))
             self.assertEqual(self.everything(), [])
             self.assertEqual(self.add(new("small"))[0].id, 1)
@@ -1423,13 +1431,13 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
         """
         pragmas: list[list[Any]] = []
 
-        def ask(connection: Connection) -> None:
-            names = ("synchronous", "journal_mode", "query_only")
-            pragmas.append(
-                [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names]
-            )
+        def ask(connection: sqlite3.Connection, sql: str, parameters: Any) -> None:
+            if sql.startswith("BEGIN"):
+                names = ("synchronous", "journal_mode", "query_only")
+                asked = [connection.cursor().execute(f"PRAGMA {name}") for name in names]
+                pragmas.append([value for ((value,),) in asked])
 
-        with listening("begin", ask):
+        with self.watching(ask):
             self.add()
             self.wait(self.store.settings())
         self.assertEqual([pragmas[0], pragmas[1][1:]], [[2, "wal", 0], ["wal", 1]])
@@ -1567,168 +1575,49 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
         """
         store = self.store
         some = frozenset({JobState.SUCCEEDED, JobState.FAILED})
+        labels = frozenset({("a", "1")})
         with self.statements() as seen:
             self.add(new(key="a"), new(key="b"))
+            self.start(1)
+            self.wait(store.requeueAttempt(self.epoch, 1, 1, 0, 9, False, None))
+            self.start(1, 2)
+            self.finish(1, DONE, 2)
+            self.wait(store.attempts(1))
             self.wait(store.queuedJobs(9))
+            self.wait(store.queuedJobs(9, (0, 1)))
             self.wait(store.runningJobs())
             self.wait(store.changedJobs(3, 9))
             self.wait(store.summary())
-            labels = frozenset({("a", "1")})
+            self.wait(store.workers())
             for which in (
                 *(JobFilter(), JobFilter(some), JobFilter(name="a"), JobFilter(some, "a")),
                 *(JobFilter(labels=labels), JobFilter(some, "a", labels)),
             ):
                 self.wait(store.listJobs(which, True, 9, None))
                 self.wait(store.listJobs(which, False, 9, 4))
+            self.wait(store.removeJob(self.epoch, 1))
+            self.wait(store.removeFinished(self.epoch, NOON, 9))
         connection = sqlite3.connect(self.path)
         self.addCleanup(connection.close)
-        selects = [(s, p) for s, p in seen if s.startswith("SELECT")]
-        # those of a submission by key first: the counters, the last id, jobs and marks
-        self.assertEqual(len(selects), 4 + 3 + 7 + 12)
-        for statement, parameters in selects:
-            plan = connection.execute("EXPLAIN QUERY PLAN " + statement, parameters).fetchall()
-            steps = [step for *_, step in plan]
+        plans = {
+            sql: [step for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {sql}", given)]
+            for sql, given in seen
+            if sql.startswith(("SELECT", "DELETE", "UPDATE jobs", "WITH"))
+        }
+        self.assertGreaterEqual(len(plans), 25)
+        for sql, steps in plans.items():
             for step in steps:
                 if step.startswith("SCAN"):
                     # all jobs by id, up to a limit; or what was chosen by others
-                    isAll = step == "SCAN jobs" and "LIMIT" in statement
-                    isOneRow = step in ("SCAN journal", "SCAN sqlite_sequence")
+                    isAll = step == "SCAN jobs" and "LIMIT" in sql
+                    isOneRow = step in ("SCAN journal", "SCAN sqlite_sequence", "SCAN settings")
+                    isIndex = "COVERING INDEX jobs_that_wait" in step
                     isGiven = "anon" in step or "CO-ROUTINE" in step
-                    self.assertTrue(isAll or isOneRow or isGiven, steps)
-                if "jobs.name = ?" in statement and "jobs_by" in step:
+                    self.assertTrue(isAll or isOneRow or isIndex or isGiven, (sql, steps))
+                if "jobs.name = " in sql and "jobs_by" in step:
                     self.assertIn("name=? AND state=?", step)
                 if "TEMP B-TREE" in step:
-                    # the queue, once at the start
-                    self.assertIn("ORDER BY jobs.priority", statement)
-
-
-class LaneTests(SynchronousTestCase):
-    """
-    Tests for L{Lane}.
-    """
-
-    def setUp(self) -> None:
-        self.turns = Turns()
-        self.prepared: Callable[[], None] = lambda: None
-        engine = create_engine(
-            f"sqlite:///{temporary(self)}", connect_args={"isolation_level": None}
-        )
-
-        @event.listens_for(engine, "begin")
-        def begin(connection: Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-        self.lane = Lane(self.turns, "lane", engine, lambda: self.prepared())
-        self.addCleanup(lambda: self.turns.wait(self.lane.close()))
-        self.turns.wait(self.lane.ask(lambda c: c.execute(text("CREATE TABLE t (n)")) and None))
-
-    def insert(self, n: int) -> Callable[[Connection], None]:
-        def work(connection: Connection) -> None:
-            connection.execute(text(f"INSERT INTO t VALUES ({n})"))
-
-        return work
-
-    def rows(self) -> list[int]:
-        def work(connection: Connection) -> list[int]:
-            return list(connection.execute(text("SELECT n FROM t ORDER BY n")).scalars())
-
-        return self.turns.wait(self.lane.ask(work))
-
-    def group(self, *works: Callable[[Connection], Any]) -> list[Deferred[Any]]:
-        """
-        Ask for several things in one group.
-        """
-        reached, gate = threading.Event(), threading.Event()
-
-        def hold(connection: Connection) -> None:
-            reached.set()
-            self.assertTrue(gate.wait(TIMEOUT))
-
-        first = self.lane.ask(hold)
-        self.assertTrue(reached.wait(TIMEOUT))
-        asked = [self.lane.ask(work) for work in works]
-        gate.set()
-        self.turns.wait(first)
-        return asked
-
-    def test_lostTransaction(self) -> None:
-        """
-        When SQLite gives up the whole transaction in one request, all of its
-        group fail, and nothing of it stays.
-        """
-
-        def lose(connection: Connection) -> None:
-            connection.exec_driver_sql("ROLLBACK")
-            raise sqlite3.OperationalError("database or disk is full")
-
-        for deferred in self.group(self.insert(1), lose, self.insert(2)):
-            self.assertRaises(errors.StoreFull, self.turns.wait, deferred)
-        self.assertEqual(self.rows(), [])
-
-    def test_tooBig(self) -> None:
-        """
-        A value that the database can never hold is the fault of who asked, and of
-        nobody else in the group.
-        """
-
-        def tooBig(connection: Connection) -> None:
-            connection.exec_driver_sql("SELECT zeroblob(2147483646)")
-
-        def tooBigForPython(connection: Connection) -> None:
-            raise OverflowError("string is longer than INT_MAX bytes")
-
-        *refused, kept = self.group(tooBig, tooBigForPython, self.insert(1))
-        for deferred in refused:
-            self.assertRaises(errors.InvalidArgument, self.turns.wait, deferred)
-        self.turns.wait(kept)
-        self.assertEqual(self.rows(), [1])
-
-    def test_anyException(self) -> None:
-        """
-        Whatever is raised, all are told, and the thread goes on.
-        """
-
-        def leave(connection: Connection) -> None:
-            raise SystemExit(3)
-
-        for deferred in self.group(self.insert(1), leave):
-            self.assertRaises(errors.StoreError, self.turns.wait, deferred)
-        self.assertEqual(self.rows(), [])
-
-    def test_prepareFails(self) -> None:
-        """
-        A group that cannot be prepared for fails; a full disk is told as such.
-        """
-
-        def full() -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        self.prepared = full
-        self.assertRaises(errors.StoreFull, self.turns.wait, self.lane.ask(self.insert(1)))
-        self.prepared = lambda: None
-        self.assertEqual(self.rows(), [])
-
-    def test_cancelled(self) -> None:
-        """
-        Whoever stops waiting changes nothing for the others.
-        """
-        first, second = self.lane.ask(self.insert(1)), self.lane.ask(self.insert(2))
-        first.cancel()
-        self.failureResultOf(first)
-        self.turns.wait(second)
-        self.assertEqual(self.rows(), [1, 2])
-
-    def test_noThread(self) -> None:
-        """
-        Where no thread can be started, the request fails, and a later one may not.
-        """
-
-        class Refusing(threading.Thread):
-            def start(self) -> None:
-                raise RuntimeError("can't start new thread")
-
-        lane = Lane(self.turns, "other", create_engine("sqlite://"), lambda: None)
-        self.patch(_lane, "Thread", Refusing)
-        failure = self.failureResultOf(lane.ask(self.insert(1)), errors.StoreError)
-        self.assertIn("can't start new thread", failure.getErrorMessage())
-        self.successResultOf(lane.close())
+                    # of the first of each state, which are no more than three limits; or
+                    # once at the start
+                    isFew = "ORDER BY anon_1.finished_at" in sql
+                    self.assertTrue(isFew or "SELECT DISTINCT jobs.worker" in sql, sql)

@@ -1,43 +1,93 @@
 """
 Carry requests to a database on a thread of their own, in groups.
 
-A request asked for on the reactor thread waits in a lane. The lane's thread
-takes all that wait, runs them in one transaction, each in a savepoint, and
-tells the reactor of all of them at once after the commit.
+A request asked for on the reactor thread waits in a lane. The lane's thread takes
+all that wait, has a session serve them, and tells the reactor of all of them at
+once.
 """
 
 from __future__ import annotations
 
 import errno
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from sqlite3 import DataError
 from threading import Thread
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DataError
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
 from ..errors import InvalidArgument, PoolError, StoreError, StoreFull
 
-__all__ = ["Lane"]
+__all__ = ["Lane", "Request", "Session"]
 
 _T = TypeVar("_T")
+
+_Place = TypeVar("_Place")
 
 _log = Logger()
 
 
-class Lane:
+class Request(Generic[_Place]):
     """
-    One thread and its connection to a database.
+    Something to do, and who is told of it.
 
-    Requests are committed in the order in which they were asked for. One that
-    raises is rolled back alone. If the transaction as a whole fails, none of
-    its requests has changed anything, and all of them fail. Whatever happens,
+    Threads: passed on, used by one thread at a time.
+
+    @ivar deferred: fired by L{answer}.
+    @ivar answer: tells what was set last, on the reactor thread.
+    """
+
+    def __init__(self, work: Callable[[_Place], Any], lane: str) -> None:
+        """
+        @param lane: where it was asked for.
+        """
+        self.deferred: Deferred[Any] = Deferred()
+        self.answer: Callable[[], None]
+        self._work = work
+        self._lane = lane
+
+    def serve(self, place: _Place) -> None:
+        """
+        Do it, and keep what comes of it as the answer.
+        """
+        self.answer = partial(self.deferred.callback, self._work(place))
+
+    def fail(self, error: BaseException) -> None:
+        """
+        Answer with an error, as this package's own.
+        """
+        self.answer = partial(self.deferred.errback, translated(error, self._lane))
+
+
+class Session(Protocol[_Place]):
+    """
+    What serves the requests of one lane.
+
+    Threads: used by the lane's alone.
+    """
+
+    def serve(self, group: Sequence[Request[_Place]]) -> None:
+        """
+        Have each request served or failed. If this raises, all have failed, and
+        nothing has changed.
+        """
+
+    def close(self) -> None:
+        """
+        Let go of all, for good.
+        """
+
+
+class Lane(Generic[_Place]):
+    """
+    One thread and its session with a database.
+
+    Requests are served in the order in which they were asked for. Whatever happens,
     every Deferred fires, unless the reactor is gone. The thread starts with the
     first request, and ends with L{close}.
 
@@ -51,38 +101,34 @@ class Lane:
         self,
         reactor: IReactorFromThreads,
         name: str,
-        engine: Engine,
-        prepare: Callable[[], None],
+        session: Session[_Place],
         onCommit: Callable[[int, float], object] | None = None,
     ) -> None:
         """
-        @param engine: what this lane alone connects with; disposed of at the end.
-        @param prepare: called on the lane's thread before each group; the group
-            fails with what it raises.
-        @param onCommit: called on the reactor thread when a group was committed,
-            before it is answered, with the number of its requests and the seconds
-            that it took.
+        @param session: this lane's own.
+        @param onCommit: called on the reactor thread when a group was served, before
+            it is answered, with the number of its requests and the seconds that
+            it took.
         """
         self.name = name
         self._reactor = reactor
-        self._engine = engine
-        self._prepare = prepare
+        self._session = session
         self._onCommit = onCommit
         # What waits, in order; nothing behind the first None is looked at.
-        self._waiting: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Request[_Place] | None] = queue.SimpleQueue()
         self._thread: Thread | None = None
         self._closing = False
         self._closers: list[Deferred[None]] = []
 
-    def ask(self, work: Callable[[Connection], _T]) -> Deferred[_T]:
+    def ask(self, work: Callable[[_Place], _T]) -> Deferred[_T]:
         """
-        Have something done in a transaction.
+        Have something done.
 
         @param work: called on the lane's thread. What it raises refuses the
             request.
         @return: a Deferred with what C{work} returned, after the commit. It fails
             with what C{work} raised, if that is an error of this package; with
-            L{InvalidArgument} for a value that is too big for the database; with
+            L{InvalidArgument} for a value that the database can never hold; with
             L{StoreFull} or L{StoreError} for all else that goes wrong, and
             with L{StoreError} after L{close}.
         """
@@ -93,9 +139,9 @@ class Lane:
             try:
                 thread.start()
             except RuntimeError as error:
-                return fail(self._translated(error))
+                return fail(translated(error, self.name))
             self._thread = thread
-        request = _Request(work)
+        request = Request(work, self.name)
         self._waiting.put(request)
         return request.deferred
 
@@ -119,30 +165,36 @@ class Lane:
             while self._serveNext():
                 pass
         finally:
-            self._engine.dispose()
+            self._session.close()
             self._reactor.callFromThread(self._ended)
 
     def _serveNext(self) -> bool:
         """
         Wait for a group, serve it, and have it answered.
 
-        Its answers live no longer than this call: a list of all queued jobs is
-        not to be kept until the next group.
+        Its answers live no longer than this call: a long list is not to be kept
+        until the next group.
 
         @return: whether more can come.
         """
         group, goesOn = self._take()
         start = perf_counter()
-        isCommitted = self._serve(group)
-        seconds = perf_counter() - start
-        self._reactor.callFromThread(self._answer, group, seconds if isCommitted else None)
+        seconds: float | None = None
+        try:
+            self._session.serve(group)
+            seconds = perf_counter() - start
+        # All there is: nothing may end this thread while somebody waits for it.
+        except BaseException as error:
+            for request in group:
+                request.fail(error)
+        self._reactor.callFromThread(self._answer, group, seconds)
         return goesOn
 
-    def _take(self) -> tuple[list[_Request], bool]:
+    def _take(self) -> tuple[list[Request[_Place]], bool]:
         """
         All that waits, one request at least, and whether more can come.
         """
-        group: list[_Request] = []
+        group: list[Request[_Place]] = []
         request = self._waiting.get()
         while request is not None:
             group.append(request)
@@ -152,64 +204,11 @@ class Lane:
                 return group, True
         return group, False
 
-    def _serve(self, group: list[_Request]) -> bool:
-        """
-        Do a group of requests in one transaction.
-
-        @return: whether it was committed.
-        """
-        try:
-            self._prepare()
-            with self._engine.connect() as connection, connection.begin():
-                for request in group:
-                    self._attempt(request, connection)
-        # All there is: nothing may end this thread while somebody waits for it.
-        except BaseException as error:
-            for request in group:
-                request.fail(self._translated(error))
-            return False
-        return True
-
-    def _attempt(self, request: _Request, connection: Connection) -> None:
-        """
-        Do one request of a group, or nothing of it.
-        """
-        savepoint = connection.begin_nested()
-        try:
-            request.succeed(request.work(connection))
-            savepoint.commit()
-        except Exception as error:
-            # A full disk makes SQLite roll back the whole transaction at times:
-            # then there is no savepoint to go back to, and another one would be
-            # a transaction of its own.
-            if not connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
-                raise
-            savepoint.rollback()
-            request.fail(self._translated(error))
-
-    def _translated(self, error: BaseException) -> PoolError:
-        """
-        An error as this package's own.
-        """
-        if isinstance(error, PoolError):
-            return error
-        # SQLAlchemy's text would add the statement and the job's arguments
-        cause = getattr(error, "orig", None) or error
-        isFull = "database or disk is full" in str(cause) or (
-            isinstance(cause, OSError) and cause.errno == errno.ENOSPC
-        )
-        # The same value would fail for ever: sqlite3 raises OverflowError from 2 GiB on.
-        isUnusable = isinstance(error, (DataError, OverflowError))
-        kind = InvalidArgument if isUnusable else StoreFull if isFull else StoreError
-        translated = kind(f"the {self.name} failed: {type(cause).__name__}: {cause}")
-        translated.__cause__ = error
-        return translated
-
-    def _answer(self, group: list[_Request], seconds: float | None) -> None:
+    def _answer(self, group: list[Request[_Place]], seconds: float | None) -> None:
         """
         Tell of a group, on the reactor thread.
 
-        @param seconds: how long it took; L{None} if it was not committed.
+        @param seconds: how long it took; L{None} if all of it failed.
         """
         if group and seconds is not None and self._onCommit is not None:
             try:
@@ -227,24 +226,21 @@ class Lane:
             closer.callback(None)
 
 
-class _Request:
+def translated(error: BaseException, lane: str) -> PoolError:
     """
-    Something to do, and who is told of it.
-
-    Threads: passed on, used by one thread at a time.
-
-    @ivar work: what to do in a transaction.
-    @ivar deferred: fired by L{answer}.
-    @ivar answer: tells what was set last, on the reactor thread.
+    An error as this package's own.
     """
-
-    def __init__(self, work: Callable[[Connection], Any]) -> None:
-        self.work = work
-        self.deferred: Deferred[Any] = Deferred()
-        self.answer: Callable[[], None]
-
-    def succeed(self, value: Any) -> None:
-        self.answer = partial(self.deferred.callback, value)
-
-    def fail(self, error: PoolError) -> None:
-        self.answer = partial(self.deferred.errback, error)
+    if isinstance(error, PoolError):
+        return error
+    # SQLAlchemy's text would add the statement and its parameters
+    cause = getattr(error, "orig", None) or error
+    isFull = "database or disk is full" in str(cause) or (
+        isinstance(cause, OSError) and cause.errno == errno.ENOSPC
+    )
+    # The same value would fail for ever: a text that is no Unicode, an integer of
+    # more than 64 bits, or what is longer than SQLite or its driver can take.
+    isUnusable = isinstance(cause, (DataError, OverflowError, UnicodeEncodeError))
+    kind = InvalidArgument if isUnusable else StoreFull if isFull else StoreError
+    result = kind(f"the {lane} failed: {type(cause).__name__}: {cause}")
+    result.__cause__ = error
+    return result

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -23,17 +23,19 @@ from ..errors import (
     QueueFull,
     StaleAttempt,
 )
-from ..jobs import FINISHED, Job, JobState, NewJob, Outcome
+from ..jobs import FINISHED, Attempt, Job, JobState, NewJob, Outcome
 
 __all__ = [
     "Addition",
     "added",
     "addedAll",
     "cancelRequested",
+    "changed",
     "checkRemovable",
     "checkRunning",
     "fingerprint",
     "finished",
+    "latestAttempt",
     "plainJSON",
     "reprioritised",
     "requeued",
@@ -182,6 +184,16 @@ def addedAll(
     return Addition(jobs, fresh)
 
 
+def changed(job: Job, **values: Any) -> Job:
+    """
+    A job with some other values: what L{dataclasses.replace} makes, in a fifth of the
+    time, since that looks at each of the fields, and sets each through C{object}.
+    """
+    another = object.__new__(Job)
+    vars(another).update(vars(job), **values)
+    return another
+
+
 def started(job: Job, attempt: int, now: datetime) -> Job:
     """
     C{queued} to C{running}.
@@ -190,7 +202,7 @@ def started(job: Job, attempt: int, now: datetime) -> Job:
     """
     if job.state is not JobState.QUEUED or attempt != job.attempt + 1:
         raise StaleAttempt(job.id, attempt, job.state.value)
-    return replace(job, state=JobState.RUNNING, reason=None, attempt=attempt, startedAt=now)
+    return changed(job, state=JobState.RUNNING, reason=None, attempt=attempt, startedAt=now)
 
 
 def checkRunning(job: Job, attempt: int) -> None:
@@ -212,13 +224,28 @@ def finished(job: Job, attempt: int, outcome: Outcome, now: datetime) -> Job:
     checkRunning(job, attempt)
     if outcome.state not in FINISHED:
         raise InvalidArgument(f"{outcome.state.value} cannot be the outcome of job {job.id}")
-    return replace(
+    return changed(
         job,
         state=outcome.state,
         finishedAt=now,
         result=plainJSON(outcome.result, f"the result of job {job.id}"),
         error=outcome.error,
         output=outcome.output,
+    )
+
+
+def latestAttempt(job: Job, handle: str | None) -> Attempt | None:
+    """
+    The attempt that runs or has ended a job, which a store keeps with it; L{None}, if
+    there is none: the job waits, or was cancelled while it did.
+
+    @param handle: of that attempt.
+    """
+    if job.startedAt is None:
+        return None
+    outcome = job.state if job.state in FINISHED else None
+    return Attempt(
+        job.attempt, job.startedAt, job.finishedAt, handle, outcome, job.error, job.output
     )
 
 
@@ -231,7 +258,7 @@ def requeued(
     @raise StaleAttempt: if that attempt does not run.
     """
     checkRunning(job, attempt)
-    return replace(
+    return changed(
         job,
         state=JobState.QUEUED,
         reason=reason,
@@ -245,12 +272,12 @@ def requeued(
 
 def reprioritised(job: Job, priority: int) -> Job:
     """
-    The same, queued with another priority.
+    The same, queued with another priority; the job itself, if it has that one.
 
     @raise JobNotQueued: if it is not queued.
     """
     _checkQueued(job)
-    return replace(job, priority=priority)
+    return job if priority == job.priority else changed(job, priority=priority)
 
 
 def withdrawn(job: Job, now: datetime) -> Job:
@@ -260,13 +287,13 @@ def withdrawn(job: Job, now: datetime) -> Job:
     @raise JobNotQueued: if it is not queued.
     """
     _checkQueued(job)
-    return replace(job, state=JobState.CANCELLED, reason=None, finishedAt=now)
+    return changed(job, state=JobState.CANCELLED, reason=None, finishedAt=now)
 
 
 def retried(job: Job, position: int) -> Job:
     """
     C{failed} or C{cancelled} to C{queued}, at another place, with one more attempt
-    to make at least; a job without an outcome as it is.
+    to make at least; the job itself, if it has no outcome.
 
     @raise JobFinished: if it succeeded.
     """
@@ -274,7 +301,7 @@ def retried(job: Job, position: int) -> Job:
         raise JobFinished(job.id, job.state.value)
     if job.state not in FINISHED:
         return job
-    return replace(
+    return changed(
         job,
         state=JobState.QUEUED,
         position=position,
@@ -298,12 +325,13 @@ def checkRemovable(job: Job) -> None:
 
 def cancelRequested(job: Job, now: datetime) -> Job:
     """
-    The same, running and to be cancelled; the first request counts.
+    The same, running and to be cancelled; the job itself, if that was asked for
+    before.
 
     @raise StaleAttempt: if it does not run.
     """
     checkRunning(job, job.attempt)
-    return replace(job, cancelRequestedAt=job.cancelRequestedAt or now)
+    return job if job.cancelRequestedAt else changed(job, cancelRequestedAt=now)
 
 
 def _checkQueued(job: Job) -> None:

@@ -1,20 +1,14 @@
 """
-The tables, and what their columns mean in Python.
+The tables.
 
-A column has the name of its attribute in L{ganeti_pool.jobs} as its key, so
-that a row selected with L{allJobs} or L{allAttempts} is the arguments of the
-value it stands for.
+A column has the name of its attribute in L{ganeti_pool.jobs} as its key. What it
+holds of it, L{ganeti_pool.store._rows} knows: times are microseconds since 1970, words
+are texts, and what has parts is JSON.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
-from enum import Enum
-from typing import Any
-
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Column,
     Connection,
@@ -25,19 +19,16 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    TypeDecorator,
     insert,
     inspect,
     select,
 )
 
 from ..errors import StoreError
-from ..jobs import JobFailure, JobState, OnCrash, OutputSize
+from ..jobs import JobState
 
 __all__ = [
     "SCHEMA_VERSION",
-    "allAttempts",
-    "allJobs",
     "attempts",
     "jobs",
     "journal",
@@ -50,90 +41,6 @@ SCHEMA_VERSION = 1
 """
 The one version of the tables that this release reads and writes.
 """
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-class _Time(TypeDecorator[datetime]):
-    """
-    An aware time, kept as microseconds since 1970.
-    """
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Any) -> int | None:
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
-
-    def process_result_value(self, value: int | None, dialect: Any) -> datetime | None:
-        return None if value is None else _EPOCH + value * _MICROSECOND
-
-
-class _Word(TypeDecorator[Any]):
-    """
-    A member of an enumeration, kept as its value.
-
-    @param words: the enumeration.
-    """
-
-    impl = Text
-    cache_ok = True
-
-    def __init__(self, words: type[Enum]) -> None:
-        super().__init__()
-        self.words = words
-
-    def process_bind_param(self, value: Enum | None, dialect: Any) -> str | None:
-        return None if value is None else value.value
-
-    def process_result_value(self, value: str | None, dialect: Any) -> Enum | None:
-        return None if value is None else self.words(value)
-
-
-class _Arguments(TypeDecorator[tuple[Any, ...]]):
-    """
-    A tuple of JSON values.
-    """
-
-    impl = JSON
-    cache_ok = True
-
-    def process_result_value(self, value: Any, dialect: Any) -> tuple[Any, ...]:
-        return tuple(value)
-
-
-class _Failure(TypeDecorator[JobFailure]):
-    """
-    A L{JobFailure}, kept as a JSON object.
-    """
-
-    impl = JSON(none_as_null=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: JobFailure | None, dialect: Any) -> dict[str, Any] | None:
-        return None if value is None else vars(value)
-
-    def process_result_value(self, value: Any, dialect: Any) -> JobFailure | None:
-        return None if value is None else JobFailure(**value)
-
-
-class _Output(TypeDecorator[Mapping[str, OutputSize]]):
-    """
-    The sizes of output streams, kept as a JSON object of objects.
-    """
-
-    impl = JSON(none_as_null=True)
-    cache_ok = True
-
-    def process_bind_param(
-        self, value: Mapping[str, OutputSize] | None, dialect: Any
-    ) -> dict[str, Any] | None:
-        return None if value is None else {name: vars(size) for name, size in value.items()}
-
-    def process_result_value(self, value: Any, dialect: Any) -> Mapping[str, OutputSize] | None:
-        return None if value is None else {n: OutputSize(**size) for n, size in value.items()}
-
 
 _metadata = MetaData()
 
@@ -151,7 +58,7 @@ journal = Table(
     _metadata,
     Column("epoch", Integer, nullable=False),
     Column("owner", Text),
-    Column("acquired_at", _Time, key="acquiredAt"),
+    Column("acquired_at", BigInteger, key="acquiredAt"),
     Column("revision", Integer, nullable=False),
     Column("last_position", Integer, key="lastPosition", nullable=False),
 )
@@ -164,37 +71,49 @@ jobs = Table(
     _metadata,
     Column("id", Integer, primary_key=True),
     Column("worker", Text, nullable=False),
-    Column("args", _Arguments, nullable=False),
+    Column("args", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("priority", Integer, nullable=False),
-    Column("on_crash", _Word(OnCrash), key="onCrash", nullable=False),
+    Column("on_crash", Text, key="onCrash", nullable=False),
     Column("max_attempts", Integer, key="maxAttempts", nullable=False),
     Column("key", Text),
     # of a job with a key: what it was submitted as, to tell the same from another
     Column("fingerprint", Text),
     Column("owner", Text),
-    Column("labels", JSON, nullable=False),
+    Column("labels", Text, nullable=False),
     Column("timeout", Float),
-    Column("state", _Word(JobState), nullable=False),
+    Column("state", Text, nullable=False),
     Column("reason", Text),
     Column("position", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("deferrals", Integer, nullable=False),
-    Column("submitted_at", _Time, key="submittedAt", nullable=False),
-    Column("started_at", _Time, key="startedAt"),
-    Column("finished_at", _Time, key="finishedAt"),
-    Column("cancel_requested_at", _Time, key="cancelRequestedAt"),
-    Column("result", JSON(none_as_null=True)),
-    Column("error", _Failure),
-    Column("output", _Output),
+    Column("submitted_at", BigInteger, key="submittedAt", nullable=False),
+    Column("started_at", BigInteger, key="startedAt"),
+    # of the attempt that runs, or has ended the job
+    Column("handle", Text),
+    Column("finished_at", BigInteger, key="finishedAt"),
+    Column("cancel_requested_at", BigInteger, key="cancelRequestedAt"),
+    Column("result", Text),
+    Column("error", Text),
+    Column("output", Text),
     Column("revision", Integer, nullable=False),
     sqlite_autoincrement=True,
 )
+"""
+The jobs, each with its latest attempt in it: so the start and the end of a job that
+has no other are one change of one row each.
+"""
 
 # SQLite ends each entry of an index with the row's id, so these give jobs by id.
 Index("jobs_by_state", jobs.c.state)
 Index("jobs_by_name", jobs.c.name, jobs.c.state)
 Index("jobs_by_key", jobs.c.key, unique=True, sqlite_where=jobs.c.key.is_not(None))
+# All that is asked of the jobs that wait, so that their rows are not read.
+Index(
+    "jobs_that_wait",
+    *(jobs.c.priority, jobs.c.position, jobs.c.attempt, jobs.c.state),
+    sqlite_where=jobs.c.state == JobState.QUEUED.value,
+)
 Index("jobs_by_revision", jobs.c.revision, unique=True)
 Index(
     "jobs_by_end",
@@ -206,28 +125,27 @@ Index(
 attempts = Table(
     "attempts",
     _metadata,
-    Column("id", Integer, primary_key=True),
-    Column("job_id", ForeignKey(jobs.c.id), key="jobID", nullable=False, index=True),
-    Column("number", Integer, nullable=False),
-    Column("started_at", _Time, key="startedAt", nullable=False),
-    Column("finished_at", _Time, key="finishedAt"),
+    Column("job_id", ForeignKey(jobs.c.id), key="jobID", primary_key=True),
+    Column("number", Integer, primary_key=True),
+    # how many the job had before: one that deferred itself has the number of the next
+    Column("deferrals", Integer, primary_key=True),
+    Column("started_at", BigInteger, key="startedAt", nullable=False),
+    Column("finished_at", BigInteger, key="finishedAt", nullable=False),
     Column("handle", Text),
-    Column("outcome", _Word(JobState)),
-    Column("error", _Failure),
-    Column("output", _Output),
-    sqlite_autoincrement=True,
+    Column("outcome", Text, nullable=False),
+    Column("error", Text),
+    Column("output", Text),
+    sqlite_with_rowid=False,
 )
+"""
+The attempts after which a job was to start again.
+"""
 
 settings = Table(
     "settings",
     _metadata,
     Column("name", Text, primary_key=True),
-    Column("value", JSON, nullable=False),
-)
-
-allJobs = select(*(column.label(column.key) for column in jobs.c if column.key != "fingerprint"))
-allAttempts = select(
-    *(column.label(column.key) for column in attempts.c if column.key not in {"id", "jobID"})
+    Column("value", Text, nullable=False),
 )
 
 

@@ -6,25 +6,27 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any
-from urllib.parse import quote
+from sqlite3 import Connection
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import implementer
 
 from ..interfaces import IJobStore
-from ..jobs import Attempt, Job, JobFilter, NewJob, Outcome, QueuedJob
-from . import _journal
+from ..jobs import Attempt, Job, JobFilter, QueuedJob
+from . import _reads
 from ._lane import Lane
-from .schema import prepareSchema
+from ._sessions import ReadSession, WriteSession
+from ._writes import Ledger, Writer
 
 __all__ = ["SQLiteJobStore"]
+
+_T = TypeVar("_T")
 
 
 def _now() -> datetime:
@@ -32,7 +34,7 @@ def _now() -> datetime:
 
 
 @implementer(IJobStore)
-class SQLiteJobStore:
+class SQLiteJobStore(Writer):
     """
     A job store in one SQLite file, with its write-ahead log beside it.
 
@@ -63,159 +65,54 @@ class SQLiteJobStore:
             are answered: how many there were, and the seconds that they took; called
             on the reactor thread.
         """
+        super().__init__(clock)
         # the daemon changes its directory after it made the store
         self.path = os.path.abspath(path)
-        self._clock = clock
-        self._isPrepared = False
-        self._writer = _engine({"database": self.path}, "BEGIN IMMEDIATE", "synchronous = FULL")
-        # Opened only if it is there, and never written to.
-        existing = {"database": f"file:{quote(self.path)}", "query": {"uri": "true", "mode": "rw"}}
-        reader = _engine(existing, "BEGIN", "query_only = ON")
-        self._writes = Lane(
-            reactor, f"job store {self.path} (writing)", self._writer, self._prepare, onCommit
+        self._reads: Lane[Connection] = Lane(
+            reactor, f"job store {self.path} (reading)", ReadSession(self.path)
         )
-        self._reads = Lane(reactor, f"job store {self.path} (reading)", reader, lambda: None)
-
-    def acquire(self, owner: str) -> Deferred[int]:
-        return self._writes.ask(partial(_journal.acquire, owner=owner, now=self._clock()))
+        self._writes: Lane[Ledger] = Lane(
+            reactor, f"job store {self.path} (writing)", WriteSession(self.path), onCommit
+        )
 
     def close(self) -> Deferred[None]:
         closing = gatherResults([self._reads.close(), self._writes.close()])
         return closing.addCallback(lambda _: None)
 
-    def addJobs(
-        self, epoch: int, jobs: Sequence[NewJob], firstPosition: int, room: int | None = None
-    ) -> Deferred[list[Job]]:
-        return self._writes.ask(
-            partial(
-                _journal.addJobs,
-                epoch=epoch,
-                new=tuple(jobs),
-                firstPosition=firstPosition,
-                now=self._clock(),
-                room=room,
-            )
-        )
-
-    def startAttempt(self, epoch: int, jobID: int, attempt: int) -> Deferred[Job]:
-        return self._writes.ask(
-            partial(
-                _journal.startAttempt,
-                epoch=epoch,
-                jobID=jobID,
-                attempt=attempt,
-                now=self._clock(),
-            )
-        )
-
-    def recordHandle(self, epoch: int, jobID: int, attempt: int, handle: str) -> Deferred[None]:
-        return self._writes.ask(
-            partial(_journal.recordHandle, epoch=epoch, jobID=jobID, attempt=attempt, handle=handle)
-        )
-
-    def finishAttempt(
-        self, epoch: int, jobID: int, attempt: int, outcome: Outcome
-    ) -> Deferred[Job]:
-        return self._writes.ask(
-            partial(
-                _journal.finishAttempt,
-                epoch=epoch,
-                jobID=jobID,
-                attempt=attempt,
-                outcome=outcome,
-                now=self._clock(),
-            )
-        )
-
-    def requeueAttempt(
-        self,
-        epoch: int,
-        jobID: int,
-        attempt: int,
-        priority: int,
-        position: int,
-        deferred: bool,
-        reason: str | None,
-    ) -> Deferred[Job]:
-        return self._writes.ask(
-            partial(
-                _journal.requeueAttempt,
-                epoch=epoch,
-                jobID=jobID,
-                attempt=attempt,
-                priority=priority,
-                position=position,
-                deferred=deferred,
-                reason=reason,
-                now=self._clock(),
-            )
-        )
-
-    def changePriority(self, epoch: int, jobID: int, priority: int) -> Deferred[Job]:
-        return self._writes.ask(
-            partial(_journal.changePriority, epoch=epoch, jobID=jobID, priority=priority)
-        )
-
-    def cancelQueued(self, epoch: int, jobID: int) -> Deferred[Job]:
-        return self._writes.ask(
-            partial(_journal.cancelQueued, epoch=epoch, jobID=jobID, now=self._clock())
-        )
-
-    def requestCancel(self, epoch: int, jobID: int) -> Deferred[Job]:
-        return self._writes.ask(
-            partial(_journal.requestCancel, epoch=epoch, jobID=jobID, now=self._clock())
-        )
-
-    def retryJob(self, epoch: int, jobID: int, position: int) -> Deferred[Job]:
-        return self._writes.ask(
-            partial(_journal.retryJob, epoch=epoch, jobID=jobID, position=position)
-        )
-
-    def removeJob(self, epoch: int, jobID: int) -> Deferred[None]:
-        return self._writes.ask(partial(_journal.removeJob, epoch=epoch, jobID=jobID))
-
-    def removeFinished(self, epoch: int, before: datetime, limit: int) -> Deferred[list[int]]:
-        return self._writes.ask(
-            partial(_journal.removeFinished, epoch=epoch, before=before, limit=limit)
-        )
-
-    def setSettings(self, epoch: int, settings: Mapping[str, Any]) -> Deferred[None]:
-        return self._writes.ask(partial(_journal.setSettings, epoch=epoch, values=dict(settings)))
-
     def settings(self) -> Deferred[dict[str, Any]]:
-        return self._reads.ask(_journal.getSettings)
+        return self._reads.ask(_reads.getSettings)
 
     def queuedJobs(
         self, limit: int, after: tuple[int, int] | None = None
     ) -> Deferred[list[QueuedJob]]:
-        return self._reads.ask(partial(_journal.getQueuedJobs, limit=limit, after=after))
+        return self._reads.ask(partial(_reads.getQueuedJobs, limit=limit, after=after))
 
     def workers(self) -> Deferred[frozenset[str]]:
-        return self._reads.ask(_journal.getWorkers)
+        return self._reads.ask(_reads.getWorkers)
 
     def runningJobs(self) -> Deferred[list[tuple[Job, Attempt]]]:
-        return self._reads.ask(_journal.getRunningJobs)
+        return self._reads.ask(_reads.getRunningJobs)
 
     def lastPosition(self) -> Deferred[int]:
-        return self._reads.ask(_journal.getLastPosition)
+        return self._reads.ask(_reads.getLastPosition)
 
     def job(self, jobID: int) -> Deferred[Job]:
-        return self._reads.ask(partial(_journal.getJob, jobID=jobID))
+        return self._reads.ask(partial(_reads.getJob, jobID=jobID))
 
     def attempts(self, jobID: int) -> Deferred[list[Attempt]]:
-        return self._reads.ask(partial(_journal.getAttempts, jobID=jobID))
+        return self._reads.ask(partial(_reads.getAttempts, jobID=jobID))
 
     def listJobs(
         self, which: JobFilter, newestFirst: bool, limit: int, after: int | None
     ) -> Deferred[list[Job]]:
         return self._reads.ask(
             partial(
-                _journal.listJobs, which=which, newestFirst=newestFirst, limit=limit, after=after
+                _reads.getListedJobs, which=which, newestFirst=newestFirst, limit=limit, after=after
             )
         )
 
     def changedJobs(self, after: int, limit: int) -> Deferred[list[Job]]:
-        return self._reads.ask(partial(_journal.getChangedJobs, after=after, limit=limit))
+        return self._reads.ask(partial(_reads.getChangedJobs, after=after, limit=limit))
 
     def summary(self) -> Deferred[dict[str, Any]]:
         return self._reads.ask(partial(self._summary, now=self._clock()))
@@ -226,49 +123,10 @@ class SQLiteJobStore:
             with suppress(FileNotFoundError):
                 size += os.stat(self.path + suffix).st_size
         return {
-            **_journal.getSummary(connection, now),
+            **_reads.getSummary(connection, now),
             "bytes": size,
             "freeBytes": shutil.disk_usage(os.path.dirname(self.path)).free,
         }
 
-    def _prepare(self) -> None:
-        """
-        Make the file and its schema, or check them, once. On the writing thread.
-        """
-        if self._isPrepared:
-            return
-        # for its owner alone, whatever the umask: arguments may hold secrets
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        with self._writer.connect() as connection:
-            with connection.begin():
-                prepareSchema(connection)
-            # It is kept in the file, and cannot be set inside a transaction, so
-            # it goes past SQLAlchemy, and not before the file is known as ours.
-            connection.connection.cursor().execute("PRAGMA journal_mode = WAL")
-        self._isPrepared = True
-
-
-def _engine(location: Mapping[str, Any], begin: str, pragma: str) -> Engine:
-    """
-    Something that connects to a SQLite file, for one thread.
-
-    @param begin: the statement that begins each transaction.
-    @param pragma: how each connection is set up.
-    """
-    # without an isolation level, sqlite3 adds no BEGIN and COMMIT of its own
-    engine = create_engine(URL.create("sqlite", **location), connect_args={"isolation_level": None})
-
-    @event.listens_for(engine, "connect")
-    def connected(connection: Any, record: object) -> None:
-        try:
-            connection.execute(f"PRAGMA {pragma}")
-        except Exception:
-            # a file that is no database: SQLAlchemy would not close it
-            connection.close()
-            raise
-
-    @event.listens_for(engine, "begin")
-    def begun(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
+    def _write(self, work: Callable[[Ledger], _T]) -> Deferred[_T]:
+        return self._writes.ask(work)

@@ -13,19 +13,11 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from ..errors import NoSuchJob, OwnershipLost, PoolError, StoreError
+from ..errors import NoSuchJob, PoolError, StoreError
 from ..interfaces import IJobStore
-from ..jobs import (
-    FINISHED,
-    Attempt,
-    Job,
-    JobFilter,
-    JobState,
-    NewJob,
-    Outcome,
-    QueuedJob,
-)
+from ..jobs import FINISHED, Attempt, Job, JobFilter, JobState, QueuedJob
 from ..store import _transitions
+from ..store._writes import Ledger, Writer
 
 __all__ = ["MemoryJobStore"]
 
@@ -39,21 +31,71 @@ def _now() -> datetime:
 @dataclass
 class _Journal:
     """
-    What a file would hold.
+    What a file would hold: a L{Ledger <ganeti_pool.store._writes.Ledger>}.
     """
 
     jobs: dict[int, Job] = field(default_factory=dict)
     attempts: dict[int, list[Attempt]] = field(default_factory=dict)
-    keys: dict[str, tuple[int, str]] = field(default_factory=dict)
+    handles: dict[int, str] = field(default_factory=dict)
+    marks: dict[str, tuple[int, str]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     epoch: int = 0
-    lastID: int = 0
     revision: int = 0
     lastPosition: int = -1
+    lastID: int = 0
+
+    def acquire(self, owner: str, now: datetime) -> int:
+        self.epoch += 1
+        return self.epoch
+
+    def job(self, jobID: int) -> Job:
+        if jobID not in self.jobs:
+            raise NoSuchJob(jobID)
+        return self.jobs[jobID]
+
+    def jobsByKey(self, keys: Sequence[str]) -> Mapping[str, tuple[Job, str]]:
+        found = ((key, self.marks[key]) for key in keys if key in self.marks)
+        return {key: (self.jobs[jobID], mark) for key, (jobID, mark) in found}
+
+    def add(self, job: Job, fingerprint: str | None) -> None:
+        if job.key is not None and fingerprint is not None:
+            self.marks[job.key] = (job.id, fingerprint)
+        self.jobs[job.id] = job
+        self.attempts[job.id] = []
+
+    def change(self, job: Job) -> None:
+        self.jobs[job.id] = job
+
+    def setHandle(self, jobID: int, handle: str) -> None:
+        self.handles[jobID] = handle
+
+    def setAside(self, job: Job, **values: Any) -> None:
+        attempt = self.latestAttempt(job)
+        if attempt is not None:
+            self.attempts[job.id].append(replace(attempt, **values))
+            self.handles.pop(job.id, None)
+
+    def latestAttempt(self, job: Job) -> Attempt | None:
+        return _transitions.latestAttempt(job, self.handles.get(job.id))
+
+    def ended(self, before: datetime, limit: int) -> list[int]:
+        ended = (job for job in self.jobs.values() if job.finishedAt and job.finishedAt < before)
+        return [job.id for job in sorted(ended, key=lambda job: (job.finishedAt, job.id))[:limit]]
+
+    def remove(self, jobIDs: Sequence[int]) -> None:
+        for jobID in jobIDs:
+            job = self.jobs.pop(jobID)
+            del self.attempts[jobID]
+            self.handles.pop(jobID, None)
+            if job.key is not None:
+                del self.marks[job.key]
+
+    def set(self, settings: Mapping[str, Any]) -> None:
+        self.settings.update(settings)
 
 
 @implementer(IJobStore)
-class MemoryJobStore:
+class MemoryJobStore(Writer):
     """
     A job store without files or threads, for tests.
 
@@ -75,9 +117,9 @@ class MemoryJobStore:
         @param onCommit: told of each group of writes before those are answered: how
             many there are, and the seconds that they took, which are none here.
         """
+        super().__init__(clock)
         self.held = False
         self.failure: PoolError | None = None
-        self._clock = clock
         self._onCommit = onCommit
         self._journal = _Journal()
         self._isClosed = False
@@ -103,156 +145,10 @@ class MemoryJobStore:
         for answer in answers:
             answer()
 
-    def acquire(self, owner: str) -> Deferred[int]:
-        def work() -> int:
-            self._journal.epoch += 1
-            return self._journal.epoch
-
-        return self._ask(work)
-
     def close(self) -> Deferred[None]:
         self.commit()
         self._isClosed = True
         return succeed(None)
-
-    def addJobs(
-        self, epoch: int, jobs: Sequence[NewJob], firstPosition: int, room: int | None = None
-    ) -> Deferred[list[Job]]:
-        now = self._clock()
-
-        def work() -> list[Job]:
-            journal = self._journal
-            known = {key: (journal.jobs[i], mark) for key, (i, mark) in journal.keys.items()}
-            addition = _transitions.addedAll(
-                jobs, journal.lastID, firstPosition, now, journal.revision, known, room
-            )
-            for job, mark in addition.new:
-                if job.key is not None and mark is not None:
-                    journal.keys[job.key] = (job.id, mark)
-                journal.jobs[job.id] = job
-                journal.attempts[job.id] = []
-                journal.lastID = job.id
-                journal.revision = job.revision
-                journal.lastPosition = max(journal.lastPosition, job.position)
-            return addition.jobs
-
-        return self._write(epoch, work)
-
-    def startAttempt(self, epoch: int, jobID: int, attempt: int) -> Deferred[Job]:
-        now = self._clock()
-
-        def work() -> Job:
-            job = self._save(_transitions.started(self._job(jobID), attempt, now))
-            self._journal.attempts[jobID].append(
-                Attempt(attempt, now, None, None, None, None, None)
-            )
-            return job
-
-        return self._write(epoch, work)
-
-    def recordHandle(self, epoch: int, jobID: int, attempt: int, handle: str) -> Deferred[None]:
-        def work() -> None:
-            _transitions.checkRunning(self._job(jobID), attempt)
-            self._changeAttempt(jobID, handle=handle)
-
-        return self._write(epoch, work)
-
-    def finishAttempt(
-        self, epoch: int, jobID: int, attempt: int, outcome: Outcome
-    ) -> Deferred[Job]:
-        now = self._clock()
-
-        def work() -> Job:
-            job = self._save(_transitions.finished(self._job(jobID), attempt, outcome, now))
-            self._changeAttempt(
-                jobID,
-                finishedAt=now,
-                outcome=outcome.state,
-                error=outcome.error,
-                output=outcome.output,
-            )
-            return job
-
-        return self._write(epoch, work)
-
-    def requeueAttempt(
-        self,
-        epoch: int,
-        jobID: int,
-        attempt: int,
-        priority: int,
-        position: int,
-        deferred: bool,
-        reason: str | None,
-    ) -> Deferred[Job]:
-        now = self._clock()
-
-        def work() -> Job:
-            job = _transitions.requeued(
-                self._job(jobID), attempt, priority, position, deferred, reason
-            )
-            self._changeAttempt(jobID, finishedAt=now, outcome=JobState.QUEUED)
-            return self._place(job)
-
-        return self._write(epoch, work)
-
-    def changePriority(self, epoch: int, jobID: int, priority: int) -> Deferred[Job]:
-        return self._write(
-            epoch,
-            lambda: self._save(_transitions.reprioritised(self._job(jobID), priority)),
-        )
-
-    def cancelQueued(self, epoch: int, jobID: int) -> Deferred[Job]:
-        now = self._clock()
-        return self._write(epoch, lambda: self._save(_transitions.withdrawn(self._job(jobID), now)))
-
-    def requestCancel(self, epoch: int, jobID: int) -> Deferred[Job]:
-        now = self._clock()
-        return self._write(
-            epoch, lambda: self._save(_transitions.cancelRequested(self._job(jobID), now))
-        )
-
-    def retryJob(self, epoch: int, jobID: int, position: int) -> Deferred[Job]:
-        def work() -> Job:
-            job = self._job(jobID)
-            again = _transitions.retried(job, position)
-            return job if again is job else self._place(again)
-
-        return self._write(epoch, work)
-
-    def removeJob(self, epoch: int, jobID: int) -> Deferred[None]:
-        def work() -> None:
-            job = self._job(jobID)
-            _transitions.checkRemovable(job)
-            self._remove(job)
-
-        return self._write(epoch, work)
-
-    def removeFinished(self, epoch: int, before: datetime, limit: int) -> Deferred[list[int]]:
-        def work() -> list[int]:
-            ended = [
-                (job.finishedAt, job.id, job)
-                for job in self._journal.jobs.values()
-                if job.finishedAt is not None and job.finishedAt < before
-            ]
-            oldest = [job for *_, job in sorted(ended)[:limit]]
-            for job in oldest:
-                self._remove(job)
-            return [job.id for job in oldest]
-
-        return self._write(epoch, work)
-
-    def setSettings(self, epoch: int, settings: Mapping[str, Any]) -> Deferred[None]:
-        values = dict(settings)
-
-        def work() -> None:
-            plain = {
-                name: _transitions.plainJSON(value, f"the setting {name!r}")
-                for name, value in values.items()
-            }
-            self._journal.settings.update(plain)
-
-        return self._write(epoch, work)
 
     def settings(self) -> Deferred[dict[str, Any]]:
         return self._read(lambda: dict(self._journal.settings))
@@ -281,20 +177,25 @@ class MemoryJobStore:
         )
 
     def runningJobs(self) -> Deferred[list[tuple[Job, Attempt]]]:
-        return self._read(
-            lambda: [
-                (job, self._journal.attempts[job.id][-1]) for job in self._inState(JobState.RUNNING)
-            ]
-        )
+        def work() -> list[tuple[Job, Attempt]]:
+            running = self._inState(JobState.RUNNING)
+            attempts = [(job, self._journal.latestAttempt(job)) for job in running]
+            return [(job, attempt) for job, attempt in attempts if attempt]
+
+        return self._read(work)
 
     def lastPosition(self) -> Deferred[int]:
         return self._read(lambda: self._journal.lastPosition)
 
     def job(self, jobID: int) -> Deferred[Job]:
-        return self._read(lambda: self._job(jobID))
+        return self._read(lambda: self._journal.job(jobID))
 
     def attempts(self, jobID: int) -> Deferred[list[Attempt]]:
-        return self._read(lambda: list(self._journal.attempts[self._job(jobID).id]))
+        def work() -> list[Attempt]:
+            latest = self._journal.latestAttempt(self._journal.job(jobID))
+            return self._journal.attempts[jobID] + ([latest] if latest else [])
+
+        return self._read(work)
 
     def listJobs(
         self, which: JobFilter, newestFirst: bool, limit: int, after: int | None
@@ -352,19 +253,11 @@ class MemoryJobStore:
         _outcome(deferred, work)()
         return deferred
 
-    def _write(self, epoch: int, work: Callable[[], _T]) -> Deferred[_T]:
-        def owned() -> _T:
-            if epoch != self._journal.epoch:
-                raise OwnershipLost(epoch, self._journal.epoch)
-            return work()
-
-        return self._ask(owned)
-
-    def _ask(self, work: Callable[[], _T]) -> Deferred[_T]:
+    def _write(self, work: Callable[[Ledger], _T]) -> Deferred[_T]:
         def committed() -> _T:
             if self.failure is not None:
                 raise self.failure
-            return work()
+            return work(self._journal)
 
         # None overtakes those that wait still after held was lowered.
         if self._isClosed:
@@ -375,36 +268,8 @@ class MemoryJobStore:
             self.commit()
         return deferred
 
-    def _job(self, jobID: int) -> Job:
-        if jobID not in self._journal.jobs:
-            raise NoSuchJob(jobID)
-        return self._journal.jobs[jobID]
-
     def _inState(self, state: JobState) -> list[Job]:
         return [job for job in self._journal.jobs.values() if job.state is state]
-
-    def _save(self, job: Job) -> Job:
-        if job != self._journal.jobs[job.id]:
-            self._journal.revision += 1
-            job = replace(job, revision=self._journal.revision)
-            self._journal.jobs[job.id] = job
-        return job
-
-    def _place(self, job: Job) -> Job:
-        """
-        Save a job that has another position.
-        """
-        self._journal.lastPosition = max(self._journal.lastPosition, job.position)
-        return self._save(job)
-
-    def _remove(self, job: Job) -> None:
-        del self._journal.jobs[job.id], self._journal.attempts[job.id]
-        if job.key is not None:
-            del self._journal.keys[job.key]
-
-    def _changeAttempt(self, jobID: int, **values: Any) -> None:
-        runs = self._journal.attempts[jobID]
-        runs[-1] = replace(runs[-1], **values)
 
 
 def _outcome(deferred: Deferred[_T], work: Callable[[], _T]) -> Callable[[], None]:

@@ -1,0 +1,213 @@
+"""
+The journal as the thread that writes knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from json import dumps
+from sqlite3 import Connection
+from typing import Any
+
+from sqlalchemy import (
+    Integer,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    table,
+    union_all,
+    update,
+)
+from sqlalchemy import column as columnOf
+from sqlalchemy.dialects import sqlite
+
+from ..jobs import FINISHED, Job, JobState
+from . import _transitions
+from ._reads import getJob
+from ._rows import STATE, allJobs, attemptRow, bodyRow, jobOf, stateRow, timeColumn
+from ._statements import Statement
+from .schema import attempts, jobs, journal, settings
+
+__all__ = ["SQLLedger"]
+
+_theCounters = Statement(select(journal.c.epoch, journal.c.revision, journal.c.lastPosition))
+# What AUTOINCREMENT takes next is one more. Nobody else adds jobs in a transaction that
+# has the write lock, so they can bring their IDs, and many go in as one statement.
+_sequence = table("sqlite_sequence", columnOf("name"), columnOf("seq", Integer))
+_theLastID = Statement(select(_sequence.c.seq).where(_sequence.c.name == jobs.name))
+_changeCounters = Statement(update(journal), "revision", "lastPosition")
+_acquire = Statement(update(journal), "epoch", "owner", "acquiredAt")
+
+# one parameter, however many keys or IDs: SQLite has a limit for those
+_given = select(func.json_each(bindparam("given")).table_valued("value").c.value)
+_jobsByKey = Statement(allJobs.add_columns(jobs.c.fingerprint).where(jobs.c.key.in_(_given)))
+
+_isIt = jobs.c.id == bindparam("jobID")
+_addJob = Statement(insert(jobs))
+_changeJob = Statement(update(jobs).where(_isIt), *STATE)
+_setHandle = Statement(update(jobs).where(_isIt), "handle")
+_theHandle = Statement(select(jobs.c.handle).where(_isIt))
+_addAttempt = Statement(insert(attempts))
+_setting = sqlite.insert(settings)
+_set = Statement(
+    _setting.on_conflict_do_update(index_elements=["name"], set_={"value": _setting.excluded.value})
+)
+
+# the first of each state apart, which are read off an index
+_limit = bindparam("limit", type_=Integer)
+_eachEnded = (
+    select(jobs.c.id, jobs.c.finishedAt)
+    .where(jobs.c.state == state.value, jobs.c.finishedAt < bindparam("before"))
+    .order_by(jobs.c.finishedAt, jobs.c.id)
+    .limit(_limit)
+    .subquery()
+    for state in sorted(FINISHED)
+)
+_allEnded = union_all(*(select(part) for part in _eachEnded)).subquery()
+_theEnded = Statement(
+    select(_allEnded.c.id).order_by(_allEnded.c.finishedAt, _allEnded.c.id).limit(_limit)
+)
+_removeAttempts = Statement(delete(attempts).where(attempts.c.jobID.in_(_given)))
+_removeJobs = Statement(delete(jobs).where(jobs.c.id.in_(_given)))
+
+
+class SQLLedger:
+    """
+    A L{Ledger <ganeti_pool.store._writes.Ledger>} of a SQLite file.
+
+    What is written stays here until L{flush}, so that a group of writes is a few
+    statements, and no row is read twice. The jobs that run stay known from one
+    transaction to the next: the end of an attempt has not to look for its beginning.
+
+    Threads: the one that writes.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        """
+        @param connection: one that begins no transaction by itself.
+        """
+        self._connection = connection
+        self.epoch = self.revision = self.lastPosition = self.lastID = -1
+        # as the file has it
+        self._counters = (-1, -1, -1)
+        self._jobs: dict[int, Job] = {}
+        self._added: dict[int, str | None] = {}
+        self._changed: set[int] = set()
+        self._handles: dict[int, str | None] = {}
+
+    def begin(self) -> None:
+        """
+        See how things are at the beginning of a transaction.
+        """
+        counters = _theCounters.run(self._connection).fetchone()
+        if counters != self._counters:
+            # the first time; or what was written was rolled back; or another owner came
+            self.forget()
+            self.epoch, self.revision, self.lastPosition = self._counters = counters
+            last = _theLastID.run(self._connection).fetchone()
+            self.lastID = 0 if last is None else last[0]
+
+    def flush(self) -> None:
+        """
+        Write what is to be written.
+        """
+        if self._added:
+            added, self._added = self._added, {}
+            rows = (
+                {**bodyRow(job), **stateRow(job), "fingerprint": mark, "handle": None}
+                for job, mark in ((self._jobs[jobID], mark) for jobID, mark in added.items())
+            )
+            _addJob.runAll(self._connection, rows)
+        if self._changed:
+            changed, self._changed = self._changed, set()
+            rows = ({**stateRow(self._jobs[jobID]), "jobID": jobID} for jobID in changed)
+            _changeJob.runAll(self._connection, rows)
+        if self._handles:
+            handles, self._handles = self._handles, {}
+            rows = ({"jobID": jobID, "handle": handle} for jobID, handle in handles.items())
+            _setHandle.runAll(self._connection, rows)
+        counters = (self.epoch, self.revision, self.lastPosition)
+        if counters != self._counters:
+            _changeCounters.run(
+                self._connection, revision=self.revision, lastPosition=self.lastPosition
+            )
+            self._counters = counters
+
+    def end(self) -> None:
+        """
+        All is committed: what is not known for a reason is forgotten.
+        """
+        self._jobs = {
+            jobID: job for jobID, job in self._jobs.items() if job.state is JobState.RUNNING
+        }
+
+    def forget(self) -> None:
+        """
+        Know nothing, and have nothing to write: what was written is rolled back.
+        """
+        self._counters = (-1, -1, -1)
+        for known in (self._jobs, self._added, self._changed, self._handles):
+            known.clear()
+
+    def acquire(self, owner: str, now: datetime) -> int:
+        self.epoch += 1
+        _acquire.run(self._connection, epoch=self.epoch, owner=owner, acquiredAt=timeColumn(now))
+        return self.epoch
+
+    def job(self, jobID: int) -> Job:
+        job = self._jobs.get(jobID)
+        if job is None:
+            job = self._jobs[jobID] = getJob(self._connection, jobID)
+        return job
+
+    def jobsByKey(self, keys: Sequence[str]) -> Mapping[str, tuple[Job, str]]:
+        if not keys:
+            return {}
+        self.flush()
+        found = _jobsByKey.run(self._connection, given=dumps(keys))
+        jobs = [(jobOf(row), mark) for *row, mark in found]
+        return {job.key: (job, mark) for job, mark in jobs if job.key is not None}
+
+    def add(self, job: Job, fingerprint: str | None) -> None:
+        self._jobs[job.id] = job
+        self._added[job.id] = fingerprint
+
+    def change(self, job: Job) -> None:
+        self._jobs[job.id] = job
+        if job.id not in self._added:
+            self._changed.add(job.id)
+
+    def setHandle(self, jobID: int, handle: str) -> None:
+        self._handles[jobID] = handle
+
+    def setAside(self, job: Job, **values: Any) -> None:
+        self.flush()
+        (handle,) = _theHandle.run(self._connection, jobID=job.id).fetchone()
+        attempt = _transitions.latestAttempt(job, handle)
+        if attempt is not None:
+            row = attemptRow(replace(attempt, **values))
+            _addAttempt.run(self._connection, jobID=job.id, deferrals=job.deferrals, **row)
+            self._handles[job.id] = None
+
+    def ended(self, before: datetime, limit: int) -> list[int]:
+        self.flush()
+        found = _theEnded.run(self._connection, before=timeColumn(before), limit=limit)
+        return [jobID for (jobID,) in found]
+
+    def remove(self, jobIDs: Sequence[int]) -> None:
+        self.flush()
+        given = dumps(jobIDs)
+        _removeAttempts.run(self._connection, given=given)
+        _removeJobs.run(self._connection, given=given)
+        for jobID in jobIDs:
+            self._jobs.pop(jobID, None)
+
+    def set(self, settings: Mapping[str, Any]) -> None:
+        _set.runAll(
+            self._connection,
+            ({"name": name, "value": dumps(value)} for name, value in settings.items()),
+        )

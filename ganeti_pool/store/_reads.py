@@ -1,0 +1,214 @@
+"""
+What each read of the store is in SQL.
+
+The functions do what L{IJobStore <ganeti_pool.interfaces.IJobStore>} says of the
+methods of their names (C{get} added). Each runs in the transaction of the connection
+that it is given, and knows nothing of threads or Deferreds.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import lru_cache
+from json import loads
+from sqlite3 import Connection
+from typing import Any
+
+from sqlalchemy import Integer, bindparam, exists, func, or_, select, text, union_all
+
+from ..errors import NoSuchJob
+from ..jobs import FINISHED, Attempt, Job, JobFilter, JobState, QueuedJob
+from . import _transitions
+from ._rows import allAttempts, allJobs, attemptOf, jobOf, timeColumn, timeOf
+from ._statements import Statement
+from .schema import attempts, jobs, journal, settings
+
+__all__ = [
+    "getAttempts",
+    "getChangedJobs",
+    "getJob",
+    "getLastPosition",
+    "getListedJobs",
+    "getQueuedJobs",
+    "getRunningJobs",
+    "getSettings",
+    "getSummary",
+    "getWorkers",
+]
+
+_LARGEST = 2**63 - 1
+"""
+The largest integer that SQLite holds.
+"""
+
+_limit = bindparam("limit", type_=Integer)
+
+_theSettings = Statement(select(settings.c.name, settings.c.value))
+
+# By name, since SQLite would take the index of the states instead, and sort.
+_waiting = "FROM jobs INDEXED BY jobs_that_wait WHERE state = 'queued'"
+_page = "ORDER BY priority, position LIMIT :limit"
+_theFirstThatWait = Statement(text(f"SELECT id, priority, position, attempt {_waiting} {_page}"))
+_theNextThatWait = Statement(
+    text(
+        f"SELECT id, priority, position, attempt {_waiting} "
+        f"AND (priority, position) > (:priority, :position) {_page}"
+    )
+)
+_theNumberThatWait = Statement(text(f"SELECT count(*) {_waiting}"))
+
+_isUnfinished = or_(*(jobs.c.state == state.value for state in JobState if state not in FINISHED))
+_theWorkers = Statement(select(jobs.c.worker).where(_isUnfinished).distinct())
+
+_isRunning = jobs.c.state == JobState.RUNNING.value
+_theRunning = Statement(allJobs.add_columns(jobs.c.handle).where(_isRunning).order_by(jobs.c.id))
+_theLastPosition = Statement(select(journal.c.lastPosition))
+_isIt = jobs.c.id == bindparam("jobID")
+_theJob = Statement(allJobs.where(_isIt))
+_theHandle = Statement(select(jobs.c.handle).where(_isIt))
+_theAttempts = Statement(
+    allAttempts.where(attempts.c.jobID == bindparam("jobID")).order_by(
+        attempts.c.number, attempts.c.deferrals
+    )
+)
+_theChanged = Statement(
+    allJobs.where(jobs.c.revision > bindparam("after")).order_by(jobs.c.revision).limit(_limit)
+)
+
+# the smallest id, which an index finds, is the one submitted first
+_oldest = select(func.min(jobs.c.id)).where(jobs.c.state == JobState.QUEUED.value)
+_whenOldest = Statement(select(jobs.c.submittedAt).where(jobs.c.id == _oldest.scalar_subquery()))
+_theNumberThatRun = Statement(select(func.count(), func.min(jobs.c.startedAt)).where(_isRunning))
+# one count for each state: a GROUP BY would walk the whole index
+_theNumberThatEnded = Statement(
+    select(func.count()).where(
+        jobs.c.state == bindparam("state"), jobs.c.finishedAt >= bindparam("since")
+    )
+)
+
+
+def getSettings(connection: Connection) -> dict[str, Any]:
+    return {name: loads(value) for name, value in _theSettings.run(connection)}
+
+
+def getQueuedJobs(
+    connection: Connection, limit: int, after: tuple[int, int] | None
+) -> list[QueuedJob]:
+    if after is None:
+        rows = _theFirstThatWait.run(connection, limit=limit)
+    else:
+        priority, position = after
+        rows = _theNextThatWait.run(connection, limit=limit, priority=priority, position=position)
+    return [QueuedJob(*row) for row in rows]
+
+
+def getWorkers(connection: Connection) -> frozenset[str]:
+    return frozenset(name for (name,) in _theWorkers.run(connection))
+
+
+def getRunningJobs(connection: Connection) -> list[tuple[Job, Attempt]]:
+    running = [(jobOf(row), handle) for *row, handle in _theRunning.run(connection)]
+    attempts = [(job, _transitions.latestAttempt(job, handle)) for job, handle in running]
+    return [(job, attempt) for job, attempt in attempts if attempt]
+
+
+def getLastPosition(connection: Connection) -> int:
+    ((position,),) = _theLastPosition.run(connection)
+    return int(position)
+
+
+def getJob(connection: Connection, jobID: int) -> Job:
+    """
+    @raise NoSuchJob: if there is none.
+    """
+    if 0 < jobID <= _LARGEST:
+        for row in _theJob.run(connection, jobID=jobID):
+            return jobOf(row)
+    raise NoSuchJob(jobID)
+
+
+def getAttempts(connection: Connection, jobID: int) -> list[Attempt]:
+    """
+    @raise NoSuchJob: if there is no such job.
+    """
+    job = getJob(connection, jobID)
+    ((handle,),) = _theHandle.run(connection, jobID=jobID)
+    latest = _transitions.latestAttempt(job, handle)
+    earlier = [attemptOf(row) for row in _theAttempts.run(connection, jobID=jobID)]
+    return earlier if latest is None else [*earlier, latest]
+
+
+def getListedJobs(
+    connection: Connection, which: JobFilter, newestFirst: bool, limit: int, after: int | None
+) -> list[Job]:
+    labels = sorted(which.labels)
+    listing = _listing(
+        which.states, which.name is not None, len(labels), newestFirst, after is not None
+    )
+    values: dict[str, Any] = {"limit": limit, "after": after, "name": which.name}
+    for number, (label, value) in enumerate(labels):
+        values[f"label{number}"] = label
+        values[f"value{number}"] = value
+    return [jobOf(row) for row in listing.run(connection, **values)]
+
+
+@lru_cache(maxsize=64)
+def _listing(
+    states: frozenset[JobState], isNamed: bool, labels: int, newestFirst: bool, isBehind: bool
+) -> Statement:
+    """
+    The statement for lists of one kind, which takes longer to make than to run.
+
+    @param labels: how many there are to look for.
+    """
+    order = jobs.c.id.desc() if newestFirst else jobs.c.id.asc()
+    behind = select(jobs.c.id).order_by(order).limit(_limit)
+    if isBehind:
+        after = bindparam("after", type_=Integer)
+        behind = behind.where(jobs.c.id < after if newestFirst else jobs.c.id > after)
+    if isNamed:
+        behind = behind.where(jobs.c.name == bindparam("name"))
+    for number in range(labels):
+        # by rows, since a path could not hold every label
+        pair = func.json_each(jobs.c.labels).table_valued("key", "value")
+        isThis = (
+            pair.c.key == bindparam(f"label{number}"),
+            pair.c.value == bindparam(f"value{number}"),
+        )
+        behind = behind.where(exists().where(*isThis))
+    # The first of each state apart, then the first of all: so each is read off
+    # an index in the order of ids, where several states at once would be sorted
+    # whole. The name's index needs a state too.
+    of = states or (JobState if isNamed else ())
+    if of:
+        each = (behind.where(jobs.c.state == state.value).subquery() for state in of)
+        merged = union_all(*(select(part.c.id) for part in each)).subquery()
+        chosen = select(merged.c.id)
+    else:
+        chosen = select(behind.subquery().c.id)
+    return Statement(allJobs.where(jobs.c.id.in_(chosen)).order_by(order).limit(_limit))
+
+
+def getChangedJobs(connection: Connection, after: int, limit: int) -> list[Job]:
+    return [jobOf(row) for row in _theChanged.run(connection, after=after, limit=limit)]
+
+
+def getSummary(connection: Connection, now: datetime) -> dict[str, Any]:
+    """
+    What L{IJobStore.summary <ganeti_pool.interfaces.IJobStore.summary>} says of
+    the jobs.
+    """
+    ((waiting,),) = _theNumberThatWait.run(connection)
+    oldest = [timeOf(time) for (time,) in _whenOldest.run(connection)]
+    ((running, longest),) = _theNumberThatRun.run(connection)
+    lastDay = {}
+    since = timeColumn(now - timedelta(days=1))
+    for state in sorted(FINISHED):
+        counts = _theNumberThatEnded.run(connection, state=state.value, since=since)
+        ((lastDay[state.value],),) = counts
+    return {
+        "states": {JobState.QUEUED.value: waiting, JobState.RUNNING.value: running},
+        "oldestQueuedAt": oldest[0] if oldest else None,
+        "longestRunningAt": timeOf(longest),
+        "lastDay": lastDay,
+    }

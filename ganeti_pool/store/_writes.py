@@ -1,0 +1,290 @@
+"""
+What each write makes of the journal.
+
+The functions do what L{IJobStore <ganeti_pool.interfaces.IJobStore>} says of the
+methods of their names, on a ledger, which is a table of jobs to one store and some
+dictionaries to another. Each decides before it changes anything: one that refuses
+has left the ledger as it was, so nothing has to be undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+
+from ..errors import OwnershipLost
+from ..jobs import Job, JobState, NewJob, Outcome
+from . import _transitions
+
+__all__ = ["Ledger", "Writer"]
+
+_T = TypeVar("_T")
+
+
+class Ledger(Protocol):
+    """
+    The journal as one write finds it and leaves it.
+
+    Threads: used by one.
+
+    @ivar epoch: the one whose owner may write.
+    @ivar revision: the latest of any job.
+    @ivar lastPosition: the highest ever recorded, -1 for none.
+    @ivar lastID: the highest ID ever used.
+    """
+
+    epoch: int
+    revision: int
+    lastPosition: int
+    lastID: int
+
+    def acquire(self, owner: str, now: datetime) -> int:
+        """
+        Begin another epoch, and return it.
+        """
+
+    def job(self, jobID: int) -> Job:
+        """
+        @raise NoSuchJob: if there is none.
+        """
+
+    def jobsByKey(self, keys: Sequence[str]) -> Mapping[str, tuple[Job, str]]:
+        """
+        The jobs that have some of these keys, and their fingerprints.
+        """
+
+    def add(self, job: Job, fingerprint: str | None) -> None:
+        """
+        Add a job that was not there.
+
+        @param fingerprint: what tells it from another of its key, if it has one.
+        """
+
+    def change(self, job: Job) -> None:
+        """
+        Keep what has become of a job.
+        """
+
+    def setHandle(self, jobID: int, handle: str) -> None:
+        """
+        Keep what finds the processes of a job's latest attempt.
+        """
+
+    def setAside(self, job: Job, **values: Any) -> None:
+        """
+        Keep the latest attempt of a job for itself, if it has one, since it is no
+        longer the latest: the job waits from now on.
+
+        @param values: how that attempt ended, where the job does not say so.
+        """
+
+    def ended(self, before: datetime, limit: int) -> list[int]:
+        """
+        The IDs of jobs that finished before a time, the oldest first.
+        """
+
+    def remove(self, jobIDs: Sequence[int]) -> None:
+        """
+        Forget jobs, their attempts and their keys.
+        """
+
+    def set(self, settings: Mapping[str, Any]) -> None:
+        """
+        Keep some values, JSON, under their names.
+        """
+
+
+class Writer:
+    """
+    The half of a store that writes.
+
+    Threads: the reactor's, but for what is handed to L{_write}.
+    """
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+
+    def _write(self, work: Callable[[Ledger], _T]) -> Deferred[_T]:
+        """
+        Have something done to the ledger, or nothing of it, and committed.
+
+        @param work: is called once or more often, each time on a ledger on which
+            it has done nothing.
+        """
+        raise NotImplementedError
+
+    def acquire(self, owner: str) -> Deferred[int]:
+        now = self._clock()
+        return self._write(lambda ledger: ledger.acquire(owner, now))
+
+    def addJobs(
+        self, epoch: int, jobs: Sequence[NewJob], firstPosition: int, room: int | None = None
+    ) -> Deferred[list[Job]]:
+        now = self._clock()
+        wanted = tuple(jobs)
+
+        def work(ledger: Ledger) -> list[Job]:
+            _checkOwner(ledger, epoch)
+            known = ledger.jobsByKey([job.key for job in wanted if job.key is not None])
+            addition = _transitions.addedAll(
+                wanted, ledger.lastID, firstPosition, now, ledger.revision, known, room
+            )
+            for job, mark in addition.new:
+                ledger.add(job, mark)
+            for job, _ in addition.new[-1:]:
+                ledger.lastID = job.id
+                ledger.revision = job.revision
+                ledger.lastPosition = max(ledger.lastPosition, job.position)
+            return addition.jobs
+
+        return self._write(work)
+
+    def startAttempt(self, epoch: int, jobID: int, attempt: int) -> Deferred[Job]:
+        now = self._clock()
+
+        def work(ledger: Ledger) -> Job:
+            _checkOwner(ledger, epoch)
+            return _save(ledger, _transitions.started(ledger.job(jobID), attempt, now))
+
+        return self._write(work)
+
+    def recordHandle(self, epoch: int, jobID: int, attempt: int, handle: str) -> Deferred[None]:
+        def work(ledger: Ledger) -> None:
+            _checkOwner(ledger, epoch)
+            _transitions.checkRunning(ledger.job(jobID), attempt)
+            ledger.setHandle(jobID, handle)
+
+        return self._write(work)
+
+    def finishAttempt(
+        self, epoch: int, jobID: int, attempt: int, outcome: Outcome
+    ) -> Deferred[Job]:
+        now = self._clock()
+
+        def work(ledger: Ledger) -> Job:
+            _checkOwner(ledger, epoch)
+            return _save(ledger, _transitions.finished(ledger.job(jobID), attempt, outcome, now))
+
+        return self._write(work)
+
+    def requeueAttempt(
+        self,
+        epoch: int,
+        jobID: int,
+        attempt: int,
+        priority: int,
+        position: int,
+        deferred: bool,
+        reason: str | None,
+    ) -> Deferred[Job]:
+        now = self._clock()
+
+        def work(ledger: Ledger) -> Job:
+            _checkOwner(ledger, epoch)
+            job = ledger.job(jobID)
+            waiting = _transitions.requeued(job, attempt, priority, position, deferred, reason)
+            ledger.setAside(job, finishedAt=now, outcome=JobState.QUEUED)
+            return _place(ledger, waiting)
+
+        return self._write(work)
+
+    def changePriority(self, epoch: int, jobID: int, priority: int) -> Deferred[Job]:
+        def work(ledger: Ledger) -> Job:
+            _checkOwner(ledger, epoch)
+            job = ledger.job(jobID)
+            moved = _transitions.reprioritised(job, priority)
+            return job if moved is job else _save(ledger, moved)
+
+        return self._write(work)
+
+    def cancelQueued(self, epoch: int, jobID: int) -> Deferred[Job]:
+        now = self._clock()
+
+        def work(ledger: Ledger) -> Job:
+            _checkOwner(ledger, epoch)
+            return _save(ledger, _transitions.withdrawn(ledger.job(jobID), now))
+
+        return self._write(work)
+
+    def requestCancel(self, epoch: int, jobID: int) -> Deferred[Job]:
+        now = self._clock()
+
+        def work(ledger: Ledger) -> Job:
+            _checkOwner(ledger, epoch)
+            job = ledger.job(jobID)
+            told = _transitions.cancelRequested(job, now)
+            return job if told is job else _save(ledger, told)
+
+        return self._write(work)
+
+    def retryJob(self, epoch: int, jobID: int, position: int) -> Deferred[Job]:
+        def work(ledger: Ledger) -> Job:
+            _checkOwner(ledger, epoch)
+            job = ledger.job(jobID)
+            again = _transitions.retried(job, position)
+            if again is job:
+                return job
+            ledger.setAside(job)
+            return _place(ledger, again)
+
+        return self._write(work)
+
+    def removeJob(self, epoch: int, jobID: int) -> Deferred[None]:
+        def work(ledger: Ledger) -> None:
+            _checkOwner(ledger, epoch)
+            _transitions.checkRemovable(ledger.job(jobID))
+            ledger.remove([jobID])
+
+        return self._write(work)
+
+    def removeFinished(self, epoch: int, before: datetime, limit: int) -> Deferred[list[int]]:
+        def work(ledger: Ledger) -> list[int]:
+            _checkOwner(ledger, epoch)
+            jobIDs = ledger.ended(before, limit)
+            ledger.remove(jobIDs)
+            return jobIDs
+
+        return self._write(work)
+
+    def setSettings(self, epoch: int, settings: Mapping[str, Any]) -> Deferred[None]:
+        values = dict(settings)
+
+        def work(ledger: Ledger) -> None:
+            _checkOwner(ledger, epoch)
+            ledger.set(
+                {
+                    name: _transitions.plainJSON(value, f"the setting {name!r}")
+                    for name, value in values.items()
+                }
+            )
+
+        return self._write(work)
+
+
+def _checkOwner(ledger: Ledger, epoch: int) -> None:
+    """
+    @raise OwnershipLost: if the epoch is over.
+    """
+    if epoch != ledger.epoch:
+        raise OwnershipLost(epoch, ledger.epoch)
+
+
+def _save(ledger: Ledger, job: Job) -> Job:
+    """
+    Keep a job that has changed, under the next revision.
+    """
+    ledger.revision += 1
+    job = _transitions.changed(job, revision=ledger.revision)
+    ledger.change(job)
+    return job
+
+
+def _place(ledger: Ledger, job: Job) -> Job:
+    """
+    Keep a job that has another position.
+    """
+    ledger.lastPosition = max(ledger.lastPosition, job.position)
+    return _save(ledger, job)
