@@ -273,7 +273,8 @@ class AttemptContext:
     Threads: made for one attempt and used on its worker's thread.
 
     @ivar outputDirectory: an existing directory in which the attempt may keep
-        files, or L{None} where nothing is kept.
+        files, or L{None} where nothing is kept, as for a worker class without a
+        true C{keepsOutput}.
     @ivar stateDirectory: the daemon's state directory, which marks its
         processes in their environment.
     @ivar recordHandle: stores what finds the attempt's processes after a crash;

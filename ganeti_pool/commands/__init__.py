@@ -31,10 +31,12 @@ class CommandWorker(BaseWorker):
 
     @cvar outputLimit: how many bytes of each output stream are kept.
     @cvar killDelay: seconds from TERM to KILL after a cancellation.
+    @cvar keepsOutput: that each attempt needs a directory for what it writes.
     """
 
     outputLimit = 64 * 1024 * 1024
     killDelay = 5.0
+    keepsOutput = True
 
     checkArgs = staticmethod(checkArgs)
 

@@ -4,10 +4,10 @@ The store as its owner writes to it, and who waits for what is written.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -118,34 +118,50 @@ class Journal:
         """
         return ask(self.epoch, *args).addCallbacks(self._written, self._refused)
 
-    async def persist(self, write: Callable[[], Awaitable[_T]], isOutcome: bool = True) -> _T:
+    def persist(self, write: Callable[[], Deferred[_T]], isOutcome: bool = True) -> Deferred[_T]:
         """
         Write until it is written: while the store fails, try again after a pause
         that grows.
 
         @param isOutcome: whether to count it as unwritten meanwhile.
-        @raise StaleAttempt: if it has no place any more.
-        @raise OwnershipLost: if another owner has the store.
-        @raise StoreError: if the store failed, and L{close} was called.
+        @return: a Deferred that fails with L{StaleAttempt} if it has no place any
+            more; with L{OwnershipLost} if another owner has the store; with
+            L{StoreError} if the store failed, and L{close} was called.
         """
+        return write().addErrback(self._persevere, write, isOutcome)
+
+    def _persevere(
+        self, failure: Failure, write: Callable[[], Deferred[_T]], isOutcome: bool
+    ) -> Deferred[_T]:
+        # Most often the first try succeeds, and needs no coroutine.
+        if self._isFinal(failure.value):
+            return fail(failure)
+        return Deferred.fromCoroutine(self._tryAgain(write, isOutcome))
+
+    def _isFinal(self, error: BaseException | None) -> bool:
+        """
+        Whether a failed write is not tried again.
+        """
+        return (
+            self._isClosed
+            or not isinstance(error, StoreError)
+            or isinstance(error, (StaleAttempt, OwnershipLost))
+        )
+
+    async def _tryAgain(self, write: Callable[[], Deferred[_T]], isOutcome: bool) -> _T:
+        self.unwritten += isOutcome
         pause = FIRST_PAUSE
-        counted = 0
         try:
             while True:
+                await self.rest(pause)
                 try:
                     return await write()
-                except (StaleAttempt, OwnershipLost):
-                    raise
-                except StoreError:
-                    if self._isClosed:
+                except StoreError as error:
+                    if self._isFinal(error):
                         raise
-                    if isOutcome and not counted:
-                        counted = 1
-                        self.unwritten += 1
-                    await self.rest(pause)
                 pause = longer(pause)
         finally:
-            self.unwritten -= counted
+            self.unwritten -= isOutcome
 
     def close(self) -> None:
         """

@@ -8,28 +8,29 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from functools import partial
 from importlib.metadata import version
 from time import monotonic
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.threads import blockingCallFromThread, deferToThreadPool
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from .._delivery import Delivery
 from ..deferred import DeferredWorkerPool
 from ..errors import StoreError
 from ..interfaces import IJobStore
 from ..jobs import Job, JobEventKind, OnCrash
 from ..paths import StatePaths
 from ._events import Events, Observer
+from ._handover import CallAndWait, Handover
 from ._journal import Changes, Journal
 from ._keeping import Keeping
 from ._outcome import Requeue, afterCrash
 from ._output import Output, RemoveTrees, removeTrees
 from ._places import Places
 from ._room import Room, Waiting
-from ._runs import CallAndWait, Runs
+from ._runs import Runs
 
 __all__ = ["ACTIVE", "QueueLife"]
 
@@ -70,7 +71,7 @@ class QueueLife:
         reap: Callable[[Sequence[str]], Deferred[Any]],
         checkArgs: Callable[[object], object] | None = None,
         onCrash: OnCrash = OnCrash.FAIL,
-        keepsOutput: bool = True,
+        keepsOutput: bool = False,
         maxQueued: int | None = None,
         keepFinished: float | None = None,
         observers: Sequence[Observer] = (),
@@ -90,8 +91,8 @@ class QueueLife:
         @param checkArgs: raises L{InvalidJob <ganeti_pool.errors.InvalidJob>} for
             arguments that the worker class cannot run.
         @param onCrash: what a crash does to a job that says nothing of it.
-        @param keepsOutput: whether the worker class keeps files; then each attempt
-            has a directory for them.
+        @param keepsOutput: whether each attempt has a directory for the files that
+            the worker class keeps. A worker class says so by its C{keepsOutput}.
         @param maxQueued: how many jobs may wait; L{None} for any number. A job that
             defers itself, or waits again after a crash, always may.
         @param keepFinished: for how many seconds finished jobs are kept, and what
@@ -104,7 +105,7 @@ class QueueLife:
         @param removeOutput: removes directories, and fires when that is done; by
             default on a thread of the reactor's.
         @param callAndWait: calls a function on the reactor thread and waits for
-            its Deferred; by default C{blockingCallFromThread}.
+            its Deferred; by default by a L{Handover}.
         @param now: gives the time, aware.
         @param monotonic: gives seconds that no change of the clock touches, by
             which the running time of jobs is measured.
@@ -141,7 +142,7 @@ class QueueLife:
             self._events,
             self._output if keepsOutput else None,
             paths.directory,
-            callAndWait or partial(blockingCallFromThread, reactor),
+            callAndWait or Handover(Delivery(reactor)).callAndWait,
             monotonic,
         )
         self._places = Places(

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import partial
 
 from .._taskqueue import newEntry
 from ..errors import (
@@ -80,7 +79,7 @@ class Places:
         @raise NoSuchJob: if there is none.
         @raise JobNotQueued: if it does not wait.
         """
-        return await self._runs.alone(jobID, partial(self._move, jobID, priority))
+        return await self._runs.turns.alone(jobID, self._move, jobID, priority)
 
     async def _move(self, jobID: int, priority: int) -> Job:
         task = await self._find(jobID)
@@ -122,7 +121,7 @@ class Places:
         @raise StaleAttempt: if that cannot be told now: the store is ahead of this
             daemon, whose write it has kept and called a failure.
         """
-        job = await self._runs.alone(jobID, partial(self._cancel, jobID))
+        job = await self._runs.turns.alone(jobID, self._cancel, jobID)
         if job.state in FINISHED and job.state is not JobState.CANCELLED:
             raise JobFinished(jobID, job.state.value)
         return job
@@ -170,7 +169,7 @@ class Places:
         @raise JobFinished: if it has succeeded.
         @raise QueueFull: if there is no room for it.
         """
-        return await self._runs.alone(jobID, partial(self._retry, jobID, check))
+        return await self._runs.turns.alone(jobID, self._retry, jobID, check)
 
     async def _retry(self, jobID: int, check: Callable[[Job], object]) -> Job:
         job = await self._store.job(jobID)
@@ -198,7 +197,7 @@ class Places:
         @raise NoSuchJob: if there is none.
         @raise JobNotFinished: if it has no outcome yet.
         """
-        await self._runs.alone(jobID, partial(self._remove, jobID))
+        await self._runs.turns.alone(jobID, self._remove, jobID)
 
     async def _remove(self, jobID: int) -> None:
         await self._journal.write(self._store.removeJob, jobID)

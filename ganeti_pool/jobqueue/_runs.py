@@ -4,12 +4,12 @@ What the store is told of the attempts, on the reactor thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredLock, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
@@ -29,23 +29,17 @@ from ..jobs import Job, JobEventKind, JobState, Outcome
 from ..workerpool import WorkerPool
 from ..workerpool._locking import Acquire
 from ._events import Events
+from ._handover import CallAndWait
 from ._journal import FIRST_PAUSE, Journal, longer
 from ._outcome import Requeue, timedOut, unusable
 from ._output import Output
 from ._room import Waiting
 from ._task import JobTask, Run, TaskState
+from ._turns import Turns
 
-__all__ = ["CallAndWait", "Runs"]
+__all__ = ["Runs"]
 
 _log = Logger()
-
-_T = TypeVar("_T")
-
-CallAndWait = Callable[[Callable[[], Deferred[Any]]], Any]
-"""
-Calls a function on the reactor thread, from another one, and waits for what its
-Deferred fires with.
-"""
 
 
 class Runs:
@@ -53,8 +47,10 @@ class Runs:
     The starts, deferrals and ends of the attempts of the jobs.
 
     What changes where a job waits, or whether it does, is done by one at a time
-    for each job (L{alone}); so each finds the job as the last one left it, in the
+    for each job (C{turns}); so each finds the job as the last one left it, in the
     heap and in the store, also if that one's commit failed.
+
+    What every job does has callbacks, and what some do coroutines, which cost more.
 
     Invariant: a job that this daemon is to start or runs is found by its ID in the
     pool until its worker is done with it, and in C{running} from the moment at which
@@ -64,6 +60,7 @@ class Runs:
     Threads: the reactor's, but for L{wait}, L{makeOutputDirectory},
     L{outputDirectory} and C{stateDirectory}, which are the workers' side.
 
+    @ivar turns: whose turn it is with a job.
     @ivar running: by ID, the jobs that have begun and not ended.
     @ivar isStopping: whether nothing is started any more.
     @ivar isInterrupted: whether all that runs was told to end, with the daemon.
@@ -99,16 +96,16 @@ class Runs:
         self._events = events
         self._output = output
         self._callAndWait = callAndWait
-        self._locks: dict[int, DeferredLock] = {}
+        self.turns = Turns()
         self._idle: list[Deferred[None]] = []
 
     # For the workers
 
-    def wait(self, f: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+    def wait(self, f: Callable[..., Deferred[None]], *args: Any) -> None:
         """
         Do something on the reactor thread, and wait for its end on this one.
         """
-        self._callAndWait(lambda: Deferred.fromCoroutine(f(*args)))
+        self._callAndWait(partial(f, *args))
 
     def outputDirectory(self, job: Job) -> str | None:
         """
@@ -131,7 +128,7 @@ class Runs:
                 self._output.make(task.jobID, task.attempts + 1)
                 return
             except OSError as error:
-                self.wait(self._holdUp, task, error, pause)
+                self.wait(Deferred.fromCoroutine, self._holdUp(task, error, pause))
             pause = longer(pause)
 
     async def _holdUp(self, task: JobTask, error: OSError, pause: float) -> None:
@@ -139,20 +136,7 @@ class Runs:
         self._journal.hindrance = f"the output of jobs cannot be kept: {error}"
         await self._journal.rest(pause)
 
-    # One at a time
-
-    async def alone(self, jobID: int, f: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """
-        Do something with a job while no other does, in the order of asking.
-        """
-        lock = self._locks.setdefault(jobID, DeferredLock())
-        await lock.acquire()
-        try:
-            return await f()
-        finally:
-            lock.release()
-            if not lock.locked and self._locks.get(jobID) is lock:
-                del self._locks[jobID]
+    # Looking
 
     def find(self, jobID: int) -> JobTask | None:
         """
@@ -172,34 +156,39 @@ class Runs:
 
     # The life of an attempt
 
-    async def start(self, task: JobTask) -> None:
+    def start(self, task: JobTask) -> Deferred[None]:
         """
         Record that an attempt starts.
 
-        @raise StaleAttempt: if the job was cancelled.
-        @raise QueueStopping: if nothing is started any more.
+        @return: a Deferred that fails with L{StaleAttempt} if the job was cancelled,
+            or with L{QueueStopping} if nothing is started any more.
         """
         # Not alone during a pause of persist: a cancellation need not wait for it.
-        await self._journal.persist(
-            lambda: self.alone(task.jobID, partial(self._start, task)), isOutcome=False
+        return self._journal.persist(
+            partial(self.turns.alone, task.jobID, self._start, task), isOutcome=False
         )
 
-    async def _start(self, task: JobTask) -> None:
+    def _start(self, task: JobTask) -> Deferred[None]:
         self._checkStart(task)
         self._journal.hindrance = None
         self.running[task.jobID] = task
-        try:
-            job = await self._journal.write(self._store.startAttempt, task.jobID, task.attempts + 1)
-        except BaseException:
-            self._leave(task)
-            raise
+        started = self._journal.write(self._store.startAttempt, task.jobID, task.attempts + 1)
+        return started.addCallbacks(self._started, self._notStarted, (task,), {}, (task,))
+
+    def _notStarted(self, failure: Failure, task: JobTask) -> Failure:
+        self._leave(task)
+        return failure
+
+    def _started(self, job: Job, task: JobTask) -> None:
         now = self.monotonic()
         task.run = Run(job, now)
         task.attempts += 1
         task.state = TaskState.RUNNING
         self._waiting.remove(task.priority)
         if job.timeout is not None:
-            self._limit(task, task.run, now + job.timeout)
+            task.run.limit(
+                now + job.timeout, self._clock, self.monotonic, partial(self._tellToEnd, task)
+            )
         waited = None if task.since is None else now - task.since
         self._events.tell(JobEventKind.STARTED, job, waited=waited)
 
@@ -213,65 +202,52 @@ class Runs:
         if self.isStopping:
             raise QueueStopping()
 
-    def _limit(self, task: JobTask, run: Run, deadline: float) -> None:
-        """
-        Tell a job to end, as a cancellation does, when its time is over.
-
-        @param deadline: a time of C{monotonic}.
-        """
-        left = deadline - self.monotonic()
-        # The reactor's clock may be set forward, and then it calls too early.
-        if left > 0:
-            run.timeout = self._clock.callLater(left, self._limit, task, run, deadline)
-            return
-        run.timeout = None
-        run.isTimedOut = True
+    def _tellToEnd(self, task: JobTask) -> None:
         with suppress(NoSuchTask):
             self._pool.InterruptTask(task.jobID)
 
     def _ended(self, task: JobTask) -> Run:
         """
-        The attempt has ended by itself: what is left to do takes none of its time.
+        The attempt has ended by itself.
         """
-        run = task.running
-        # Not again, if it fails since its deferral has been refused.
-        if run.ended is None:
-            run.ended = self.monotonic()
-        if run.timeout is not None:
-            run.timeout.cancel()
-            run.timeout = None
-        return run
+        task.running.end(self.monotonic())
+        return task.running
 
-    async def keepHandle(self, task: JobTask, handle: str) -> None:
+    def keepHandle(self, task: JobTask, handle: str) -> Deferred[None]:
         """
         Keep what finds the processes of an attempt again. If there is no room for
         it, they are found by their environment.
 
-        @raise StaleAttempt: if the attempt does not run any more.
-        @raise OwnershipLost: if the store is another owner's.
+        @return: a Deferred that fails with L{StaleAttempt} if the attempt does not
+            run any more, or with L{OwnershipLost} if the store is another owner's.
         """
-        try:
-            await self._journal.write(self._store.recordHandle, task.jobID, task.attempts, handle)
-        except (StaleAttempt, OwnershipLost):
-            raise
-        except StoreError as error:
-            _log.warn(
-                "The handle of job {jobID} is not kept: {error}", jobID=task.jobID, error=error
-            )
+        kept = self._journal.write(self._store.recordHandle, task.jobID, task.attempts, handle)
+        return kept.addErrback(self._handleNotKept, task)
 
-    async def defer(self, task: JobTask, order: int) -> None:
+    def _handleNotKept(self, failure: Failure, task: JobTask) -> None:
+        if not failure.check(StoreError) or failure.check(StaleAttempt, OwnershipLost):
+            failure.raiseException()
+        _log.warn(
+            "The handle of job {jobID} is not kept: {error}",
+            jobID=task.jobID,
+            error=failure.value,
+        )
+
+    def defer(self, task: JobTask, order: int) -> Deferred[None]:
         """
         Record that a job has deferred itself.
 
-        @raise TaskCancelled: if it was cancelled, or its time was over.
+        @return: a Deferred that fails with L{TaskCancelled} if it was cancelled, or
+            its time was over.
         """
         deferral = self._ended(task).deferral
         assert deferral is not None
-        await self._putBack(task, Requeue(*deferral, deferred=True), order)
+        return self._putBack(task, Requeue(*deferral, deferred=True), order)
 
-    async def _putBack(self, task: JobTask, requeue: Requeue, order: int) -> None:
-        requeued = partial(self._requeue, task, requeue, order)
-        await self._journal.persist(lambda: self.alone(task.jobID, requeued))
+    def _putBack(self, task: JobTask, requeue: Requeue, order: int) -> Deferred[None]:
+        return self._journal.persist(
+            partial(self.turns.alone, task.jobID, self._requeue, task, requeue, order)
+        )
 
     async def _requeue(self, task: JobTask, requeue: Requeue, order: int) -> None:
         run = task.running
@@ -296,26 +272,25 @@ class Runs:
         kind = JobEventKind.DEFERRED if requeue.deferred else JobEventKind.INTERRUPTED
         self._events.tell(kind, job, ran=run.seconds)
 
-    async def succeed(self, task: JobTask, outcome: Outcome) -> None:
+    def succeed(self, task: JobTask, outcome: Outcome) -> Deferred[None]:
         """
         An attempt has succeeded: record that, if it was in time.
         """
         run = self._ended(task)
         if run.isTimedOut:
             outcome = timedOut(run.job, None, run.output)
-        await self.end(task, outcome)
+        return self._end(task, outcome)
 
-    async def fail(self, task: JobTask, failure: Failure) -> None:
+    def fail(self, task: JobTask, failure: Failure) -> Deferred[None]:
         """
         An attempt has failed: record what becomes of the job.
         """
         become = self._ended(task).judge(failure, self.isInterrupted)
         if isinstance(become, Requeue):
-            await self._waitAgain(task, become)
-            return
+            return Deferred.fromCoroutine(self._waitAgain(task, become))
         if become.error is not None and become.error.code == "exception":
             _log.failure("Job {jobID} failed", failure, LogLevel.info, jobID=task.jobID)
-        await self.end(task, become)
+        return self._end(task, become)
 
     async def _waitAgain(self, task: JobTask, requeue: Requeue) -> None:
         """
@@ -326,36 +301,49 @@ class Runs:
         try:
             await self._putBack(task, requeue, order)
         except TaskCancelled:
-            await self.end(task, Outcome(JobState.CANCELLED, output=run.output))
-        except (StaleAttempt, OwnershipLost) as error:
-            self._lost(task, error)
+            await self._end(task, Outcome(JobState.CANCELLED, output=run.output))
+        except (StaleAttempt, OwnershipLost):
+            self._lost(Failure(), task)
 
-    async def end(self, task: JobTask, outcome: Outcome) -> None:
+    def _end(self, task: JobTask, outcome: Outcome) -> Deferred[None]:
         """
         Record an outcome, however long that takes. The first to be recorded wins.
         """
         run = task.running
-        try:
-            try:
-                job = await self._finish(task, outcome)
-            except InvalidArgument as error:
-                job = await self._finish(task, unusable(outcome, error))
-        except (StaleAttempt, OwnershipLost, NoSuchJob) as error:
-            self._lost(task, error)
-        else:
-            self.forget(task)
-            self._events.tell(JobEventKind.FINISHED, job, ran=run.seconds)
+        return self._finish(task, outcome).addCallbacks(
+            self._finished, self._notFinished, (task, run), {}, (task, run, outcome)
+        )
 
-    async def _finish(self, task: JobTask, outcome: Outcome) -> Job:
-        return await self._journal.persist(
+    def _finish(self, task: JobTask, outcome: Outcome) -> Deferred[Job]:
+        return self._journal.persist(
             lambda: self._journal.write(
                 self._store.finishAttempt, task.jobID, task.attempts, outcome
             )
         )
 
-    def _lost(self, task: JobTask, error: Exception) -> None:
+    def _finished(self, job: Job, task: JobTask, run: Run) -> None:
+        self.forget(task)
+        self._events.tell(JobEventKind.FINISHED, job, ran=run.seconds)
+
+    def _notFinished(
+        self, failure: Failure, task: JobTask, run: Run, outcome: Outcome
+    ) -> Deferred[None] | None:
+        error = failure.value
+        if isinstance(error, InvalidArgument):
+            # Its result cannot be stored; what says so can.
+            return self._finish(task, unusable(outcome, error)).addCallbacks(
+                self._finished, self._lost, (task, run), {}, (task,)
+            )
+        self._lost(failure, task)
+        return None
+
+    def _lost(self, failure: Failure, task: JobTask) -> None:
+        if not failure.check(StaleAttempt, OwnershipLost, NoSuchJob):
+            failure.raiseException()
         _log.warn(
-            "What job {jobID} came to is not recorded: {error}", jobID=task.jobID, error=error
+            "What job {jobID} came to is not recorded: {error}",
+            jobID=task.jobID,
+            error=failure.value,
         )
         self.forget(task)
 
@@ -374,9 +362,8 @@ class Runs:
         Tell all that run to end, since the daemon does.
         """
         self.isInterrupted = True
-        for jobID in list(self.running):
-            with suppress(NoSuchTask):
-                self._pool.InterruptTask(jobID)
+        for task in list(self.running.values()):
+            self._tellToEnd(task)
 
     def whenIdle(self, timeout: float) -> Deferred[None]:
         """

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -76,6 +76,39 @@ class Run:
         self.isTimedOut = False
         self.output: Mapping[str, OutputSize] | None = None
         self.deferral: Deferral | None = None
+
+    def limit(
+        self,
+        deadline: float,
+        clock: IReactorTime,
+        monotonic: Callable[[], float],
+        tell: Callable[[], object],
+    ) -> None:
+        """
+        Have the attempt told to end, as by a cancellation, when its time is over.
+
+        @param deadline: when that is, by C{monotonic}.
+        @param tell: tells it.
+        """
+        left = deadline - monotonic()
+        # The reactor's clock may be set forward, and then it calls too early.
+        if left > 0:
+            self.timeout = clock.callLater(left, self.limit, deadline, clock, monotonic, tell)
+            return
+        self.timeout = None
+        self.isTimedOut = True
+        tell()
+
+    def end(self, now: float) -> None:
+        """
+        The attempt has ended: what is left to do takes none of its time. Only the
+        first end counts, if a deferral is one that is refused.
+        """
+        if self.ended is None:
+            self.ended = now
+        if self.timeout is not None:
+            self.timeout.cancel()
+            self.timeout = None
 
     @property
     def seconds(self) -> float:

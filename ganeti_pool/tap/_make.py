@@ -121,6 +121,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         reap=reap,
         checkArgs=getattr(workerClass, "checkArgs", None),
         onCrash=onCrash,
+        keepsOutput=getattr(workerClass, "keepsOutput", False),
         maxQueued=options["max-queued"],
         keepFinished=options["keep-finished"],
         observers=[logEvent, metrics.observe],

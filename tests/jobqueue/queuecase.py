@@ -94,7 +94,13 @@ class QueueCase(SynchronousTestCase):
         self.patch(Worker, "tasks", self.tasks)
         self.open(MemoryJobStore(lambda: NOON))
 
-    def open(self, store: MemoryJobStore, numWorkers: int = 1, **options: Any) -> None:
+    def open(
+        self,
+        store: MemoryJobStore,
+        numWorkers: int = 1,
+        keepsOutput: bool = True,
+        **options: Any,
+    ) -> None:
         """
         Make a queue over a store, and do not start it.
 
@@ -114,6 +120,7 @@ class QueueCase(SynchronousTestCase):
             monotonic=lambda: self.monotonic,
             observers=[self.events.append],
             removeOutput=self.removeOutput,
+            keepsOutput=keepsOutput,
             **options,
         )
 

@@ -31,8 +31,8 @@ class KeepingTests(QueueCase):
     def clock(self) -> datetime:
         return self.now
 
-    def open(self, store: MemoryJobStore, numWorkers: int = 1, **options: Any) -> None:
-        super().open(store, numWorkers, **options)
+    def open(self, store: MemoryJobStore, *args: Any, **options: Any) -> None:
+        super().open(store, *args, **options)
         self.queue._keeping._now = self.clock
 
     def pass_(self, seconds: float) -> None:

@@ -65,7 +65,7 @@ class PriorityTests(QueueCase):
         self.store.commit()
         self.assertEqual(self.successResultOf(second).priority, -10)
         self.assertEqual(self.order(), [2, 1, 3])
-        self.assertEqual(self.queue._runs._locks, {})
+        self.assertEqual(self.queue._runs.turns._lines, {})
 
     def test_laterFails(self) -> None:
         """

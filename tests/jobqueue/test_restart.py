@@ -4,9 +4,10 @@ Tests for the start of a queue, after a kill.
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 
 from ganeti_pool import errors
 from ganeti_pool.jobqueue import _life
@@ -14,6 +15,7 @@ from ganeti_pool.jobs import (
     JobState,
     NewJob,
     OnCrash,
+    QueuedJob,
 )
 from ganeti_pool.testing import MemoryJobStore
 
@@ -81,6 +83,28 @@ class RestartTests(QueueCase):
         self.ran.clear()
         self.stepping.runAll()
         self.assertEqual(self.ran, list(reversed(range(count))))
+
+    def test_memory(self) -> None:
+        """
+        A job that waits takes less than 400 bytes, whatever the store has of it.
+        """
+        count = 20_000
+
+        def manyJobs(limit: int, after: tuple[int, int] | None = None) -> Deferred[Any]:
+            first = 0 if after is None else after[1] + 1
+            last = min(first + limit, count)
+            return succeed([QueuedJob(n + 1, 0, n, 0) for n in range(first, last)])
+
+        self.store.queuedJobs = manyJobs  # type: ignore[method-assign]
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before, _ = tracemalloc.get_traced_memory()
+        self.start()
+        after, peak = tracemalloc.get_traced_memory()
+        self.assertEqual(self.queue.waiting, {0: count})
+        self.assertLess((after - before) / count, 400)
+        # and no list of them all beside that
+        self.assertLess((peak - after) / count, 40)
 
     def test_positions(self) -> None:
         """

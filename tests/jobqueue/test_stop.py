@@ -408,7 +408,7 @@ class StopTests(QueueCase):
 
     def test_defaults(self) -> None:
         """
-        Without a test in between, a worker waits by C{blockingCallFromThread}.
+        Without a test in between, a worker waits by a C{Handover}.
         """
         pool, _, reactor = makeSteppingPool(1, Worker, reactor=FakeReactor())
         paths = StatePaths.at(self.directory)
