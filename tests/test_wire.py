@@ -5,9 +5,13 @@ Tests for L{ganeti_pool.wire}.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import urlencode
 
+import jsonschema_rs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -382,6 +386,7 @@ class NewJobTests(SynchronousTestCase):
             ({"labels": {str(n): "" for n in range(33)}}, "out_of_range"),
             ({"timeout": 0}, "out_of_range"),
             ({"timeout": -1.5}, "out_of_range"),
+            ({"timeout": 1e10}, "out_of_range"),
             ({"timeout": True}, "wrong_type"),
             ({"timeout": "5"}, "wrong_type"),
         ]
@@ -635,3 +640,150 @@ class QueryTests(SynchronousTestCase):
         """
         wire.checkNoQuery(b"")
         self.assertRaises(InvalidJob, wire.checkNoQuery, b"a=1")
+
+
+LONGEST = "x" * 200
+
+CANDIDATES: list[Any] = [
+    None,
+    False,
+    True,
+    *(-(2**63) - 1, -(2**63), -1, 0, 1, 999, 1000, 1001, 10**9, 10**9 + 1, 2**63 - 1, 2**63),
+    # JSON Schema calls 1.0 a whole number, which is refused here.
+    *(-1.5, 0.5, 1e300),
+    *("", " ", "x", LONGEST, LONGEST + "x", "\U0001f40d" * 200, "a\nb", "\u00a0", "a=b", "\x7f"),
+    *("fail", "retry", "Fail"),
+    [],
+    [[], {"a": [None]}],
+    {},
+    *(dict.fromkeys(labels, "") for labels in ((), "ab", [LONGEST], [LONGEST + "x"], [""])),
+    *({"a": text} for text in (LONGEST, LONGEST + "x", "", "\n", 1, None)),
+    *({label: ""} for label in ("a=b", "=", "a\tb", " ", "\u2028", "\u00ad")),
+    *({str(n): "" for n in range(count)} for count in (32, 33)),
+]
+"""
+Values at both sides of what is allowed, here or there.
+"""
+
+
+class SchemaTests(SynchronousTestCase):
+    """
+    Tests for the JSON Schemas that the checks say.
+    """
+
+    def isValid(self, schema: wire.Schema, value: object) -> bool:
+        """
+        Whether a schema allows a value.
+        """
+        whole = {"components": {"schemas": wire.components()}, "allOf": [schema]}
+        return jsonschema_rs.Draft202012Validator(whole).is_valid(value)
+
+    def isTaken(self, read: Callable[[bytes], object], value: object) -> bool:
+        """
+        Whether a body with a value is taken.
+        """
+        try:
+            read(wire.encode(value))
+        except InvalidJob:
+            return False
+        return True
+
+    def assertSame(
+        self, schema: wire.Schema, read: Callable[[bytes], object], values: Iterable[object]
+    ) -> None:
+        """
+        Check that a schema allows those of some values that are taken.
+        """
+        for value in values:
+            shown = str(value)[:100]
+            self.assertEqual(self.isValid(schema, value), self.isTaken(read, value), shown)
+
+    def test_job(self) -> None:
+        """
+        Each member of a job is allowed what is taken of it. That the name of a class has
+        to be one is not said.
+        """
+        for name in wire.components()["NewJob"]["properties"]:
+            self.assertSame(
+                wire.JOBS,
+                lambda body: wire.parseNewJobs(body, WORKER),
+                (
+                    {"args": [], name: value}
+                    for value in CANDIDATES
+                    if name != "worker" or not isinstance(value, str) or len(value) in (0, 201)
+                ),
+            )
+
+    def test_jobs(self) -> None:
+        """
+        One job is allowed or a list of them, with their args and with no other member.
+        """
+        job: dict[str, Any] = {"args": []}
+        values: list[object] = [
+            job,
+            [job],
+            [job] * 1000,
+            [job] * 1001,
+            [],
+            {},
+            [job, {}],
+            [[job]],
+            5,
+            None,
+        ]
+        values += [{**job, "id": 5}, {**job, "reason": "r"}, {"name": "n"}]
+        self.assertSame(wire.JOBS, lambda body: wire.parseNewJobs(body, WORKER), values)
+
+    def test_changes(self) -> None:
+        """
+        A change of a job or of the pool is allowed what is taken of it.
+        """
+        for schema, read, names in (
+            (wire.PRIORITY, wire.parsePriority, ["priority"]),
+            (wire.POOL_CHANGE, wire.parsePoolChange, ["active", "workers"]),
+        ):
+            values: list[object] = [{name: value} for name in names for value in CANDIDATES]
+            values += [{}, [], None, {"name": "n"}, {"active": True, "workers": 1}]
+            self.assertSame(schema, read, values)
+
+    def test_queries(self) -> None:
+        """
+        Each parameter of a query is allowed what is taken of it.
+        """
+        words = [str(value) for value in CANDIDATES if isinstance(value, (int, float, str))]
+        words += ["asc", "desc", "stdout", "stderr", "queued", "86400", "86401", "a=", "1e-7"]
+        for known, path in (
+            (wire.JOBS_QUERY, wire.parseJobsQuery),
+            (wire.OUTPUT_QUERY, wire.parseOutputQuery),
+            (wire.QUIESCE_QUERY, wire.parseQuiesceQuery),
+        ):
+            for name, check in known.items():
+                self.assertSameQuery(name, check.schema, path, words)
+
+    def assertSameQuery(
+        self,
+        name: str,
+        schema: wire.Schema,
+        read: Callable[[bytes], object],
+        words: Iterable[str],
+    ) -> None:
+        """
+        Check that the schema of a parameter allows those of some words that are taken.
+        """
+        other = {"changed_after": "1"} if (name, read) == ("wait", wire.parseJobsQuery) else {}
+        for word in words:
+            value: Any = word
+            if schema["type"] in ("integer", "number"):
+                # That a whole number is written as one, no schema says.
+                if re.fullmatch(r"-?[0-9]+\.0+", word):
+                    continue
+                value = json.loads(word) if re.fullmatch(r"-?[0-9][0-9.e+-]*", word) else word
+            elif schema["type"] == "array":
+                value = [word]
+            query = urlencode({**other, name: word}).encode()
+            try:
+                read(query)
+                isTaken = True
+            except InvalidJob:
+                isTaken = False
+            self.assertEqual(self.isValid(schema, value), isTaken, (name, word[:100]))

@@ -34,6 +34,9 @@ Schema = Mapping[str, Any]
 A JSON Schema of the draft 2020-12, as OpenAPI 3.1 has it.
 """
 
+# Thirty years.
+_MOST_SECONDS = 10**9
+
 # What str.isprintable() says, but for characters that Unicode has added since.
 _PRINTABLE = r"^(?: |[^\p{C}\p{Z}])*$"
 
@@ -197,15 +200,16 @@ def labels(most: int, longest: int) -> Check:
     return check
 
 
-@_as(type="number", exclusiveMinimum=0)
+@_as(type="number", exclusiveMinimum=0, maximum=_MOST_SECONDS)
 def seconds(value: Any) -> float:
     """
     A number of seconds above zero.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Wrong("wrong_type", "this must be a number of seconds")
-    if value <= 0:
-        raise Wrong("out_of_range", "this must be more than 0 seconds")
+    if not 0 < value <= _MOST_SECONDS:
+        sentence = f"this must be more than 0 and at most {_MOST_SECONDS} seconds"
+        raise Wrong("out_of_range", sentence)
     return float(value)
 
 
