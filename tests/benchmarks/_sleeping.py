@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from heapq import heappop
 
 from ganeti_pool.workerpool import BaseWorker, WorkerPool
 
@@ -67,19 +68,18 @@ def _addTaskMeanwhile(count: int, workers: int) -> Figures:
         return figures
 
 
-def _bareThreads(count: int, workers: int) -> Figures:
+def _inThreads(sleep: Callable[[int], None], count: int, workers: int) -> Figures:
     verify("what is left over", count % workers, 0)
     slept: list[int] = []
     start, end = threading.Barrier(workers + 1), threading.Barrier(workers + 1)
 
-    def sleep() -> None:
+    def run() -> None:
         start.wait()
-        for _ in range(count // workers):
-            time.sleep(_SECONDS)
+        sleep(count // workers)
         slept.append(count // workers)
         end.wait()
 
-    threads = [threading.Thread(target=sleep) for _ in range(workers)]
+    threads = [threading.Thread(target=run) for _ in range(workers)]
     for thread in threads:
         thread.start()
 
@@ -92,6 +92,29 @@ def _bareThreads(count: int, workers: int) -> Figures:
         thread.join()
     verify("slept", sum(slept), count)
     return figures
+
+
+def _bareThreads(count: int, workers: int) -> Figures:
+    def sleep(times: int) -> None:
+        for _ in range(times):
+            time.sleep(_SECONDS)
+
+    return _inThreads(sleep, count, workers)
+
+
+def _bareThreadsHeap(count: int, workers: int) -> Figures:
+    """
+    The least that a pool with one priority queue does for a task.
+    """
+    # Sorted, it is a heap. Its entries look like those of the pool.
+    heap = [[0, order, None, ()] for order in range(count)]
+
+    def sleep(times: int) -> None:
+        for _ in range(times):
+            heappop(heap)
+            time.sleep(_SECONDS)
+
+    return _inThreads(sleep, count, workers)
 
 
 def _executor(count: int, workers: int) -> Figures:
@@ -112,6 +135,7 @@ MEASUREMENTS: dict[tuple[str, str], Callable[[int, int], Figures]] = {
     ("sleeping", "add-task"): _addTask,
     ("sleeping", "add-task-meanwhile"): _addTaskMeanwhile,
     ("sleeping", "bare-threads"): _bareThreads,
+    ("sleeping", "bare-threads-heap"): _bareThreadsHeap,
     ("sleeping", "executor"): _executor,
 }
 """
