@@ -30,7 +30,14 @@ from tests.benchmarks._textbook import ConditionPool
 
 ROOT = Path(__file__).parents[1]
 
-PEERS = {"asynqueue": "asynqueue", "anyio": "anyio", "trio": "trio", "pebble": "pebble"}
+PEERS = {
+    "asynqueue": "asynqueue",
+    "anyio": "anyio",
+    "trio": "trio",
+    "pebble": "pebble",
+    "huey": "huey",
+    "persist-queue": "persistqueue",
+}
 """
 The engines that need something that need not be installed, and what it is.
 """

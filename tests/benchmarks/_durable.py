@@ -1,0 +1,212 @@
+"""
+The measurements of durable jobs: each is acknowledged when it is on the disk, is run,
+and its outcome is on the disk when it counts as done. All use SQLite with a
+write-ahead log that is synchronised at every commit.
+
+The peers are imported by name, since they, and their types, need not be there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults, succeed
+
+from ganeti_pool.deferred import DeferredWorkerPool
+from ganeti_pool.jobqueue import JobQueue
+from ganeti_pool.jobs import JobEvent, JobEventKind, NewJob
+from ganeti_pool.paths import StatePaths
+from ganeti_pool.store.sqlite import SQLiteJobStore
+from ganeti_pool.workers import CallableWorker
+
+from ._blocking import Figures, verify
+from ._looping import react
+
+__all__ = ["MEASUREMENTS"]
+
+_WORKER = "ganeti_pool.workers.CallableWorker"
+
+_BATCH = 1_000
+"""
+How many jobs a client that submits many hands over at once, where that is possible.
+"""
+
+_END = -1
+"""
+What tells a thread that takes jobs from a peer to end.
+"""
+
+_SINGLES = 8
+"""
+How many clients there are that submit one job after another.
+"""
+
+
+def _directory() -> TemporaryDirectory[str]:
+    """
+    A directory on a disk: the usual one for temporary files may be in memory.
+    """
+    return TemporaryDirectory(dir="/var/tmp")
+
+
+class _Nothing(CallableWorker):
+    """
+    Whose jobs do nothing.
+    """
+
+    def RunTask(self, number: int) -> int:
+        return number
+
+
+def _jobQueue(clients: int, count: int, workers: int) -> Figures:
+    """
+    @param clients: how many submit; a single one does it in batches.
+    """
+
+    async def main(reactor: Any) -> Figures:
+        finished: Deferred[float] = Deferred()
+        left = count
+
+        def observe(event: JobEvent) -> None:
+            nonlocal left
+            if event.kind is JobEventKind.FINISHED:
+                left -= 1
+                if not left:
+                    finished.callback(time.perf_counter())
+
+        with _directory() as directory:
+            queue = JobQueue(
+                reactor,
+                DeferredWorkerPool(reactor, "bench", workers, _Nothing),
+                SQLiteJobStore(reactor, f"{directory}/jobs.sqlite"),
+                _WORKER,
+                StatePaths.at(directory),
+                reap=lambda handles: succeed(None),
+                observers=[observe],
+            )
+            await queue.start()
+            size = _BATCH if clients == 1 else 1
+            verify("what is left over", count % (clients * size), 0)
+
+            async def submit(first: int) -> None:
+                for number in range(first, count, clients * size):
+                    await queue.submit(
+                        [NewJob(_WORKER, (number + i,), "bench") for i in range(size)]
+                    )
+
+            begin = time.perf_counter()
+            await gatherResults([Deferred.fromCoroutine(submit(i)) for i in range(clients)])
+            seconds = await finished - begin
+            status = await queue.poolStatus()
+            verify("succeeded", status["jobs"]["last_day"]["succeeded"], count)
+            await queue.stop(0)
+        return {"microseconds": seconds / count * 1e6}
+
+    return react(main)
+
+
+def _huey(clients: int, count: int, workers: int) -> Figures:
+    huey = import_module("huey")
+    signals = import_module("huey.signals")
+    logging.disable(logging.CRITICAL)
+    done = threading.Semaphore(0)
+
+    def nothing(number: int) -> int:
+        return number
+
+    with _directory() as directory:
+        queue = huey.SqliteHuey(
+            "bench", filename=f"{directory}/huey.sqlite", fsync=True, journal_mode="wal"
+        )
+        task = queue.task()(nothing)
+        # It is sent when the result has been stored.
+        queue.signal(signals.SIGNAL_COMPLETE)(lambda signal, task: done.release())
+        consumer = queue.create_consumer(
+            workers=workers, worker_type="thread", initial_delay=0.001, periodic=False
+        )
+        consumer.start()
+
+        def work() -> None:
+            for _ in range(count):
+                done.acquire()
+
+        figures = _fromThreads(clients, count, task, work)
+        verify("results", queue.result_count(), count)
+        consumer.stop(graceful=True)
+        consumer.scheduler.join()
+    return figures
+
+
+def _persistQueue(clients: int, count: int, workers: int) -> Figures:
+    """
+    It has no workers, and no place for a result: a job counts as done when it is
+    acknowledged to the queue.
+    """
+    persistqueue = import_module("persistqueue")
+    with _directory() as directory:
+        queue = persistqueue.SQLiteAckQueue(directory, multithreading=True, auto_commit=True)
+
+        def consume() -> None:
+            while (item := queue.get()) != _END:
+                queue.ack(item)
+                done.release()
+
+        done = threading.Semaphore(0)
+        threads = [threading.Thread(target=consume) for _ in range(workers)]
+        for thread in threads:
+            thread.start()
+
+        def work() -> None:
+            for _ in range(count):
+                done.acquire()
+
+        figures = _fromThreads(clients, count, queue.put, work)
+        for _ in threads:
+            queue.put(_END)
+        for thread in threads:
+            thread.join()
+        queue.close()
+    return figures
+
+
+def _fromThreads(
+    clients: int, count: int, submit: Callable[[int], object], untilDone: Callable[[], object]
+) -> Figures:
+    """
+    Time jobs that are submitted from threads, one after another in each.
+    """
+
+    def submitAll(first: int) -> None:
+        for number in range(first, count, clients):
+            submit(number)
+
+    threads = [threading.Thread(target=submitAll, args=(i,)) for i in range(clients)]
+    begin = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    untilDone()
+    seconds = time.perf_counter() - begin
+    for thread in threads:
+        thread.join()
+    return {"microseconds": seconds / count * 1e6}
+
+
+MEASUREMENTS: dict[tuple[str, str], Callable[[int, int], Figures]] = {
+    (row, engine): partial(measure, clients)
+    for row, clients in (("durable-batches", 1), ("durable-singles", _SINGLES))
+    for engine, measure in (
+        ("job-queue", _jobQueue),
+        ("huey", _huey),
+        ("persist-queue", _persistQueue),
+    )
+}
+"""
+By row and engine: called with how much and how many workers.
+"""
