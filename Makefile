@@ -14,7 +14,7 @@ PYENV_ROOT ?= $(HOME)/.pyenv
 interpreter = $(lastword $(sort $(wildcard $(PYENV_ROOT)/versions/$(1).*/bin/python)))
 versions := $(foreach v,3.10 3.11 3.12 3.13,$(if $(call interpreter,$(v)),$(v)))
 
-.PHONY: help demo run venv test lint pytest trial docs packaging test-all faults soak bench clean
+.PHONY: help demo run venv test lint pytest trial docs man packaging test-all faults soak bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PRECIOUS: $(VENV)-3.%/test.stamp
@@ -23,6 +23,7 @@ help:
 	@echo 'make demo       see the daemon work through jobs, in half a minute'
 	@echo 'make run        the daemon in the foreground, and what to type in a second terminal'
 	@echo 'make test       every check: lint, pytest, trial, docs, packaging (each is a target too)'
+	@echo 'make man        the manual page, and what completes the command in bash, zsh and fish'
 	@echo 'make test-all   pytest on each Python that pyenv has of 3.10 to 3.13'
 	@echo 'make faults     put faults into a copy, one by one, and see a test notice each'
 	@echo 'make soak       both pools under random load from all sides, for some minutes'
@@ -62,11 +63,21 @@ pytest: $(VENV)/dev.stamp
 trial: $(VENV)/dev.stamp
 	$(python) -W error -m twisted.trial tests
 
-docs: $(VENV)/dev.stamp
+docs: $(VENV)/dev.stamp man
 	$(python) -m sphinx -W --keep-going -q -b html doc doc/_build/html
 	@echo 'See doc/_build/html/index.html'
 
-packaging: $(VENV)/dev.stamp
+# What setup.py puts into share/ where the package is installed, if it is there.
+man: $(VENV)/dev.stamp
+	$(python) -m sphinx -W --keep-going -q -D extensions=measured,commandpages \
+	    -d doc/_build/man/.doctrees -b man doc doc/_build/man
+	@mkdir -p $(addprefix doc/_build/completion/,bash zsh fish)
+	$(VENV)/bin/ganeti-pool completion bash > doc/_build/completion/bash/ganeti-pool
+	$(VENV)/bin/ganeti-pool completion zsh > doc/_build/completion/zsh/_ganeti-pool
+	$(VENV)/bin/ganeti-pool completion fish > doc/_build/completion/fish/ganeti-pool.fish
+	@echo 'See man -l doc/_build/man/ganeti-pool.1'
+
+packaging: $(VENV)/dev.stamp man
 	$(python) -m pytest -m packaging tests/packaging
 
 faults: $(VENV)/dev.stamp

@@ -7,7 +7,7 @@ from importlib.metadata import version as installedVersion
 from pathlib import Path
 
 here = Path(__file__).parent
-# For measured, for pydoctor, which imports apilinks, and for the benchmarks.
+# For measured and commandpages, for pydoctor, which imports apilinks, and for the benchmarks.
 sys.path[:0] = [str(here), str(here.parent)]
 
 project = "ganeti-pool"
@@ -15,9 +15,24 @@ author = "The ganeti-pool authors"
 copyright = f"2026, {author}"
 version = release = installedVersion("ganeti-pool")
 
-extensions = ["measured", "sphinx.ext.intersphinx", "pydoctor.sphinx_ext.build_apidocs"]
+extensions = [
+    "measured",
+    "commandpages",
+    "sphinx.ext.intersphinx",
+    # `make man` leaves it out: a manual page has no API reference beside it.
+    "pydoctor.sphinx_ext.build_apidocs",
+]
 exclude_patterns = ["_build", "examples"]
 nitpicky = True
+man_pages = [
+    (
+        "reference/command",
+        "ganeti-pool",
+        "submit jobs to the ganeti-pool daemon, and see what becomes of them",
+        [author],
+        1,
+    )
+]
 html_theme = "furo"
 html_title = project
 

@@ -236,7 +236,6 @@ def stateOption(*states: JobState) -> Callable[[_Callback], _Callback]:
     """
     return click.option(
         "--state",
-        "states",
         multiple=True,
         type=click.Choice([state.value for state in states]),
         help="Only jobs in this state; may be given again.",

@@ -125,7 +125,7 @@ _UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
 def cancel(
     session: Session,
     ids: tuple[int, ...],
-    states: tuple[str, ...],
+    state: tuple[str, ...],
     name: str | None,
     labels: dict[str, str],
     isSure: bool,
@@ -136,7 +136,7 @@ def cancel(
     Give IDs, or say by --state, --name or --label which jobs. These are counted,
     and you are asked; with --yes you are not.
     """
-    which = _selection(states, name, labels, _UNFINISHED)
+    which = _selection(state, name, labels, _UNFINISHED)
     return _changeJobs(session, CANCEL, ids, which, isSure)
 
 
@@ -148,7 +148,7 @@ def priority(
     session: Session,
     priority: int,
     ids: tuple[int, ...],
-    states: tuple[str, ...],
+    state: tuple[str, ...],
     name: str | None,
     labels: dict[str, str],
     isSure: bool,
@@ -162,7 +162,7 @@ def priority(
     Give IDs, or say by --state, --name or --label which jobs. These are counted,
     and you are asked; with --yes you are not.
     """
-    which = _selection(states, name, labels, [JobState.QUEUED])
+    which = _selection(state, name, labels, [JobState.QUEUED])
     return _changeJobs(session, moveTo(priority), ids, which, isSure)
 
 
@@ -179,7 +179,7 @@ _UNSUCCESSFUL = (JobState.FAILED, JobState.CANCELLED)
 def retry(
     session: Session,
     ids: tuple[int, ...],
-    states: tuple[str, ...],
+    state: tuple[str, ...],
     name: str | None,
     labels: dict[str, str],
     interrupted: bool,
@@ -194,9 +194,9 @@ def retry(
     Give IDs, or say by --state, --name, --label or --interrupted which jobs. These
     are counted, and you are asked; with --yes you are not.
     """
-    which = _selection(states, name, labels, _UNSUCCESSFUL)
+    which = _selection(state, name, labels, _UNSUCCESSFUL)
     if interrupted:
-        if JobState.CANCELLED.value in states:
+        if JobState.CANCELLED.value in state:
             raise click.UsageError("--interrupted means jobs that failed: leave out --state.")
         which = Selection([JobState.FAILED.value], name, labels, _wasInterrupted)
     return _changeJobs(session, RETRY, ids, which, isSure)
@@ -219,14 +219,14 @@ _FINISHED = tuple(state for state in JobState if state in FINISHED)
 )
 @stateOption(*_FINISHED)
 @_yesOption
-def prune(session: Session, age: float | None, states: tuple[str, ...], isSure: bool) -> Verb:
+def prune(session: Session, age: float | None, state: tuple[str, ...], isSure: bool) -> Verb:
     """
     Forget finished jobs, and remove their output.
 
     Say by --older-than or --state which jobs. They are counted, and you are asked;
     with --yes you are not. With --json, each job is printed as it was.
     """
-    if age is None and not states:
+    if age is None and not state:
         raise click.UsageError("Say which jobs by --older-than or --state.")
     _checkSure(session, isSure)
 
@@ -239,7 +239,7 @@ def prune(session: Session, age: float | None, states: tuple[str, ...], isSure: 
         def isOld(job: _Wire) -> bool:
             return parseTimestamp(job["finished_at"]) <= before
 
-        which = Selection(states or [state.value for state in _FINISHED], suits=isOld)
+        which = Selection(state or [one.value for one in _FINISHED], suits=isOld)
         return await changeAll(session, which, REMOVE, isSure)
 
     return run()

@@ -77,7 +77,7 @@ _COLOURS = {
 async def listJobs(
     session: Session,
     ids: tuple[int, ...],
-    states: tuple[str, ...],
+    state: tuple[str, ...],
     name: str | None,
     labels: dict[str, str],
     since: float | datetime | None,
@@ -91,7 +91,7 @@ async def listJobs(
     """
     from .._find import Selection, findJobs, listPages
 
-    if ids and (states or name is not None or labels or since is not None or limit or everything):
+    if ids and (state or name is not None or labels or since is not None or limit or everything):
         raise click.UsageError("Give IDs, or say which jobs; not both.")
     if limit and everything:
         raise click.UsageError("--all has no --limit.")
@@ -115,7 +115,7 @@ async def listJobs(
     if ids:
         take(await findJobs(client, ids))
     else:
-        which = Selection(states, name, labels, lambda job: not isOld(job))
+        which = Selection(state, name, labels, lambda job: not isOld(job))
         most = None if everything else limit or _NEWEST
         # Ids grow with the time of submission.
         async for page in listPages(client, which, order="desc", limit=most, isLast=isOld):
