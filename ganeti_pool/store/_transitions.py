@@ -52,6 +52,9 @@ many levels in Python.
 """
 
 
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
 def plainJSON(value: Any, what: str) -> Any:
     """
     A value as it comes back from a store.
@@ -60,10 +63,14 @@ def plainJSON(value: Any, what: str) -> Any:
     @raise InvalidArgument: if JSON cannot say it, or it is nested too deep.
     """
     try:
-        plain = json.loads(json.dumps(value, allow_nan=False))
+        text = _encode(value)
+        plain = json.loads(text)
     # Whatever it may be: the keys and values are a worker's, and so is their code.
     except Exception as error:
         raise InvalidArgument(f"{what} cannot be stored as JSON: {error}") from error
+    # Most have not as many brackets in all, and need no closer look.
+    if text.count("[") + text.count("{") <= _MOST_LEVELS:
+        return plain
     level = [plain]
     for _ in range(_MOST_LEVELS):
         level = [inner for outer in level for inner in _inside(outer)]
