@@ -183,7 +183,8 @@ class StartTests(DaemonCase):
         """
         meeting = self.meeting()
         daemon = self.start()
-        daemon.submit(shell(FOREVER, meeting.arrived))
+        # not tail, which ends when nobody reads what it says
+        daemon.submit(shell('echo here > "$1"; exec sleep 1000', meeting.arrived))
         meeting.awaitArrival()
         daemon.kill()
         self.assertEqual(len(self.processes()), 1)

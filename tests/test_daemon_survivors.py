@@ -1,0 +1,235 @@
+"""
+Tests for what is left of a job when its daemon was killed: no process of an earlier
+attempt lives when the next one starts, and no other process is harmed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import sys
+from subprocess import DEVNULL, Popen
+
+from ganeti_pool.commands._survivors import handleOf
+from ganeti_pool.paths import StatePaths
+
+from .daemoncase import DaemonCase, Job
+
+ATTEMPT = """
+if test "$GANETI_POOL_ATTEMPT" = 2; then
+    for pid in $(cat "$1.pids"); do
+        # what is dead may not have been reaped yet
+        grep -s '^State:' /proc/$pid/status | grep -v '[ZX]' && echo "$pid lives"
+    done
+    echo alone
+    exit
+fi
+echo $$ >> "$1.pids"
+"""
+"""
+The beginning of a script whose second attempt says which processes of the first one
+it has found alive. Its argument is the path of a meeting.
+"""
+
+STAYS = 'trap "" TERM HUP INT; echo $$ >> "$1.pids"; echo $$ > "$1.arrived"; exec sleep 1000'
+"""
+A script of a process that stays when its parent has gone.
+"""
+
+DOUBLE_FORK = f"(sh -c '{STAYS}' sh \"$1\" &)\n"
+
+
+class SurvivorCase(DaemonCase):
+    """
+    Daemons that die while a job runs.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.met = self.meeting()
+        self.armed = self.scratch / "armed"
+        self.pids: list[int] = []
+
+    def job(self, script: str) -> Job:
+        """
+        A job to submit that may be tried again.
+        """
+        argv = ["sh", "-c", ATTEMPT + script, "sh", str(self.met.path)]
+        return {"args": [argv, {}], "on_crash": "retry", "max_attempts": 2}
+
+    def dieAt(self, point: str, job: Job) -> int:
+        """
+        Have a job run by a daemon that dies at a point, and wait for what that leaves.
+
+        @return: the ID of the job.
+        """
+        launcher = [sys.executable, "-m", "tests.crashing_daemon", point, str(self.armed)]
+        daemon = self.launch(launcher=launcher)
+        daemon.awaitReady()
+        self.armed.touch()
+        (jobID,) = daemon.submit(job)
+        self.assertEqual(daemon.awaitEnd(), -signal.SIGKILL, daemon.log)
+        return jobID
+
+    def awaitStay(self, count: int) -> None:
+        """
+        Wait until so many processes have told that they stay.
+        """
+        while len(self.pids) < count:
+            self.pids += map(int, self.met.awaitArrival().split())
+
+    def assertAlone(self, jobID: int, left: int = 1) -> None:
+        """
+        So many processes of the first attempt have told that they stay, and do; and
+        the second attempt finds none of them.
+        """
+        self.awaitStay(left)
+        for pid in self.pids:
+            os.kill(pid, 0)
+        daemon = self.start()
+        (job,) = daemon.awaitEnds(jobID)
+        self.assertEqual((job["state"], job["attempt"]), ("succeeded", 2))
+        _, output = daemon.request("GET", f"/v1/jobs/{jobID}/output")
+        self.assertEqual(output, b"alone\n")
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
+
+class LeftTests(SurvivorCase):
+    """
+    Tests for what a job can leave.
+    """
+
+    def test_beforeTheHandle(self) -> None:
+        """
+        If the daemon dies between the start of a process and the commit of its handle,
+        the process is found by its environment.
+        """
+        jobID = self.dieAt("child spawned", self.job(f"echo runs; {STAYS}"))
+        self.assertAlone(jobID)
+
+    def test_doubleForkBeforeTheHandle(self) -> None:
+        """
+        So is a process that it has left in its group, and has gone itself.
+        """
+        jobID = self.dieAt("child spawned", self.job(f"{DOUBLE_FORK} echo runs"))
+        self.assertAlone(jobID)
+
+    def test_doubleForkAfterTheHandle(self) -> None:
+        """
+        Also if the handle of the one that has gone was stored.
+        """
+        jobID = self.dieAt("handle committed", self.job(DOUBLE_FORK))
+        self.assertAlone(jobID)
+
+    def test_doubleForkOfOneThatStays(self) -> None:
+        """
+        Also if that is still there: both end.
+        """
+        script = f"{DOUBLE_FORK} exec sleep 1000"
+        self.assertAlone(self.dieAt("handle committed", self.job(script)))
+
+    def test_ownSession(self) -> None:
+        """
+        What has made a session of its own is found by its environment too.
+        """
+        script = f"setsid sh -c '{STAYS}' sh \"$1\" & exec sleep 1000"
+        self.assertAlone(self.dieAt("handle committed", self.job(script)))
+
+    def test_withoutEnvironment(self) -> None:
+        """
+        What has cleared its environment is found by the handle, with its group.
+        """
+        clear = f"{DOUBLE_FORK} exec sleep 1000"
+        job = self.job('exec env -i PATH="$PATH" sh -c "$2" sh "$1"')
+        job["args"][0].append(clear)
+        jobID = self.dieAt("handle committed", job)
+        self.assertAlone(jobID)
+
+    def test_killedByTheJob(self) -> None:
+        """
+        A job that kills its daemon as its first deed, whatever that does just then,
+        does not outlive it for long.
+        """
+        daemon = self.start()
+        (jobID,) = daemon.submit(self.job(f"kill -9 $PPID; {DOUBLE_FORK} {STAYS}"))
+        self.assertEqual(daemon.awaitEnd(), -signal.SIGKILL, daemon.log)
+        self.assertAlone(jobID, 2)
+
+    def test_secondSignal(self) -> None:
+        """
+        What a second signal to the daemon has not reached, since it has a session of
+        its own, is found at the next start.
+        """
+        daemon = self.start()
+        script = f"setsid sh -c '{STAYS}' sh \"$1\" & exec sleep 1000"
+        (jobID,) = daemon.submit(self.job(script))
+        self.awaitStay(1)
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.awaitLog("Stopping")
+        self.assertEqual(daemon.stop(), -signal.SIGTERM)
+        self.assertAlone(jobID)
+
+
+class OthersTests(SurvivorCase):
+    """
+    Tests for processes that only look as if they were of a job.
+    """
+
+    def bystander(self, **environment: str) -> Popen[bytes]:
+        """
+        A process that is none of the daemon's business.
+        """
+        bystander = Popen(
+            ["tail", "-f", "/dev/null"],
+            env={"PATH": os.environ["PATH"], **environment},
+            stdin=DEVNULL,
+            start_new_session=True,
+        )
+
+        def end() -> None:
+            bystander.kill()
+            bystander.wait()
+
+        self.addCleanup(end)
+        return bystander
+
+    def test_recycled(self) -> None:
+        """
+        A process that has got the ID of a job's process, and with that the one of its
+        group, is spared: it was started at another time.
+        """
+        jobID = self.dieAt("handle committed", self.job(STAYS))
+        bystander = self.bystander()
+        handle = json.loads(handleOf(bystander.pid) or "")
+        handle["start"] -= 1
+        self.assertEqual(self.replaceHandles(json.dumps(handle)), 1)
+        self.assertAlone(jobID)
+        self.assertIsNone(bystander.poll())
+
+    def replaceHandles(self, handle: str) -> int:
+        """
+        Change each handle in the store.
+
+        @return: how many there are.
+        """
+        count = 0
+        with sqlite3.connect(StatePaths.at(str(self.state)).store) as connection:
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            for (table,) in tables.fetchall():
+                columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
+                if "handle" in {name for _, name, *_ in columns}:
+                    change = f"UPDATE {table} SET handle = ? WHERE handle IS NOT NULL"
+                    count += connection.execute(change, (handle,)).rowcount
+        connection.close()
+        return count
+
+    def test_otherDaemons(self) -> None:
+        """
+        A process of a job of another state directory is spared.
+        """
+        jobID = self.dieAt("handle committed", self.job(STAYS))
+        bystander = self.bystander(GANETI_POOL_JOB=str(jobID), GANETI_POOL_STATE=f"{self.state}x")
+        self.assertAlone(jobID)
+        self.assertIsNone(bystander.poll())
