@@ -13,12 +13,26 @@ import select
 import signal
 import stat
 import subprocess
+import textwrap
 from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from .daemoncase import COMMAND, PATIENCE, ROOT, TWISTD, Daemon, DaemonCase, Job
+
+SESSION = r"""
+status=0
+for line; do
+    printf '$ %s\n' "$line"
+    (exit "$status")
+    eval "$line"
+    status=$?
+done
+"""
+"""
+Types each argument as a command, and shows it and what it says as a terminal does.
+"""
 
 
 def shell(script: str, *arguments: str, **fields: Any) -> Job:
@@ -304,12 +318,150 @@ class CommandTests(DaemonCase):
         failed = self.run_("submit", "--wait", "--", "false")
         self.assertEqual((failed.returncode, failed.stdout), (1, "4\n"))
         self.assertIn("4 failed", failed.stderr)
+        self.assertEqual(self.done("retry", "2"), "2 queued\n")
+        self.assertEqual(self.done("quiesce", "--timeout", "1m"), "quiesced\n")
+        self.assertEqual(self.value("quiesce"), {"quiesced": True})
+        self.assertEqual(self.value("show", "2")["attempt"], 2)
+        self.done("retry", "1", code=4)
+        newest = self.done("list", "--since", "1h", "--no-headers", "-o", "id")
+        self.assertEqual(newest.split(), ["4", "3", "2", "1"])
+        self.assertEqual(self.done("list", "--since", "0", "--no-headers"), "")
+        self.assertEqual(self.done("prune", "--state", "succeeded", "--yes"), "1 removed\n")
+        self.assertEqual(self.value("prune", "--state", "cancelled", "--yes")["id"], 3)
+        self.done("show", "1", code=4)
         self.done("show", "99", code=4)
-        self.done("cancel", "1", code=4)
+        self.done("cancel", "2", code=4)
         self.done("show", "nothing", code=2)
         self.assertEqual(daemon.stop(), 0, daemon.log)
         self.assertNotIn("Traceback", daemon.log)
         self.done("status", code=3)
+
+    def test_bulk(self) -> None:
+        """
+        Jobs are changed by name, label or state, once somebody is sure.
+        """
+        daemon = self.start("--workers", "1")
+        self.done("pause")
+        daemon.submit(*(shell(":", name="a", labels={"n": str(n % 3)}) for n in range(300)))
+        daemon.submit(shell(":", name="b"))
+        refused = self.run_("cancel", "--name", "a")
+        self.assertEqual((refused.returncode, len(refused.stderr.splitlines())), (2, 1), refused)
+        self.assertEqual(daemon.ask("GET", "/v1/pool")["jobs"]["queued"], 301)
+        self.assertEqual(
+            self.done("priority", "-5", "--label", "n=1", "--yes"), "100 moved to priority -5\n"
+        )
+        self.assertEqual(self.done("cancel", "--name", "a", "--yes"), "300 cancelled\n")
+        self.assertEqual(self.done("cancel", "--name", "a", "--yes"), "0 cancelled\n")
+        self.assertEqual(self.done("retry", "--label", "n=2", "--yes"), "100 queued again\n")
+        self.assertEqual(daemon.ask("GET", "/v1/pool")["jobs"]["queued"], 101)
+        self.assertEqual(self.done("prune", "--older-than", "0s", "--yes"), "200 removed\n")
+        self.done("resume")
+        self.assertEqual(self.done("quiesce"), "quiesced\n")
+        self.assertEqual({job["state"] for job in daemon.jobs().values()}, {"succeeded"})
+        self.assertEqual(len(daemon.jobs()), 101)
+
+    def test_retryInterrupted(self) -> None:
+        """
+        What a crash of the daemon has ended is tried again with one command.
+        """
+        meeting = self.meeting()
+        daemon = self.start("--workers", "2")
+        once = 'test "$GANETI_POOL_ATTEMPT" = 2 || { echo here > "$1"; exec tail -f /dev/null; }'
+        (stuck,) = daemon.submit(shell(once, meeting.arrived))
+        meeting.awaitArrival()
+        (failed,) = daemon.submit(shell("exit 3"))
+        daemon.awaitEnds(failed)
+        daemon.kill()
+        daemon = self.start()
+        self.assertEqual(daemon.job(stuck)["error"]["code"], "interrupted")
+        self.assertEqual(self.done("retry", "--interrupted", "--yes"), "1 queued again\n")
+        self.assertIn("succeeded", self.done("wait", str(stuck)))
+        self.assertEqual(daemon.job(failed)["attempt"], 1)
+
+    def test_fenceIsLifted(self) -> None:
+        """
+        A quiesce that ends early holds nothing back any more.
+        """
+        meeting = self.meeting()
+        daemon = self.start("--workers", "2")
+        daemon.submit(shell('echo here > "$1"; read line < "$2"', meeting.arrived, meeting.leave))
+        meeting.awaitArrival()
+        self.done("quiesce", "--timeout", "0.1", code=124)
+        self.assertEqual(self.done("submit", "--", "true"), "2\n")
+        self.assertEqual(self.done("wait", "2"), "2 succeeded\n")
+        meeting.letGo()
+
+    def test_daemonVanishes(self) -> None:
+        """
+        Who follows or waits when the daemon is killed is told so in one sentence.
+        """
+        meeting = self.meeting()
+        job = ["sh", "-c", 'echo first; read line < "$1"', "sh", meeting.leave]
+        for verb, first in (
+            (["submit", "--wait", "--", *job], "1\n"),
+            (["logs", "-f", "2"], "first\n"),
+        ):
+            daemon = self.start()
+            if verb[0] == "logs":
+                self.assertEqual(self.done("submit", "--", *job), "2\n")
+            with subprocess.Popen(
+                [COMMAND, "--state-dir", str(self.state), *verb],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            ) as command:
+                assert command.stdout is not None
+                self.assertEqual(command.stdout.readline(), first)
+                daemon.kill()
+                said = command.communicate(timeout=PATIENCE)[1]
+            self.assertEqual(command.returncode, 3, said)
+            self.assertRegex(said, r"\Aganeti-pool: there is no answer from a daemon .*\n\Z")
+            self.assertIn("the daemon's store keeps it", said)
+
+    def test_pipe(self) -> None:
+        """
+        Who reads no further than C{head} ends the command quietly.
+        """
+        daemon = self.start()
+        self.done("pause")
+        daemon.submit(*(shell(":") for _ in range(1000)))
+        for verb in ("list --all", "list --all --json", "--help"):
+            done = subprocess.run(
+                ["sh", "-c", f'"$0" --state-dir "$1" {verb} | head -n 1', COMMAND, str(self.state)],
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+            )
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertEqual(len(done.stdout.splitlines()), 1)
+
+    def test_reference(self) -> None:
+        """
+        The session in the reference of the command is one that happens.
+        """
+        page = (ROOT / "doc" / "reference" / "command.rst").read_text(encoding="utf-8")
+        (session,) = re.findall(
+            r"^Examples\n.*?^\.\. code-block:: console\n\n(.*)", page, re.MULTILINE | re.DOTALL
+        )
+        expected = textwrap.dedent(session)
+        commands = [line[2:] for line in expected.splitlines() if line.startswith("$ ")]
+        self.state = self.scratch / "ganeti-pool"
+        self.start("--workers", "2")
+        done = subprocess.run(
+            ["bash", "-c", SESSION, "bash", *commands],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "PATH": os.pathsep.join([os.path.dirname(COMMAND), os.environ["PATH"]]),
+                "XDG_STATE_HOME": str(self.scratch),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+        )
+        self.assertEqual(done.stdout, expected)
 
     def test_follow(self) -> None:
         """

@@ -18,6 +18,17 @@ pytestmark = pytest.mark.packaging
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "ganeti_pool"
 
+SHARED = {
+    "share/bash-completion/completions/ganeti-pool",
+    "share/fish/vendor_completions.d/ganeti-pool.fish",
+    "share/man/man1/ganeti-pool.1",
+    "share/zsh/site-functions/_ganeti-pool",
+}
+"""
+What C{make man}, which C{make packaging} runs first, has made to go beside the
+package.
+"""
+
 EXTRAS = ("klein", "treq", "click", "rich", "sqlalchemy", "cattrs", "platformdirs")
 
 REQUIREMENTS = """
@@ -144,6 +155,13 @@ def test_missingExtraIsNamed(environment: Environment) -> None:
         assert "Traceback" not in said
 
 
+def test_manualIsFound(environment: Environment) -> None:
+    """
+    The manual page and the completion lie where man and the shells look for them.
+    """
+    assert {name for name in SHARED if (environment.place / name).is_file()} == SHARED
+
+
 def test_uninstallLeavesTwisted(environment: Environment) -> None:
     """
     To uninstall it takes nothing of Twisted away, whose plugins share a folder
@@ -151,6 +169,7 @@ def test_uninstallLeavesTwisted(environment: Environment) -> None:
     """
     environment.pip("uninstall", "-y", "ganeti-pool")
     assert environment.run("python", "-c", TWISTED_FILES) == "[]\n"
+    assert not any((environment.place / name).exists() for name in SHARED)
     helped = environment.run("twistd", "--help")
     assert "ganeti-pool" not in helped
     assert re.search(r"^ +web +\w", helped, re.MULTILINE)
@@ -159,13 +178,15 @@ def test_uninstallLeavesTwisted(environment: Environment) -> None:
 
 def test_wheelHoldsThePackage(built: dict[str, Path]) -> None:
     """
-    The wheel has every module, the marker for type checkers and the plugin; of
-    twisted's folders nothing else, and no plugin cache.
+    The wheel has every module, the marker for type checkers, the plugin, the manual
+    page and the completion; of twisted's folders nothing else, and no plugin cache.
     """
     with zipfile.ZipFile(built["wheel"]) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     modules = {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.py")}
-    assert names == {
+    shared = {name for name in names if ".data/data/" in name}
+    assert {name.partition(".data/data/")[2] for name in shared} == SHARED
+    assert names - shared == {
         *modules,
         "ganeti_pool/py.typed",
         "twisted/plugins/ganeti_pool_plugin.py",
