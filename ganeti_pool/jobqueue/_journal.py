@@ -10,12 +10,15 @@ from typing import Any, TypeVar
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..errors import OwnershipLost, StaleAttempt, StoreError
 from ..jobs import Job
 
 __all__ = ["FIRST_PAUSE", "Changes", "Journal", "longer"]
+
+_log = Logger()
 
 _T = TypeVar("_T")
 
@@ -136,6 +139,10 @@ class Journal:
         # Most often the first try succeeds, and needs no coroutine.
         if self._isFinal(failure.value):
             return fail(failure)
+        if isOutcome:
+            _log.warn(
+                "The outcome of a job cannot be written, and waits: {error}", error=failure.value
+            )
         return Deferred.fromCoroutine(self._tryAgain(write, isOutcome))
 
     def _isFinal(self, error: BaseException | None) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
 from ganeti_pool import errors
@@ -231,7 +232,7 @@ class RunTests(QueueCase):
     def test_unwrittenOutcome(self) -> None:
         """
         An outcome that cannot be written holds its worker, is tried again after
-        pauses that grow up to half a minute, and shows.
+        pauses that grow up to half a minute, and shows. It is logged once.
         """
         tried: list[int] = []
 
@@ -250,7 +251,10 @@ class RunTests(QueueCase):
 
         self.tasks["fill"] = task
         self.submit(new("fill"), new("note", "next"))
-        self.stepping.step()
+        with capturedLogs() as logged:
+            self.stepping.step()
+        self.assertEqual(len(logged), 1, logged)
+        self.assertIn("cannot be written", formatEvent(logged[0]))
         self.assertEqual(tried, [1, 2, 4, 8, 16, 30, 30])
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
         self.assertEqual(self.status()["store"]["unwritten"], 0)
