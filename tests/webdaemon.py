@@ -34,15 +34,19 @@ from ganeti_pool.workerpool import BaseWorker
 
 from .daemoncase import PATIENCE, ROOT
 
-__all__ = ["TOKEN", "EchoWorker", "SiteProcess", "main"]
+__all__ = ["TOKEN", "UNTIL", "EchoWorker", "SiteProcess", "main"]
 
 TOKEN = "s3cret"
+
+
+UNTIL = "until somebody writes into"
 
 
 class EchoWorker(BaseWorker):
     """
     Its tasks return what they are given, but for those that are given nothing, which
-    fail.
+    fail; and one that is given L{UNTIL} and the path of a named pipe, which lasts so
+    long.
     """
 
     def RunTask(self, *args: object) -> list[object]:
@@ -51,6 +55,8 @@ class EchoWorker(BaseWorker):
         """
         if not args:
             raise ValueError("nothing was given")
+        if args[0] == UNTIL:
+            Path(str(args[1])).read_text()
         return list(args)
 
 
@@ -173,7 +179,8 @@ class SiteProcess:
         Its temporary files, those without a name too.
         """
         opened = [os.readlink(link) for link in Path(f"/proc/{self._process.pid}/fd").iterdir()]
-        return [*os.listdir(self._temporary), *(name for name in opened if "(deleted)" in name)]
+        within = f"{self._temporary}/"
+        return [*os.listdir(within), *(name for name in opened if name.startswith(within))]
 
     def end(self) -> None:
         """

@@ -87,7 +87,7 @@ class JobClient:
         labels: Mapping[str, str] | None = None,
     ) -> Deferred[dict[str, Any]]:
         """
-        A page of jobs, by id.
+        A page of jobs, by id. It has fewer than the limit if they are large.
 
         @param state: any of these; empty means all.
         @param name: exactly this name.
@@ -116,7 +116,8 @@ class JobClient:
         self, after: int, wait: float = 0.0, limit: int | None = None
     ) -> Deferred[dict[str, Any]]:
         """
-        Jobs that have changed since a revision, by revision.
+        Jobs that have changed since a revision, by revision, once the first has. Of a
+        job that was removed nothing is told: it is not there any more.
 
         @param wait: how many seconds to wait for the first, 60 at most.
         @return: a Deferred with C{jobs}, which may be empty, and C{revision} to
