@@ -20,8 +20,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import errors, wire
 from ganeti_pool.interfaces import IJobQueue
+from ganeti_pool.web import openAPI
 from ganeti_pool.web._api import JobAPI
-from ganeti_pool.web._operations import OPERATIONS, openAPI
+from ganeti_pool.web._operations import OPERATIONS
 from ganeti_pool.web._request import Refusal
 
 from .daemoncase import PATIENCE

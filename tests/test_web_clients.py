@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 from http.client import HTTPResponse
 from pathlib import Path
@@ -18,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool.paths import StatePaths
 
+from .daemoncase import PATIENCE, DaemonCase
 from .webdaemon import TOKEN, UNTIL, SiteProcess
 
 MIB = 1 << 20
@@ -206,6 +208,38 @@ class SlowReaderTests(ClientCase):
         for _ in range(3):
             status, page = answerOn(connection)
             self.assertEqual((status, len(page["jobs"])), (200, 2))
+
+
+class CrowdTests(DaemonCase):
+    """
+    Tests for many clients that come at once.
+    """
+
+    def test_socket(self) -> None:
+        """
+        Five hundred clients can connect to the daemon's own socket before it has turned
+        to the first.
+        """
+        daemon = self.start()
+        daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            connections = [self.connect(daemon.paths.socket) for _ in range(500)]
+        finally:
+            daemon.process.send_signal(signal.SIGCONT)
+        for connection in connections:
+            self.assertEqual(answerOn(connection)[0], 200)
+        self.assertEqual(daemon.stop(), 0)
+
+    def connect(self, path: str) -> socket.socket:
+        """
+        A connection on which something is asked.
+        """
+        connection = socket.socket(socket.AF_UNIX)
+        self.addCleanup(connection.close)
+        connection.settimeout(PATIENCE)
+        connection.connect(path)
+        connection.sendall(head("GET", "/v1/pool"))
+        return connection
 
 
 class WaiterTests(ClientCase):

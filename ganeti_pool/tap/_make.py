@@ -127,7 +127,8 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         observers=[logEvent, metrics.observe],
     )
     makeDoor = partial(makeSite, reactor, queue, metrics=partial(metrics.render, queue))
-    own = UNIXServerEndpoint(reactor, paths.socket, mode=0o600, wantPID=False)
+    # Who finds a Unix socket's backlog full is turned away at once.
+    own = UNIXServerEndpoint(reactor, paths.socket, backlog=1024, mode=0o600, wantPID=False)
     doors: list[_Door] = [(own, makeDoor(None))]
     doors += [(endpoint, makeDoor(token)) for endpoint in endpoints]
     endAll = partial(killAll, forGood=True)

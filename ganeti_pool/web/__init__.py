@@ -20,10 +20,11 @@ from twisted.internet.threads import deferToThreadPool
 from ..errors import InvalidArgument
 from ..interfaces import IJobQueue
 from ._api import JobAPI
+from ._operations import openAPI
 from ._output import readChunk
 from ._request import JobSite
 
-__all__ = ["JobSite", "makeSite"]
+__all__ = ["JobSite", "makeSite", "openAPI"]
 
 
 def makeSite(
