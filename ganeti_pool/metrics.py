@@ -221,7 +221,7 @@ def _familiesOf(status: Mapping[str, Any]) -> Iterator[Metric]:
         ("workers", "How many jobs can run at once.", status["workers"]),
         ("workers_busy", "How many workers have a job.", status["busy"]),
         (
-            "store_unwritten_outcomes",
+            "unwritten_outcomes",
             "Outcomes of jobs that could not be written to the store yet; each holds a worker.",
             store["unwritten"],
         ),

@@ -96,7 +96,7 @@ class MetricsTests(SynchronousTestCase):
             ("workers", 4),
             ("workers_busy", 3),
             ("next_job_wait_seconds", 1.5),
-            ("store_unwritten_outcomes", 2),
+            ("unwritten_outcomes", 2),
             ("store_trouble", 0),
             ("store_bytes", 4096),
             ("store_free_bytes", 100),
