@@ -138,7 +138,8 @@ class LogTests(ManagedCase):
 
     def test_text(self) -> None:
         """
-        There is a line for each thing that happens to a job, and no secret in it.
+        There is a line for each thing that happens to a job, and neither a secret nor a
+        traceback in it.
         """
         daemon = self.start("--workers", "1")
         good, bad = self.runJobs(daemon)
@@ -152,6 +153,7 @@ class LogTests(ManagedCase):
             self.assertEqual(daemon.log.count(f"[ganeti_pool.job#info] {line}"), 1, daemon.log)
         self.assertIn(": exit_nonzero: 'sh' exited with status 3\n", daemon.log)
         self.assertNotIn("hunter2", daemon.log)
+        self.assertNotIn("Traceback", daemon.log)
 
     def test_json(self) -> None:
         """

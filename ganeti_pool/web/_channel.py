@@ -66,8 +66,9 @@ class JobChannel(HTTPChannel):
         if ITCPTransport.providedBy(transport) and ISystemHandle.providedBy(transport):
             transport.setTcpKeepAlive(True)
             handle = transport.getHandle()
-            # TLS has another, and then the system's own patience.
-            if isinstance(handle, socket.socket):
+            # TLS has another, and then the system's own patience. A Unix socket's is
+            # called a TCP transport too, and needs none.
+            if isinstance(handle, socket.socket) and handle.family != socket.AF_UNIX:
                 for option, value in _KEEPALIVE:
                     handle.setsockopt(socket.IPPROTO_TCP, option, value)
 
