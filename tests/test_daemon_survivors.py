@@ -78,7 +78,20 @@ class SurvivorCase(DaemonCase):
         Wait until so many processes have told that they stay.
         """
         while len(self.pids) < count:
-            self.pids += map(int, self.met.awaitArrival().split())
+            for pid in map(int, self.met.awaitArrival().split()):
+                self.pids.append(pid)
+                self.addCleanup(self.endProcess, os.pidfd_open(pid))
+
+    def endProcess(self, descriptor: int) -> None:
+        """
+        Kill what stays in spite of all, if the test has failed.
+        """
+        try:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # as it should be
+        finally:
+            os.close(descriptor)
 
     def assertAlone(self, jobID: int, left: int = 1) -> None:
         """
