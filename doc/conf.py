@@ -18,6 +18,7 @@ version = release = installedVersion("ganeti-pool")
 extensions = [
     "measured",
     "commandpages",
+    "httppages",
     "sphinx.ext.intersphinx",
     # `make man` leaves it out: a manual page has no API reference beside it.
     "pydoctor.sphinx_ext.build_apidocs",
