@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from twisted.application.app import ServerOptions
 from twisted.application.service import IService
 from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
 from twisted.internet.protocol import Factory
@@ -229,12 +230,13 @@ class OptionsTests(TapCase):
         A log in JSON cannot be had together with an option of twistd's that says how
         to log.
         """
-        for ofTwistd in ({"syslog": 1}, {"logger": "twisted.logger.STDLibLogObserver"}):
+        for option, value in (("syslog", 1), ("logger", "twisted.logger.STDLibLogObserver")):
             options = tap.Options()
-            options.parent = ofTwistd
+            options.parent = ServerOptions()
+            options.parent[option] = value
             options.parseOptions([])
             error = self.assertRaises(SystemExit, options.parseOptions, ["--log-format", "json"])
-            self.assertSentence(error, "--log-format", f"--{next(iter(ofTwistd))}")
+            self.assertSentence(error, "--log-format", f"--{option}")
 
 
 class MakeTests(TapCase):

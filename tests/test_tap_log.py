@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from twisted.application.app import ServerOptions
 from twisted.application.service import Application, IService, Service
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, capturedLogs
 from twisted.python import usage
@@ -262,7 +263,8 @@ class ServiceTests(TapCase):
         self.assertNotIsInstance(self.make(), LoggedService)
         self.state = self.scratch / "another"
         options = self.parse("--log-format", "json")
-        options.parent = {"nodaemon": 1}
+        options.parent = ServerOptions()
+        options.parent["nodaemon"] = 1
         service: Any = _make.makeDaemon(self.reactor, options)
         self.assertIsInstance(service, LoggedService)
         self.addCleanup(service.services[0]._lock.release)

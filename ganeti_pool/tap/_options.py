@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from twisted.python import usage
@@ -88,7 +89,7 @@ class Options(usage.Options):
     def _checkLog(self) -> None:
         if self["log-format"] not in ("text", "json"):
             raise usage.UsageError(f"--log-format takes text or json, not {self['log-format']!r}")
-        ofTwistd = self.parent or {}
+        ofTwistd: Mapping[str, Any] = self.parent or {}
         if self["log-format"] == "json":
             for option in ("logger", "syslog"):
                 if ofTwistd.get(option):
