@@ -12,12 +12,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 from twisted.internet.defer import Deferred
 from twisted.python.reflect import namedAny
 from twisted.scripts.twistd import run
+
+from ganeti_pool.jobs import JobState
 
 __all__ = ["POINTS"]
 
@@ -45,22 +48,38 @@ def _dieWhenDone(original: Function, *args: Any, **kwargs: Any) -> Deferred[Any]
     return done.addCallback(lambda _: die())
 
 
+def _dieInTransaction(state: JobState, original: Function, ledger: Any) -> None:
+    # what has come to such a state is written, and not committed
+    jobs = [ledger._jobs[jobID] for jobID in (*ledger._added, *ledger._changed)]
+    original(ledger)
+    if any(job.state is state for job in jobs):
+        die()
+
+
 def _dieWhenItRuns(original: Function, *args: Any, **kwargs: Any) -> None:
     # the command has written down that it runs when its first byte is there
     original(*args, **kwargs).stdout.read(1)
     die()
 
 
+_STORE = "ganeti_pool.store.sqlite.SQLiteJobStore"
+_FLUSH = "ganeti_pool.store._ledger.SQLLedger.flush"
+
 POINTS: Mapping[str, tuple[str, Function]] = {
-    # a transaction is committed after the function, and before its Deferred fires
-    "submit not committed": ("ganeti_pool.store._journal.addJobs", _dieAfter),
-    "submit not answered": ("ganeti_pool.store.sqlite.SQLiteJobStore.addJobs", _dieWhenDone),
-    "start not committed": ("ganeti_pool.store._journal.startAttempt", _dieAfter),
-    "start committed": ("ganeti_pool.store.sqlite.SQLiteJobStore.startAttempt", _dieWhenDone),
+    # a transaction is committed after the first, and before the Deferred of the second
+    # fires
+    "submit not committed": (_FLUSH, partial(_dieInTransaction, JobState.QUEUED)),
+    "submit not answered": (f"{_STORE}.addJobs", _dieWhenDone),
+    "start not committed": (_FLUSH, partial(_dieInTransaction, JobState.RUNNING)),
+    "start committed": (f"{_STORE}.startAttempt", _dieWhenDone),
     "child spawned": ("ganeti_pool.commands._run._spawn", _dieWhenItRuns),
-    "handle committed": ("ganeti_pool.store.sqlite.SQLiteJobStore.recordHandle", _dieWhenDone),
-    "child exited": ("ganeti_pool.store.sqlite.SQLiteJobStore.finishAttempt", _dieBefore),
-    "outcome not committed": ("ganeti_pool.store._journal.finishAttempt", _dieAfter),
+    "handle committed": (f"{_STORE}.recordHandle", _dieWhenDone),
+    "child exited": (f"{_STORE}.finishAttempt", _dieBefore),
+    "outcome not committed": (_FLUSH, partial(_dieInTransaction, JobState.SUCCEEDED)),
+    "retry not committed": (_FLUSH, partial(_dieInTransaction, JobState.QUEUED)),
+    "retry not answered": (f"{_STORE}.retryJob", _dieWhenDone),
+    "removal not committed": ("ganeti_pool.store._ledger.SQLLedger.remove", _dieAfter),
+    "removal not answered": (f"{_STORE}.removeJob", _dieWhenDone),
 }
 """
 What is replaced, and by what.

@@ -291,6 +291,65 @@ class KillPointTests(CrashCase):
         self.assertSucceeded(again, 3)
         self.assertEqual(self.attemptsOf(again["id"]), [1, 2, 3])
 
+    def killWhileAsked(self, point: str, method: str, path: str) -> tuple[list[int], int]:
+        """
+        Kill a daemon that is asked for something about a job that has failed.
+
+        @param path: of the request, behind that of the job.
+        @return: the queue, and the job.
+        """
+        daemon = self.crashing(point, "--workers", "1")
+        daemon.awaitReady()
+        script = 'test "$GANETI_POOL_ATTEMPT" = 2'
+        (failed,) = daemon.submit(self.command(script))
+        daemon.awaitEnds(failed)
+        queued = self.fillQueue(daemon)
+        self.armed.touch()
+        self.assertRaises(DaemonGone, daemon.ask, method, f"/v1/jobs/{failed}{path}")
+        self.awaitDeath(daemon)
+        return queued, failed
+
+    def test_retryNotCommitted(self) -> None:
+        """
+        A job whose retry was not committed stays as it was.
+        """
+        queued, failed = self.killWhileAsked("retry not committed", "POST", "/retry")
+        (job,) = self.recover(queued, failed)
+        self.assertEqual((job["state"], job["attempt"]), ("failed", 1))
+        self.assertEqual(self.attemptsOf(failed), [1])
+
+    def test_retryNotAnswered(self) -> None:
+        """
+        One whose retry was committed starts once more, behind the others, though its
+        client has no answer.
+        """
+        queued, failed = self.killWhileAsked("retry not answered", "POST", "/retry")
+        (job,) = self.recover(queued, failed)
+        self.assertSucceeded(job, 2)
+        self.assertEqual(self.attemptsOf(failed), [1, 2])
+        self.assertEqual(self.startOrder(), [*queued, failed])
+
+    def test_removalNotCommitted(self) -> None:
+        """
+        A job whose removal was not committed is there, with what it has written.
+        """
+        queued, failed = self.killWhileAsked("removal not committed", "DELETE", "")
+        (job,) = self.recover(queued, failed)
+        self.assertEqual((job["state"], job["output"]["stdout"]["bytes"]), ("failed", 5))
+        self.assertTrue(list(self.state.glob(f"output/{failed}/1/stdout")))
+
+    def test_removalNotAnswered(self) -> None:
+        """
+        One whose removal was committed is gone, and its number is not used again.
+        """
+        queued, failed = self.killWhileAsked("removal not answered", "DELETE", "")
+        daemon = self.start(*WORKER, "--workers", "1")
+        self.assertEqual(daemon.request("GET", f"/v1/jobs/{failed}")[0], 404)
+        (last,) = daemon.submit(self.command())
+        self.assertEqual(last, max(queued) + 1)
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+        self.recover(queued, last)
+
 
 class RandomKillTests(CrashCase):
     """

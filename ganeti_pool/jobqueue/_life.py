@@ -16,20 +16,20 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
-from .._delivery import Delivery
 from ..deferred import DeferredWorkerPool
 from ..errors import StoreError
 from ..interfaces import IJobStore
 from ..jobs import Job, JobEventKind, OnCrash
 from ..paths import StatePaths
 from ._events import Events, Observer
-from ._handover import CallAndWait, Handover
+from ._handover import Handover, ThreadHandover
 from ._journal import Changes, Journal
 from ._keeping import Keeping
 from ._outcome import Requeue, afterCrash
 from ._output import Output, RemoveTrees, removeTrees
 from ._places import Places
 from ._room import Room, Waiting
+from ._roster import Roster
 from ._runs import Runs
 
 __all__ = ["ACTIVE", "QueueLife"]
@@ -76,7 +76,7 @@ class QueueLife:
         keepFinished: float | None = None,
         observers: Sequence[Observer] = (),
         removeOutput: RemoveTrees | None = None,
-        callAndWait: CallAndWait | None = None,
+        handover: Handover | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
         monotonic: Callable[[], float] = monotonic,
     ) -> None:
@@ -104,8 +104,7 @@ class QueueLife:
             is logged.
         @param removeOutput: removes directories, and fires when that is done; by
             default on a thread of the reactor's.
-        @param callAndWait: calls a function on the reactor thread and waits for
-            its Deferred; by default by a L{Handover}.
+        @param handover: how the workers have things done on the reactor thread.
         @param now: gives the time, aware.
         @param monotonic: gives seconds that no change of the clock touches, by
             which the running time of jobs is measured.
@@ -133,20 +132,29 @@ class QueueLife:
         self._room = Room(self._waiting, maxQueued)
         self._output = Output(paths.output, removeOutput or self._removeInThread)
         self._keeping = Keeping(reactor, store, self._journal, self._output, now, keepFinished)
+        self._roster = Roster(reactor, self._core, self._journal)
         self._runs = Runs(
             reactor,
             self._core,
             store,
             self._journal,
+            self._roster,
             self._waiting,
             self._events,
             self._output if keepsOutput else None,
             paths.directory,
-            callAndWait or Handover(Delivery(reactor)).callAndWait,
+            handover or ThreadHandover(pool._delivery),
             monotonic,
         )
         self._places = Places(
-            self._core, store, self._journal, self._runs, self._waiting, self._room, self._events
+            self._core,
+            store,
+            self._journal,
+            self._runs,
+            self._roster,
+            self._waiting,
+            self._room,
+            self._events,
         )
         # Its threads may start when they like; what they find is not there yet.
         pool.setActive(False)
@@ -241,9 +249,9 @@ class QueueLife:
 
     async def _stop(self, grace: float, kept: Deferred[Any]) -> None:
         await self._life.acquire()
-        await self._runs.whenIdle(grace)
+        await self._roster.whenIdle(grace)
         self._runs.interrupt()
-        await self._runs.whenIdle(_LAST_WAIT)
+        await self._roster.whenIdle(_LAST_WAIT)
         self._journal.close()
         await self._pool.terminateWorkers(deadline=_LAST_WAIT)
         await kept

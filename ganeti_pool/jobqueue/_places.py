@@ -22,6 +22,7 @@ from ..workerpool import WorkerPool
 from ._events import Events
 from ._journal import Journal
 from ._room import Room, Waiting
+from ._roster import Roster
 from ._runs import Runs
 from ._task import JobTask, TaskState
 
@@ -41,6 +42,7 @@ class Places:
         store: IJobStore,
         journal: Journal,
         runs: Runs,
+        roster: Roster,
         waiting: Waiting,
         room: Room,
         events: Events,
@@ -49,6 +51,7 @@ class Places:
         self._store = store
         self._journal = journal
         self._runs = runs
+        self._roster = roster
         self._waiting = waiting
         self._room = room
         self._events = events
@@ -209,7 +212,7 @@ class Places:
         all answers until then have come: an attempt that is still about to record
         its own has nothing to record.
         """
-        task = self._runs.running.get(jobID)
+        task = self._roster.running.get(jobID)
         if task is not None:
             self._runs.forget(task)
 
@@ -226,7 +229,7 @@ class Places:
 
         @raise NoSuchJob: if there is none.
         """
-        task = self._runs.find(jobID)
+        task = self._roster.find(jobID)
         if task is not None:
             return task
         job = await self._store.job(jobID)
@@ -235,7 +238,7 @@ class Places:
             # on its way. That of a later write comes behind it.
             await self._journal.write(self._store.setSettings, {})
             job = await self._store.job(jobID)
-        return self._runs.find(jobID) or job
+        return self._roster.find(jobID) or job
 
 
 def _settled(job: Job) -> Job:

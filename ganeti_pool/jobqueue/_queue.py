@@ -44,7 +44,9 @@ class JobQueue(QueueLife):
       - cancel of what waits: the store, then out of the heap; a worker that takes it
         meanwhile waits for that;
       - cancel of what runs: the store, then the job is told;
-      - outcome: the store, and no other job on that worker before;
+      - outcome: the store. The worker takes its next job meanwhile, whose start is
+        asked for behind it, so both are one commit most often; that job runs only
+        once both are recorded;
       - retry: the store, then the heap, as a submission;
       - removal: the store, then the output.
 
@@ -127,7 +129,7 @@ class JobQueue(QueueLife):
             "stopping": self._runs.isStopping,
         }
         return statusToJSON(
-            self._pool.statistics(), len(self._runs.running), summary, self._journal, daemon
+            self._pool.statistics(), self._roster.busy, summary, self._journal, daemon
         )
 
     # Changing
@@ -155,7 +157,7 @@ class JobQueue(QueueLife):
             job.id: job
             for job in added
             if job.position in places
-            or (job.state is JobState.QUEUED and self._runs.find(job.id) is None)
+            or (job.state is JobState.QUEUED and self._roster.find(job.id) is None)
         }
         self._places.push(fresh.values(), self._runs.monotonic())
         for job in fresh.values():
@@ -238,6 +240,9 @@ class JobQueue(QueueLife):
             return fail(QueueStopping())
         fence = self._pool.quiesce()
         self._fences.add(fence)
+
+        # An outcome may be on its way to the store while its worker is idle again.
+        fence.addCallback(lambda _: self._roster.whenRecorded())
 
         def over(result: Failure | None) -> Failure | None:
             self._fences.discard(fence)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
@@ -27,13 +27,13 @@ from ..errors import (
 from ..interfaces import IJobStore
 from ..jobs import Job, JobEventKind, JobState, Outcome
 from ..workerpool import WorkerPool
-from ..workerpool._locking import Acquire
 from ._events import Events
-from ._handover import CallAndWait
+from ._handover import Handover
 from ._journal import FIRST_PAUSE, Journal, longer
 from ._outcome import Requeue, timedOut, unusable
 from ._output import Output
 from ._room import Waiting
+from ._roster import Roster
 from ._task import JobTask, Run, TaskState
 from ._turns import Turns
 
@@ -52,16 +52,10 @@ class Runs:
 
     What every job does has callbacks, and what some do coroutines, which cost more.
 
-    Invariant: a job that this daemon is to start or runs is found by its ID in the
-    pool until its worker is done with it, and in C{running} from the moment at which
-    its worker asks to start it until its outcome is recorded. So one that waits
-    costs nothing here.
-
     Threads: the reactor's, but for L{wait}, L{makeOutputDirectory},
     L{outputDirectory} and C{stateDirectory}, which are the workers' side.
 
     @ivar turns: whose turn it is with a job.
-    @ivar running: by ID, the jobs that have begun and not ended.
     @ivar isStopping: whether nothing is started any more.
     @ivar isInterrupted: whether all that runs was told to end, with the daemon.
     """
@@ -72,18 +66,18 @@ class Runs:
         pool: WorkerPool,
         store: IJobStore,
         journal: Journal,
+        roster: Roster,
         waiting: Waiting,
         events: Events,
         output: Output | None,
         stateDirectory: str,
-        callAndWait: CallAndWait,
+        handover: Handover,
         monotonic: Callable[[], float],
     ) -> None:
         """
         @param output: where the attempts keep what they write; L{None} if they
             write nothing.
         """
-        self.running: dict[int, JobTask] = {}
         self.isStopping = False
         self.isInterrupted = False
         self.stateDirectory = stateDirectory
@@ -92,12 +86,12 @@ class Runs:
         self._pool = pool
         self._store = store
         self._journal = journal
+        self._roster = roster
         self._waiting = waiting
         self._events = events
         self._output = output
-        self._callAndWait = callAndWait
+        self._handover = handover
         self.turns = Turns()
-        self._idle: list[Deferred[None]] = []
 
     # For the workers
 
@@ -105,7 +99,39 @@ class Runs:
         """
         Do something on the reactor thread, and wait for its end on this one.
         """
-        self._callAndWait(partial(f, *args))
+        self._handover.callAndWait(partial(f, *args))
+
+    def handIn(self, f: Callable[[JobTask, Any], Deferred[None]], task: JobTask, end: Any) -> None:
+        """
+        Have the end of an attempt recorded, by L{succeed} or L{fail}, while its worker
+        takes its next job. The start of that is asked for behind it, so both are in
+        the same commit most often; and it runs only once both are recorded, so an
+        outcome that cannot be written holds its worker.
+
+        While somebody waits for the pool to be quiet, that is for this outcome.
+        """
+        ask = partial(self._record, f, task, end)
+        if self._pool._fences:
+            with suppress(StoreError):
+                self._handover.callAndWait(ask)
+        else:
+            self._handover.post(ask)
+
+    def _record(
+        self, f: Callable[[JobTask, Any], Deferred[None]], task: JobTask, end: Any
+    ) -> Deferred[None]:
+        return f(task, end).addErrback(self._unrecorded, task)
+
+    def _unrecorded(self, failure: Failure, task: JobTask) -> None:
+        _log.failure(
+            "What job {jobID} came to is not recorded",
+            failure,
+            LogLevel.critical,
+            jobID=task.jobID,
+        )
+        # The journal is closed: the next job must not run. All else is no fault of it.
+        if failure.check(StoreError):
+            failure.raiseException()
 
     def outputDirectory(self, job: Job) -> str | None:
         """
@@ -136,24 +162,6 @@ class Runs:
         self._journal.hindrance = f"the output of jobs cannot be kept: {error}"
         await self._journal.rest(pause)
 
-    # Looking
-
-    def find(self, jobID: int) -> JobTask | None:
-        """
-        A job that waits in the pool, was taken by a worker, or runs; L{None} if it
-        has its outcome, or this daemon does not know it.
-        """
-        task = self.running.get(jobID)
-        if task is None:
-            pool = self._pool
-            Acquire(pool._lock)
-            entry = pool._WaitingUnlocked(jobID) or pool._running_ids.get(jobID)
-            pool._lock.release()
-            completion = None if entry is None else entry.completion
-            if isinstance(completion, JobTask) and completion.state is not TaskState.OVER:
-                task = completion
-        return task
-
     # The life of an attempt
 
     def start(self, task: JobTask) -> Deferred[None]:
@@ -171,12 +179,12 @@ class Runs:
     def _start(self, task: JobTask) -> Deferred[None]:
         self._checkStart(task)
         self._journal.hindrance = None
-        self.running[task.jobID] = task
+        self._roster.enter(task)
         started = self._journal.write(self._store.startAttempt, task.jobID, task.attempts + 1)
         return started.addCallbacks(self._started, self._notStarted, (task,), {}, (task,))
 
     def _notStarted(self, failure: Failure, task: JobTask) -> Failure:
-        self._leave(task)
+        self._roster.leave(task)
         return failure
 
     def _started(self, job: Job, task: JobTask) -> None:
@@ -268,7 +276,7 @@ class Runs:
         task.run = None
         task.state = TaskState.WAITING
         self._waiting.add(task.priority)
-        self._leave(task)
+        self._roster.leave(task)
         kind = JobEventKind.DEFERRED if requeue.deferred else JobEventKind.INTERRUPTED
         self._events.tell(kind, job, ran=run.seconds)
 
@@ -353,7 +361,7 @@ class Runs:
         """
         task.state = TaskState.OVER
         task.run = None
-        self._leave(task)
+        self._roster.leave(task)
 
     # The end
 
@@ -362,24 +370,5 @@ class Runs:
         Tell all that run to end, since the daemon does.
         """
         self.isInterrupted = True
-        for task in list(self.running.values()):
+        for task in list(self._roster.running.values()):
             self._tellToEnd(task)
-
-    def whenIdle(self, timeout: float) -> Deferred[None]:
-        """
-        @param timeout: in seconds.
-        @return: a Deferred that fires when no job runs, or after the timeout.
-        """
-        if not self.running:
-            return succeed(None)
-        idle: Deferred[None] = Deferred(self._idle.remove)
-        self._idle.append(idle)
-        return idle.addTimeout(timeout, self._clock, lambda _, seconds: None)
-
-    def _leave(self, task: JobTask) -> None:
-        if self.running.get(task.jobID) is task:
-            del self.running[task.jobID]
-        if not self.running:
-            idle, self._idle = self._idle, []
-            for waiter in idle:
-                waiter.callback(None)

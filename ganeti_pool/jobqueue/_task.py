@@ -179,6 +179,13 @@ class JobTask:
         assert self.run is not None
         return self.run
 
+    @property
+    def hasEnded(self) -> bool:
+        """
+        Whether its worker is done with the attempt that runs.
+        """
+        return self.run is not None and self.run.ended is not None
+
     def begin(self, attempt: int) -> None:
         """
         Record that an attempt starts, and read the job, once there is a place for
@@ -233,7 +240,7 @@ class JobTask:
         if self.state is not TaskState.RUNNING:
             raise AlreadyCompleted(f"job {self.jobID} does not run")
         outcome = Outcome(JobState.SUCCEEDED, result=value, output=self.running.output)
-        self._runs.wait(self._runs.succeed, self, outcome)
+        self._runs.handIn(self._runs.succeed, self, outcome)
 
     def fail(self, failure: Failure) -> None:
         """
@@ -242,7 +249,7 @@ class JobTask:
         next daemon.
         """
         if self.state is TaskState.RUNNING:
-            self._runs.wait(self._runs.fail, self, failure)
+            self._runs.handIn(self._runs.fail, self, failure)
 
     def _understand(self, deferral: DeferTask) -> Deferral:
         priority, reason = deferral.priority, deferral.reason

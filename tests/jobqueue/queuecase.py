@@ -18,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import errors
 from ganeti_pool.jobqueue import JobQueue
+from ganeti_pool.jobqueue._handover import Ask
 from ganeti_pool.jobqueue._task import JobTask
 from ganeti_pool.jobs import Attempt, Job, JobEvent, JobFailure, JobState, NewJob
 from ganeti_pool.paths import StatePaths
@@ -76,6 +77,8 @@ class QueueCase(SynchronousTestCase):
     @ivar removed: the directories that were to be removed at once, below the queue's
         own.
     @ivar removal: what that answers.
+    @ivar isPosting: whether workers go on before the end of their job is recorded.
+    @ivar posted: what has come of that, or will.
     @ivar meanwhile: what is to happen, one after the other, each time that a
         worker waits for the reactor and nothing comes by itself.
     """
@@ -86,6 +89,8 @@ class QueueCase(SynchronousTestCase):
         self.removed: list[list[str]] = []
         self.removal: Deferred[Any] = succeed(None)
         self.meanwhile: list[Callable[[], object]] = []
+        self.isPosting = False
+        self.posted: list[list[Any]] = []
         self.reaped: list[Sequence[str]] = []
         self.reap: Deferred[Any] = succeed(0)
         self.directory = self.mktemp()
@@ -115,7 +120,7 @@ class QueueCase(SynchronousTestCase):
             WORKER,
             StatePaths.at(self.directory),
             reap=self.reapAll,
-            callAndWait=self.callAndWait,
+            handover=self,
             now=lambda: NOON,
             monotonic=lambda: self.monotonic,
             observers=[self.events.append],
@@ -145,17 +150,42 @@ class QueueCase(SynchronousTestCase):
         self.open(self.store.reopened(), numWorkers, **options)
         self.start()
 
-    def callAndWait(self, f: Callable[[], Deferred[Any]]) -> Any:
+    def callAndWait(self, ask: Ask) -> Any:
         """
         What a worker's thread does to have something done by the reactor.
         """
-        results: list[Any] = []
-        f().addBoth(results.append)
-        while not results:
+        posted, self.posted = self.posted, []
+        asked = self.ask(ask)
+        for outcome in (asked, *posted):
+            self.untilDone(outcome)
+        for outcome in (asked, *posted):
+            if isinstance(outcome[0], Failure):
+                outcome[0].raiseException()
+        return asked[0]
+
+    def post(self, ask: Ask) -> None:
+        """
+        What it does to have something done while it goes on; with C{isPosting} false
+        that is done first.
+        """
+        self.posted.append(self.ask(ask))
+        if not self.isPosting:
+            self.untilDone(self.posted[-1])
+
+    def ask(self, ask: Ask) -> list[Any]:
+        """
+        @return: where the outcome will be.
+        """
+        outcome: list[Any] = []
+        ask().addBoth(outcome.append)
+        return outcome
+
+    def untilDone(self, outcome: list[Any]) -> None:
+        """
+        Have happen what happens while a worker waits.
+        """
+        while not outcome:
             (self.meanwhile.pop(0) if self.meanwhile else self.store.commit)()
-        if isinstance(results[0], Failure):
-            results[0].raiseException()
-        return results[0]
 
     def hold(self, *meanwhile: Callable[[], object]) -> None:
         """
@@ -190,7 +220,7 @@ class QueueCase(SynchronousTestCase):
         """
         What the queue has of a job that waits or runs.
         """
-        task = self.queue._runs.find(jobID)
+        task = self.queue._roster.find(jobID)
         assert task is not None
         return task
 

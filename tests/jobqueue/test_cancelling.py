@@ -42,7 +42,7 @@ class CancelTests(QueueCase):
         self.assertEqual(self.cancel().state, JobState.CANCELLED)
         self.stepping.runAll()
         self.assertEqual(self.ran, [2])
-        self.assertIsNone(self.queue._runs.find(1))
+        self.assertIsNone(self.queue._roster.find(1))
         self.assertEqual(self.status()["statistics"]["cancelled"], 1)
 
     def test_notStartedMeanwhile(self) -> None:

@@ -5,21 +5,21 @@ Tests for what worker threads have done on the reactor thread, and for turns.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Barrier, Thread
+from threading import Semaphore, Thread
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from ganeti_pool._delivery import Delivery
-from ganeti_pool.jobqueue._handover import Handover
+from ganeti_pool._delivery import Delivery, News
+from ganeti_pool.jobqueue._handover import ThreadHandover
 from ganeti_pool.jobqueue._turns import Turns
 from ganeti_pool.testing import FakeReactor
 
 
 class HandoverTests(SynchronousTestCase):
     """
-    Tests for L{Handover}.
+    Tests for L{ThreadHandover}.
     """
 
     def setUp(self) -> None:
@@ -28,53 +28,57 @@ class HandoverTests(SynchronousTestCase):
         self.outcomes: list[object] = []
         self.threads: list[Thread] = []
 
-    def ask(self, *asked: Callable[[], Deferred[Any]]) -> None:
+    def work(self, work: Callable[[ThreadHandover], object], errands: int = 1) -> Semaphore:
         """
-        Have threads ask for something, one for each, and wait until all have asked.
+        Have a thread work, and wait until it has handed over so many errands.
+
+        @return: what is released for each one more.
         """
-        ready = Barrier(len(asked) + 1)
+        put = Semaphore(0)
 
-        def work(f: Callable[[], Deferred[Any]]) -> None:
-            def putAndTell(news: Any) -> None:
-                self.delivery.put(news)
-                ready.wait(10)
+        def putAndTell(news: News) -> None:
+            self.delivery.put(news)
+            put.release()
 
+        def run() -> None:
             try:
-                outcome = Handover(_Puts(putAndTell)).callAndWait(f)  # type: ignore[arg-type]
+                self.outcomes.append(work(ThreadHandover(_Puts(putAndTell))))
             except ValueError as error:
-                outcome = error
-            self.outcomes.append(outcome)
+                self.outcomes.append(error)
 
-        self.threads = [Thread(target=work, args=(f,), daemon=True) for f in asked]
-        for thread in self.threads:
-            thread.start()
-        ready.wait(10)
+        self.threads.append(Thread(target=run, daemon=True))
+        self.threads[-1].start()
+        for _ in range(errands):
+            self.assertTrue(put.acquire(timeout=10))
+        return put
 
-    def join(self) -> None:
+    def assertOutcomes(self, *outcomes: object) -> None:
+        """
+        The threads have ended so.
+        """
         for thread in self.threads:
             thread.join(10)
+        self.assertEqual(self.outcomes, list(outcomes))
 
     def test_waits(self) -> None:
         """
         A thread waits until the Deferred has fired, and gets what it fires with.
         """
         answer: Deferred[str] = Deferred()
-        self.ask(lambda: answer)
+        self.work(lambda handover: handover.callAndWait(lambda: answer))
         self.reactor.run()
         self.assertTrue(self.threads[0].is_alive())
         answer.callback("done")
-        self.join()
-        self.assertEqual(self.outcomes, ["done"])
+        self.assertOutcomes("done")
 
     def test_raises(self) -> None:
         """
         What the Deferred fails with is raised there.
         """
         error = ValueError("no")
-        self.ask(lambda: fail(error))
+        self.work(lambda handover: handover.callAndWait(lambda: fail(error)))
         self.reactor.run()
-        self.join()
-        self.assertEqual(self.outcomes, [error])
+        self.assertOutcomes(error)
 
     def test_oneWakeUp(self) -> None:
         """
@@ -86,20 +90,69 @@ class HandoverTests(SynchronousTestCase):
             calls.append(1)
             return succeed(None)
 
-        self.ask(*[note] * 5)
+        for _ in range(5):
+            self.work(lambda handover: handover.callAndWait(note))
         self.reactor.turn()
         self.assertEqual(len(calls), 5)
-        self.join()
-        self.assertEqual(self.outcomes, [None] * 5)
+        self.assertOutcomes(*[None] * 5)
+
+    def postAndAsk(self, posted: Deferred[Any], asked: Deferred[Any]) -> Semaphore:
+        """
+        Have a thread post something, and then ask for two things, the second of which
+        is done at once.
+
+        @return: what is released when it asks for the second.
+        """
+
+        def work(handover: ThreadHandover) -> object:
+            handover.post(lambda: posted)
+            try:
+                return handover.callAndWait(lambda: asked)
+            finally:
+                self.outcomes.append(handover.callAndWait(lambda: succeed("again")))
+
+        put = self.work(work, errands=2)
+        self.reactor.run()
+        return put
+
+    def test_posted(self) -> None:
+        """
+        A thread that has posted something goes on; what it asks for next is there
+        when both are done; and then the first is waited for no more.
+        """
+        posted: Deferred[str] = Deferred()
+        asked: Deferred[str] = Deferred()
+        goesOn = self.postAndAsk(posted, asked)
+        asked.callback("asked")
+        self.assertFalse(goesOn.acquire(blocking=False))
+        posted.callback("posted")
+        self.assertTrue(goesOn.acquire(timeout=10))
+        self.reactor.run()
+        self.assertOutcomes("again", "asked")
+
+    def test_postedFails(self) -> None:
+        """
+        What the first fails with is raised when the next is done, and once.
+        """
+        posted: Deferred[str] = Deferred()
+        asked: Deferred[str] = Deferred()
+        goesOn = self.postAndAsk(posted, asked)
+        error = ValueError("no")
+        posted.errback(error)
+        self.assertFalse(goesOn.acquire(blocking=False))
+        asked.callback("asked")
+        self.assertTrue(goesOn.acquire(timeout=10))
+        self.reactor.run()
+        self.assertOutcomes("again", error)
 
 
-class _Puts:
+class _Puts(Delivery):
     """
-    What L{Handover} needs of a L{Delivery}.
+    A L{Delivery} that puts its news elsewhere.
     """
 
-    def __init__(self, put: Callable[[Any], None]) -> None:
-        self.put = put
+    def __init__(self, put: Callable[[News], None]) -> None:
+        self.put = put  # type: ignore[assignment,method-assign]
 
 
 class TurnsTests(SynchronousTestCase):

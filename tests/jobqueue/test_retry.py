@@ -210,7 +210,7 @@ class RetryTests(AgainCase):
         self.tasks["end"] = self.tasks["note"]
         self.stepping.runAll()
         self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 2))
-        self.assertIsNone(self.queue._runs.find(1))
+        self.assertIsNone(self.queue._roster.find(1))
 
     def afterUnheardEnd(self, ask: Callable[[], Deferred[Any]]) -> None:
         """

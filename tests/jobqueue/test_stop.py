@@ -263,7 +263,7 @@ class StopTests(QueueCase):
         self.submit(new("defer"))
         self.stepping.step()
         self.assertEqual(self.job().state, JobState.RUNNING)
-        self.assertIsNone(self.queue._runs.find(1))
+        self.assertIsNone(self.queue._roster.find(1))
 
     def test_unending(self) -> None:
         """
@@ -375,7 +375,7 @@ class StopTests(QueueCase):
         """
         self.submit(new("note", 1), new("note", 2))
         self.pool.terminateWorkers()
-        self.assertIsNone(self.queue._runs.find(1))
+        self.assertIsNone(self.queue._roster.find(1))
         moved = self.successResultOf(self.queue.changePriority(1, 5))
         cancelled = self.successResultOf(self.queue.cancel(2))
         self.assertEqual((moved.priority, cancelled.state), (5, JobState.CANCELLED))
@@ -408,7 +408,7 @@ class StopTests(QueueCase):
 
     def test_defaults(self) -> None:
         """
-        Without a test in between, a worker waits by a C{Handover}.
+        Without a test in between, a worker waits by a C{ThreadHandover}.
         """
         pool, _, reactor = makeSteppingPool(1, Worker, reactor=FakeReactor())
         paths = StatePaths.at(self.directory)

@@ -7,9 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
-
 from ganeti_pool import errors
+from ganeti_pool.jobqueue._handover import Ask
 from ganeti_pool.jobs import (
     JobFailure,
     JobState,
@@ -180,16 +179,15 @@ class TimeoutTests(QueueCase):
         """
         A job whose time is over before its deferral is recorded is not put back.
         """
-        runs = self.queue._runs
-        wait = runs._callAndWait
+        wait = self.callAndWait
 
-        def late(f: Callable[[], Deferred[Any]]) -> Any:
-            self.patch(runs, "_callAndWait", wait)
+        def late(ask: Ask) -> Any:
+            self.patch(self, "callAndWait", wait)
             self.pass_(6)
-            return wait(f)
+            return wait(ask)
 
         def end(worker: Worker) -> None:
-            self.patch(runs, "_callAndWait", late)
+            self.patch(self, "callAndWait", late)
             raise DeferTask()
 
         self.runFor(end, 0.0)
