@@ -138,6 +138,7 @@ class StoreContract(_Mixin):
     def setUp(self) -> None:
         self.time = Time()
         self.turns = Turns()
+        self.commits: list[int] = []
         self.store = self.makeStore()
         self.epoch = self.wait(self.store.acquire("host:1"))
 
@@ -152,6 +153,13 @@ class StoreContract(_Mixin):
         Another store over what C{self.store} keeps.
         """
         raise NotImplementedError
+
+    def committed(self, requests: int, seconds: float) -> None:
+        """
+        What the stores tell of their commits.
+        """
+        self.assertGreaterEqual(seconds, 0.0)
+        self.commits.append(requests)
 
     def wait(self, deferred: Deferred[_T]) -> _T:
         return self.turns.wait(deferred)
@@ -343,6 +351,28 @@ class StoreContract(_Mixin):
             [(job.id, job.name, job.position, job.revision) for job in jobs],
             [(2, "a", 5, 2), (3, "b", 6, 3), (4, "c", 7, 4)],
         )
+
+    def test_unusable(self) -> None:
+        """
+        A priority of more than 64 bits, and a reason or a handle that is no Unicode, are
+        refused by name.
+        """
+        bad, large = "\udc80", 2**63
+        job = self.inState(JobState.RUNNING)
+        (waiting,) = self.add()
+        before = self.everything()
+        store, epoch = self.store, self.epoch
+        for words, call in (
+            ("priority", store.addJobs(epoch, [new(), new(priority=-large - 1)], 0)),
+            ("priority", store.changePriority(epoch, waiting.id, large)),
+            ("priority", store.requeueAttempt(epoch, job.id, 1, large, 0, True, None)),
+            ("reason", store.requeueAttempt(epoch, job.id, 1, 0, 0, True, bad)),
+            ("handle", store.recordHandle(epoch, job.id, 1, bad)),
+        ):
+            self.assertIn(words, self.refused(errors.InvalidArgument, call))
+        self.assertEqual(self.everything(), before)
+        moved = self.wait(store.changePriority(epoch, waiting.id, large - 1))
+        self.assertEqual(moved.priority, large - 1)
 
     def test_addNone(self) -> None:
         """
@@ -919,6 +949,16 @@ class StoreContract(_Mixin):
                 self.assertIn("64 levels", self.refused(errors.InvalidArgument, finished))
                 self.assertEqual(self.wait(self.store.job(2)).state, JobState.RUNNING)
 
+    def test_wideResult(self) -> None:
+        """
+        A result of many parts is kept, if they are not nested too deep.
+        """
+        self.add(new())
+        result = [[[n]] for n in range(100)]
+        job = self.start(1)
+        ended = self.finish(job.id, Outcome(JobState.SUCCEEDED, result=result))
+        self.assertEqual(ended.result, result)
+
     def test_resultThatRaises(self) -> None:
         """
         A result that cannot even be looked at is refused, whatever it raises.
@@ -1132,6 +1172,19 @@ class StoreContract(_Mixin):
         self.assertEqual(self.wait(self.store.lastPosition()), 5)
         self.assertEqual([(job.id, job.revision) for job in self.add()], [(3, 4)])
 
+    def test_commitsAreTold(self) -> None:
+        """
+        A commit is told once, with the number of its writes, before they are answered;
+        a read is none.
+        """
+        self.commits.clear()
+        written = self.store.addJobs(self.epoch, [new(), new()], 0)
+        written.addCallback(lambda _: self.assertEqual(self.commits, [1]))
+        self.wait(written)
+        self.wait(self.store.job(1))
+        self.start(1)
+        self.assertEqual(self.commits, [1, 1])
+
     def test_order(self) -> None:
         """
         Writes are committed and answered in the order in which they were asked for.
@@ -1179,7 +1232,7 @@ class MemoryJobStoreTests(StoreContract, SynchronousTestCase):
     store: MemoryJobStore
 
     def makeStore(self) -> MemoryJobStore:
-        return MemoryJobStore(self.time)
+        return MemoryJobStore(self.time, self.committed)
 
     def reopen(self) -> MemoryJobStore:
         return self.store.reopened()
@@ -1196,7 +1249,9 @@ class MemoryJobStoreTests(StoreContract, SynchronousTestCase):
         third = self.store.cancelQueued(self.epoch, 1)
         self.assertNoResult(third)
         self.assertEqual(self.everything(), [])
+        self.commits.clear()
         self.store.commit()
+        self.assertEqual(self.commits, [3])
         self.assertEqual(self.successResultOf(first)[0].name, "a")
         self.assertEqual(self.successResultOf(second).state, JobState.RUNNING)
         self.failureResultOf(third, errors.JobNotQueued)
@@ -1265,7 +1320,7 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
         return self.openAt(self.path)
 
     def openAt(self, path: str) -> SQLiteJobStore:
-        store = SQLiteJobStore(self.turns, path, self.time)
+        store = SQLiteJobStore(self.turns, path, self.time, self.committed)
         self.addCleanup(self.closed, store)
         return store
 
@@ -1467,6 +1522,9 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
         """
         The size is told too while no log is there.
         """
+        connection = sqlite3.connect(self.path)
+        self.addCleanup(connection.close)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         os.rename(self.path + "-wal", self.path + "-moved")
         summary = self.wait(self.store.summary())
         os.rename(self.path + "-moved", self.path + "-wal")

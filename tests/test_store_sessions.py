@@ -101,7 +101,8 @@ class Grouping(Writer):
         request = Request(read, "store")
         self.reader.serve([request])
         request.answer()
-        return valueOf(request.deferred)
+        content: Content = valueOf(request.deferred)
+        return content
 
     def close(self) -> None:
         self.reader.close()

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from json import dumps
+from json import dumps, loads
 from sqlite3 import Connection
 from typing import Any
 
@@ -34,12 +34,13 @@ from .schema import attempts, jobs, journal, settings
 
 __all__ = ["SQLLedger"]
 
-_theCounters = Statement(select(journal.c.epoch, journal.c.revision, journal.c.lastPosition))
+_COUNTERS = ("revision", "lastPosition", "waiting", "unfinished")
+_theCounters = Statement(select(journal.c.epoch, *(journal.c[key] for key in _COUNTERS)))
 # What AUTOINCREMENT takes next is one more. Nobody else adds jobs in a transaction that
 # has the write lock, so they can bring their IDs, and many go in as one statement.
 _sequence = table("sqlite_sequence", columnOf("name"), columnOf("seq", Integer))
 _theLastID = Statement(select(_sequence.c.seq).where(_sequence.c.name == jobs.name))
-_changeCounters = Statement(update(journal), "revision", "lastPosition")
+_changeCounters = Statement(update(journal), *_COUNTERS)
 _acquire = Statement(update(journal), "epoch", "owner", "acquiredAt")
 
 # one parameter, however many keys or IDs: SQLite has a limit for those
@@ -92,8 +93,10 @@ class SQLLedger:
         """
         self._connection = connection
         self.epoch = self.revision = self.lastPosition = self.lastID = -1
-        # as the file has it
-        self._counters = (-1, -1, -1)
+        self._waiting = 0
+        self._unfinished: dict[str, int] = {}
+        # as the file has them
+        self._counters: tuple[Any, ...] = ()
         self._jobs: dict[int, Job] = {}
         self._added: dict[int, str | None] = {}
         self._changed: set[int] = set()
@@ -107,7 +110,9 @@ class SQLLedger:
         if counters != self._counters:
             # the first time; or what was written was rolled back; or another owner came
             self.forget()
-            self.epoch, self.revision, self.lastPosition = self._counters = counters
+            self._counters = counters
+            self.epoch, self.revision, self.lastPosition, self._waiting, unfinished = counters
+            self._unfinished = loads(unfinished)
             last = _theLastID.run(self._connection).fetchone()
             self.lastID = 0 if last is None else last[0]
 
@@ -130,12 +135,10 @@ class SQLLedger:
             handles, self._handles = self._handles, {}
             rows = ({"jobID": jobID, "handle": handle} for jobID, handle in handles.items())
             _setHandle.runAll(self._connection, rows)
-        counters = (self.epoch, self.revision, self.lastPosition)
-        if counters != self._counters:
-            _changeCounters.run(
-                self._connection, revision=self.revision, lastPosition=self.lastPosition
-            )
-            self._counters = counters
+        counters = (self.revision, self.lastPosition, self._waiting, dumps(self._unfinished))
+        if counters != self._counters[1:]:
+            _changeCounters.run(self._connection, **dict(zip(_COUNTERS, counters, strict=True)))
+        self._counters = (self.epoch, *counters)
 
     def end(self) -> None:
         """
@@ -149,7 +152,7 @@ class SQLLedger:
         """
         Know nothing, and have nothing to write: what was written is rolled back.
         """
-        self._counters = (-1, -1, -1)
+        self._counters = ()
         for known in (self._jobs, self._added, self._changed, self._handles):
             known.clear()
 
@@ -175,11 +178,24 @@ class SQLLedger:
     def add(self, job: Job, fingerprint: str | None) -> None:
         self._jobs[job.id] = job
         self._added[job.id] = fingerprint
+        self._count(job, 1)
 
     def change(self, job: Job) -> None:
+        self._count(self._jobs[job.id], -1)
+        self._count(job, 1)
         self._jobs[job.id] = job
         if job.id not in self._added:
             self._changed.add(job.id)
+
+    def _count(self, job: Job, step: int) -> None:
+        if job.state is JobState.QUEUED:
+            self._waiting += step
+        if job.state not in FINISHED:
+            count = self._unfinished.get(job.worker, 0) + step
+            if count:
+                self._unfinished[job.worker] = count
+            else:
+                del self._unfinished[job.worker]
 
     def setHandle(self, jobID: int, handle: str) -> None:
         self._handles[jobID] = handle

@@ -14,7 +14,7 @@ from json import loads
 from sqlite3 import Connection
 from typing import Any
 
-from sqlalchemy import Integer, bindparam, exists, func, or_, select, text, union_all
+from sqlalchemy import Integer, bindparam, exists, func, select, text, union_all
 
 from ..errors import NoSuchJob
 from ..jobs import FINISHED, Attempt, Job, JobFilter, JobState, QueuedJob
@@ -55,11 +55,9 @@ _theNextThatWait = Statement(
         f"AND (priority, position) > (:priority, :position) {_page}"
     )
 )
-_theNumberThatWait = Statement(text(f"SELECT count(*) {_waiting}"))
 
-_isUnfinished = or_(*(jobs.c.state == state.value for state in JobState if state not in FINISHED))
-_theWorkers = Statement(select(jobs.c.worker).where(_isUnfinished).distinct())
-
+_theNumberThatWait = Statement(select(journal.c.waiting))
+_theWorkers = Statement(select(journal.c.unfinished))
 _isRunning = jobs.c.state == JobState.RUNNING.value
 _theRunning = Statement(allJobs.add_columns(jobs.c.handle).where(_isRunning).order_by(jobs.c.id))
 _theLastPosition = Statement(select(journal.c.lastPosition))
@@ -103,7 +101,8 @@ def getQueuedJobs(
 
 
 def getWorkers(connection: Connection) -> frozenset[str]:
-    return frozenset(name for (name,) in _theWorkers.run(connection))
+    ((unfinished,),) = _theWorkers.run(connection)
+    return frozenset(loads(unfinished))
 
 
 def getRunningJobs(connection: Connection) -> list[tuple[Job, Attempt]]:

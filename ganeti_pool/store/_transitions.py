@@ -33,6 +33,7 @@ __all__ = [
     "changed",
     "checkRemovable",
     "checkRunning",
+    "checkText",
     "fingerprint",
     "finished",
     "latestAttempt",
@@ -62,6 +63,8 @@ def plainJSON(value: Any, what: str) -> Any:
     @param what: what it is, for the error.
     @raise InvalidArgument: if JSON cannot say it, or it is nested too deep.
     """
+    if value is None:
+        return None
     try:
         text = _encode(value)
         plain = json.loads(text)
@@ -69,7 +72,7 @@ def plainJSON(value: Any, what: str) -> Any:
     except Exception as error:
         raise InvalidArgument(f"{what} cannot be stored as JSON: {error}") from error
     # Most have not as many brackets in all, and need no closer look.
-    if text.count("[") + text.count("{") <= _MOST_LEVELS:
+    if text.count("[") + text.count("{") < _MOST_LEVELS:
         return plain
     level = [plain]
     for _ in range(_MOST_LEVELS):
@@ -88,12 +91,36 @@ def _inside(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
+def checkText(text: str, what: str) -> None:
+    """
+    See that a store can keep a text, also where another takes its place before a store
+    has seen it.
+
+    @raise InvalidArgument: if it is no Unicode.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{what} cannot be stored as a text: {error}") from error
+
+
+def _checkPriority(priority: int, what: str) -> None:
+    """
+    As L{checkText}, of a priority.
+
+    @raise InvalidArgument: if it has more than 64 bits.
+    """
+    if not -(1 << 63) <= priority < 1 << 63:
+        raise InvalidArgument(f"the priority of {what} cannot be stored in 64 bits: {priority}")
+
+
 def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) -> Job:
     """
     A job that was not there before.
 
-    @raise InvalidArgument: if JSON cannot say its arguments.
+    @raise InvalidArgument: if JSON cannot say its arguments, or its priority is too large.
     """
+    _checkPriority(new.priority, f"the new job {new.name!r}")
     return Job(
         id=jobID,
         worker=new.worker,
@@ -263,8 +290,12 @@ def requeued(
     C{running} to C{queued}, at another place.
 
     @raise StaleAttempt: if that attempt does not run.
+    @raise InvalidArgument: if the priority or the reason cannot be stored.
     """
     checkRunning(job, attempt)
+    _checkPriority(priority, f"job {job.id}")
+    if reason is not None:
+        checkText(reason, f"the reason of job {job.id}")
     return changed(
         job,
         state=JobState.QUEUED,
@@ -282,8 +313,10 @@ def reprioritised(job: Job, priority: int) -> Job:
     The same, queued with another priority; the job itself, if it has that one.
 
     @raise JobNotQueued: if it is not queued.
+    @raise InvalidArgument: if the priority cannot be stored.
     """
     _checkQueued(job)
+    _checkPriority(priority, f"job {job.id}")
     return job if priority == job.priority else changed(job, priority=priority)
 
 

@@ -9,6 +9,7 @@ has left the ledger as it was, so nothing has to be undone.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -97,7 +98,7 @@ class Ledger(Protocol):
         """
 
 
-class Writer:
+class Writer(ABC):
     """
     The half of a store that writes.
 
@@ -107,6 +108,7 @@ class Writer:
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
 
+    @abstractmethod
     def _write(self, work: Callable[[Ledger], _T]) -> Deferred[_T]:
         """
         Have something done to the ledger, or nothing of it, and committed.
@@ -114,7 +116,6 @@ class Writer:
         @param work: is called once or more often, each time on a ledger on which
             it has done nothing.
         """
-        raise NotImplementedError
 
     def acquire(self, owner: str) -> Deferred[int]:
         now = self._clock()
@@ -155,6 +156,7 @@ class Writer:
         def work(ledger: Ledger) -> None:
             _checkOwner(ledger, epoch)
             _transitions.checkRunning(ledger.job(jobID), attempt)
+            _transitions.checkText(handle, f"the handle of job {jobID}")
             ledger.setHandle(jobID, handle)
 
         return self._write(work)

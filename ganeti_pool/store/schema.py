@@ -61,9 +61,13 @@ journal = Table(
     Column("acquired_at", BigInteger, key="acquiredAt"),
     Column("revision", Integer, nullable=False),
     Column("last_position", Integer, key="lastPosition", nullable=False),
+    Column("waiting", Integer, nullable=False),
+    Column("unfinished", Text, nullable=False),
 )
 """
-One row: who owns the store, and the counters that never go back.
+One row: who owns the store, and what would take long to find out. The revision and the
+last position never go back. C{waiting} is the number of queued jobs, and C{unfinished}
+a JSON object with the number of jobs without an outcome by the name of their worker.
 """
 
 jobs = Table(
@@ -160,7 +164,9 @@ def prepareSchema(connection: Connection) -> None:
     if not tables:
         _metadata.create_all(connection)
         connection.execute(insert(schemaVersion).values(version=SCHEMA_VERSION))
-        connection.execute(insert(journal).values(epoch=0, revision=0, lastPosition=-1))
+        connection.execute(
+            insert(journal).values(epoch=0, revision=0, lastPosition=-1, waiting=0, unfinished="{}")
+        )
     elif schemaVersion.name not in tables or journal.name not in tables:
         raise StoreError(
             f"the database {connection.engine.url.database} holds tables of another program, "
