@@ -185,8 +185,8 @@ class ConformanceTests(SynchronousTestCase):
                 }
             ),
         )
-        schema.hook(map_path_parameters)
-        schema.hook(map_case)
+        schemathesis.hook(before_call)
+        self.addCleanup(schemathesis.hooks.unregister, before_call)
         failures, checked = [], set()
         for event in from_schema(schema).execute():
             if isinstance(event, (events.NonFatalError, events.FatalError)):
@@ -203,19 +203,13 @@ class ConformanceTests(SynchronousTestCase):
             self.assertEqual(missing, set(), phase)
 
 
-def map_path_parameters(context: Any, parameters: Any) -> Any:
+def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """
-    A job that may be there.
+    Make of a request one about a job that may be there, whose parameters go together,
+    and which is not waited for.
     """
-    if isinstance(parameters, dict) and isinstance(parameters.get("jobID"), int):
-        parameters["jobID"] %= 20
-    return parameters
-
-
-def map_case(context: Any, case: Any) -> Any:
-    """
-    A request that is not waited for, and whose parameters go together.
-    """
+    if isinstance(case.path_parameters.get("jobID"), int):
+        case.path_parameters["jobID"] %= 20
     query = case.query
     if case.operation.path == "/v1/pool/quiesce":
         query.setdefault("wait", 0)
@@ -226,4 +220,3 @@ def map_case(context: Any, case: Any) -> Any:
         ofChanges, ofLists = ("changed_after", "wait"), ("state", "name", "label", "order")
         for name in ofChanges if "after" in query else ofLists:
             query.pop(name, None)
-    return case

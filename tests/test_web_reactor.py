@@ -22,6 +22,7 @@ from twisted.internet.endpoints import (
     connectProtocol,
 )
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import capturedLogs
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
@@ -32,6 +33,7 @@ from ganeti_pool.client import (
     connectHTTP,
     connectUnix,
 )
+from ganeti_pool.errors import NoSuchJob
 from ganeti_pool.jobs import JobState
 from ganeti_pool.web import makeSite
 from ganeti_pool.wire import MAX_BODY
@@ -208,14 +210,21 @@ class Daemon:
 @pytest.fixture
 def daemon() -> Generator[Daemon, None, None]:
     """
-    A daemon that listens.
+    A daemon that listens, and that logs no failure.
     """
     # A short path: a socket's is limited, and pytest's are long.
     with tempfile.TemporaryDirectory() as directory:
         listening = Daemon(Path(directory))
-        pytest_twisted.blockon(Deferred.fromCoroutine(listening.listen()))
-        yield listening
-        pytest_twisted.blockon(Deferred.fromCoroutine(listening.close()))
+        with capturedLogs() as events:
+            pytest_twisted.blockon(Deferred.fromCoroutine(listening.listen()))
+            yield listening
+            pytest_twisted.blockon(Deferred.fromCoroutine(listening.close()))
+        # Twisted's older way to log calls it otherwise.
+        failures = [
+            event[key] for event in events for key in ("failure", "log_failure") if key in event
+        ]
+        # That of an answer which broke off.
+        assert [failure for failure in failures if not failure.check(NoSuchJob)] == []
 
 
 @pytest_twisted.ensureDeferred
