@@ -160,7 +160,7 @@ class ConformanceTests(SynchronousTestCase):
         directory = TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.site = SiteProcess(Path(directory.name))
-        self.addCleanup(lambda: self.assertEqual(self.site.close(), 0))
+        self.addCleanup(lambda: self.assertEqual(self.site.close(), (0, "")))
 
     def test_madeUpRequests(self) -> None:
         """

@@ -59,7 +59,7 @@ class ClientCase(SynchronousTestCase):
         self.addCleanup(directory.cleanup)
         self.directory = Path(directory.name)
         self.site = SiteProcess(self.directory)
-        self.addCleanup(lambda: self.assertEqual(self.site.close(), 0))
+        self.addCleanup(lambda: self.assertEqual(self.site.close(), (0, "")))
 
     def connect(self, *sent: bytes) -> socket.socket:
         """

@@ -89,7 +89,8 @@ async def main(reactor: Any, directory: str) -> None:
     )
     await queue.start()
     site = makeSite(reactor, queue, TOKEN.encode(), lambda: succeed(b"jobs 1\n"))
-    port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(site)
+    endpoint = TCP4ServerEndpoint(reactor, 0, backlog=1024, interface="127.0.0.1")
+    port = await endpoint.listen(site)
     print(port.getHost().port, flush=True)
     untilTheEnd = _UntilTheEnd()
     StandardIO(untilTheEnd)
@@ -108,13 +109,16 @@ class SiteProcess:
     def __init__(self, directory: Path) -> None:
         self._temporary = directory / "temporary"
         self._temporary.mkdir()
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.webdaemon", str(directory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-            env={**os.environ, "TMPDIR": str(self._temporary)},
-        )
+        self._complaints = directory / "complaints"
+        with self._complaints.open("wb") as complaints:
+            self._process = subprocess.Popen(
+                [sys.executable, "-W", "error", "-m", "tests.webdaemon", str(directory)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                cwd=ROOT,
+                env={**os.environ, "TMPDIR": str(self._temporary)},
+            )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
 
@@ -189,15 +193,15 @@ class SiteProcess:
         assert self._process.stdin is not None
         self._process.stdin.close()
 
-    def close(self) -> int:
+    def close(self) -> tuple[int, str]:
         """
         Tell it to end, and wait until it has.
 
-        @return: its exit code.
+        @return: its exit code, and what it has complained of.
         """
         with self._process:
             self.end()
-            return self._process.wait(PATIENCE)
+            return self._process.wait(PATIENCE), self._complaints.read_text()
 
 
 if __name__ == "__main__":
