@@ -526,10 +526,9 @@ class RefusalTests(TapCase):
         """
         self.make()
         link = self.scratch / "link"
-        link.symlink_to(self.state)
+        link.symlink_to(self.state / "jobs.sqlite")
         self.state = self.scratch / "another"
-        store = f"sqlite://{link}/jobs.sqlite"
-        self.assertSentence(self.refuse("--store", store), f"{link}/jobs.sqlite", "in use")
+        self.assertSentence(self.refuse("--store", f"sqlite://{link}"), str(link), "in use")
         self.make()
 
     def test_noStore(self) -> None:
