@@ -70,6 +70,9 @@ def judge(error: Exception) -> tuple[ExitCode, str]:
         return ExitCode.INTERRUPTED, "interrupted before anything was done"
     if isinstance(error, click.ClickException):
         return ExitCode.USAGE, f"{_oneSentence(error.format_message())} See --help."
+    if isinstance(error, OSError):
+        # Of a file that is read, or of help that is written.
+        return ExitCode.FAILED, f"{error.strerror or error}"
     if isinstance(error, ImportError):
         return (
             ExitCode.FAILED,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JobID",
+    "Number",
     "Verb",
     "commands",
     "completeColumns",
@@ -171,12 +172,22 @@ def completeColumns(
     return _items((f"{before}{comma}{name}" for name in COLUMNS), incomplete)
 
 
+class Number(click.IntRange):
+    """
+    A whole number of at least so much.
+    """
+
+    name = "whole number"
+
+
 class JobID(click.IntRange):
     """
     The ID of a job.
 
     @ivar states: of the jobs that are offered as a completion; empty for any.
     """
+
+    name = "job id"
 
     def __init__(self, states: Sequence[JobState] = ()) -> None:
         super().__init__(1, (1 << 63) - 1)

@@ -4,6 +4,7 @@ Tests for how the command ends, and for how it finds its daemon.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -111,6 +112,19 @@ class EndingTests(CommandCase):
             "ganeti-pool: the output cannot be written: No space left on device\n",
         )
 
+    def test_helpOnAFullDisk(self) -> None:
+        """
+        Help that cannot be written is one sentence too.
+        """
+
+        def write(text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        full = Stream()
+        self.patch(full, "write", write)
+        self.patch(sys, "stdout", full)
+        self.check("--help", err="ganeti-pool: No space left on device\n", code=1)
+
     def test_mistakes(self) -> None:
         """
         A mistake in the call is one sentence.
@@ -119,6 +133,8 @@ class EndingTests(CommandCase):
             ((), "Missing command."),
             (("stop",), "No such command 'stop'."),
             (("status", "--verbose"), "No such option"),
+            (("show", "x"), "Invalid value for 'ID...': 'x' is not a valid job id."),
+            (("resize", "x"), "Invalid value for 'N': 'x' is not a valid whole number."),
         ):
             self.err = Stream()
             running = self.start(*argv)

@@ -157,9 +157,11 @@ def test_missingExtraIsNamed(environment: Environment) -> None:
 
 def test_manualIsFound(environment: Environment) -> None:
     """
-    The manual page and the completion lie where man and the shells look for them.
+    The manual page and the completion lie where man and the shells look for them,
+    but for an editable install, which has no more than the package.
     """
-    assert {name for name in SHARED if (environment.place / name).is_file()} == SHARED
+    wanted = set() if environment.place.name.startswith("editable") else SHARED
+    assert {name for name in SHARED if (environment.place / name).is_file()} == wanted
 
 
 def test_uninstallLeavesTwisted(environment: Environment) -> None:

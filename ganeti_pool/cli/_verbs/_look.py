@@ -23,6 +23,7 @@ from .._format import (
 )
 from .._options import (
     JobID,
+    Number,
     completeColumns,
     jobIDs,
     labelOption,
@@ -60,9 +61,7 @@ _COLOURS = {
     help="Only jobs submitted since: how long ago, such as 2h, or a time, such as 2026-01-31 or "
     "'2026-01-31 09:15'.",
 )
-@click.option(
-    "--limit", metavar="N", type=click.IntRange(1), help=f"How many; by default {_NEWEST}."
-)
+@click.option("--limit", metavar="N", type=Number(1), help=f"How many; by default {_NEWEST}.")
 @click.option("--all", "everything", is_flag=True, help="No limit.")
 @click.option(
     "-o",
@@ -159,10 +158,8 @@ async def show(session: Session, ids: tuple[int, ...]) -> int:
 @click.argument("job", metavar="ID", type=JobID())
 @click.option("-f", "--follow", is_flag=True, help="Go on until the attempt ends.")
 @click.option("--stderr", is_flag=True, help="Standard error, not standard output.")
-@click.option(
-    "--attempt", metavar="N", type=click.IntRange(1), help="Which; by default the latest."
-)
-@click.option("--tail", metavar="N", type=click.IntRange(0), help="Only the last N lines.")
+@click.option("--attempt", metavar="N", type=Number(1), help="Which; by default the latest.")
+@click.option("--tail", metavar="N", type=Number(0), help="Only the last N lines.")
 async def logs(
     session: Session,
     job: int,

@@ -9,7 +9,7 @@ import click
 
 from .._endings import ExitCode
 from .._format import describePool
-from .._options import timeoutOption, verb
+from .._options import Number, timeoutOption, verb
 from .._session import Session
 
 __all__ = ["pause", "quiesce", "resize", "resume"]
@@ -41,7 +41,7 @@ async def resume(session: Session) -> int:
 
 
 @verb("resize")
-@click.argument("workers", metavar="N", type=click.IntRange(0))
+@click.argument("workers", metavar="N", type=Number(0))
 @timeoutOption("How long to wait at most")
 async def resize(session: Session, workers: int, timeout: float | None) -> int:
     """

@@ -11,6 +11,7 @@ import click
 from ...jobs import OnCrash
 from .._endings import ExitCode
 from .._options import (
+    Number,
     Verb,
     completeDirectories,
     completeFiles,
@@ -67,7 +68,7 @@ __all__ = ["submit"]
     "--max-attempts",
     "maxAttempts",
     metavar="N",
-    type=click.IntRange(1),
+    type=Number(1),
     help="How often it starts at most; by default once, and 3 times with --on-crash retry.",
 )
 @click.option(
