@@ -315,9 +315,11 @@ class IJobQueue(Interface):
 
         @return: a Deferred that fails with L{NoSuchJob
             <ganeti_pool.errors.NoSuchJob>}; with L{JobFinished
-            <ganeti_pool.errors.JobFinished>} if it succeeded or failed; or with
-            L{StaleAttempt <ganeti_pool.errors.StaleAttempt>} if the store has put it
-            back without this daemon's knowledge, having called that write a failure.
+            <ganeti_pool.errors.JobFinished>} if it succeeded or failed; with
+            L{StoreFull <ganeti_pool.errors.StoreFull>} if that cannot be recorded,
+            though a running one is told all the same; or with L{StaleAttempt
+            <ganeti_pool.errors.StaleAttempt>} if the store has put it back without this
+            daemon's knowledge, having called that write a failure.
         """
 
     def retry(jobID: int) -> Deferred[Job]:

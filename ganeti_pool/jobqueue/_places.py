@@ -15,6 +15,7 @@ from ..errors import (
     PoolError,
     PoolTerminated,
     StaleAttempt,
+    StoreFull,
 )
 from ..interfaces import IJobStore
 from ..jobs import FINISHED, Job, JobEventKind, JobState, QueuedJob
@@ -138,16 +139,31 @@ class Places:
         return _settled(found)
 
     async def _cancelRunning(self, task: JobTask) -> Job:
-        with suppress(StaleAttempt):
+        try:
             job = await self._journal.write(self._store.requestCancel, task.jobID)
-            if task.run is not None and not task.run.isCancelled:
-                task.run.isCancelled = True
-                self._events.tell(JobEventKind.CANCEL_REQUESTED, job)
-            with suppress(NoSuchTask):
-                self._pool.InterruptTask(task.jobID)
-            return job
-        # It has found its end meanwhile.
-        return _settled(await self._store.job(task.jobID))
+        except StaleAttempt:
+            # It has found its end meanwhile.
+            return _settled(await self._store.job(task.jobID))
+        except StoreFull:
+            # It may be what fills the disk, so it ends all the same.
+            self._tellToEnd(task)
+            raise
+        if self._tellToEnd(task):
+            self._events.tell(JobEventKind.CANCEL_REQUESTED, job)
+        return job
+
+    def _tellToEnd(self, task: JobTask) -> bool:
+        """
+        Have a running job end as cancelled.
+
+        @return: whether it has not been told before.
+        """
+        isNew = task.run is not None and not task.run.isCancelled
+        if task.run is not None:
+            task.run.isCancelled = True
+        with suppress(NoSuchTask):
+            self._pool.InterruptTask(task.jobID)
+        return isNew
 
     async def _cancelWaiting(self, jobID: int, found: JobTask | Job) -> Job:
         job = await self._journal.write(self._store.cancelQueued, jobID)

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, fail
 from ganeti_pool import errors
 from ganeti_pool.jobs import (
     Job,
+    JobEventKind,
     JobFailure,
     JobState,
     Outcome,
@@ -160,12 +161,32 @@ class CancelTests(QueueCase):
 
     def test_runningNotCommitted(self) -> None:
         """
-        A running job is not told of a request that could not be recorded.
+        A running job is told of a request that could not be recorded since the disk is
+        full, which may be its doing; it is no event, and whoever asked is refused.
         """
 
         def task(worker: Worker) -> None:
             self.store.failure = FULL
             self.failureResultOf(self.queue.cancel(1), errors.StoreFull)
+            self.store.failure = None
+            self.assertTrue(worker.IsCancelled())
+            raise errors.TaskCancelled("pool", 1)
+
+        self.tasks["long"] = task
+        self.submit(new("long"))
+        self.stepping.step()
+        self.assertEqual(self.job().state, JobState.CANCELLED)
+        kinds = [event.kind for event in self.events]
+        self.assertNotIn(JobEventKind.CANCEL_REQUESTED, kinds)
+
+    def test_runningNotAsked(self) -> None:
+        """
+        It is not told if the store fails in another way.
+        """
+
+        def task(worker: Worker) -> None:
+            self.store.failure = errors.StoreError("it is broken")
+            self.failureResultOf(self.queue.cancel(1), errors.StoreError)
             self.store.failure = None
             self.assertFalse(worker.IsCancelled())
 
