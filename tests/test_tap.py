@@ -150,6 +150,7 @@ class OptionsTests(TapCase):
                 "max-queued": None,
                 "keep-finished": None,
                 "log-format": "text",
+                "paused": 0,
                 "listen": [],
             },
         )
@@ -223,7 +224,7 @@ class OptionsTests(TapCase):
         """
         text = str(tap.Options())
         for option in tap.Options():
-            self.assertIn(f"--{option}=", text)
+            self.assertIn(f"--{option}", text)
 
     def test_logOfTwistd(self) -> None:
         """
@@ -301,7 +302,8 @@ class MakeTests(TapCase):
 
     def test_limits(self) -> None:
         """
-        The queue knows how many jobs may wait, and for how long finished ones are kept.
+        The queue knows how many jobs may wait, for how long finished ones are kept, and
+        whether it starts with a pause.
         """
         given: dict[str, Any] = {}
         init = JobQueue.__init__
@@ -313,6 +315,10 @@ class MakeTests(TapCase):
         self.patch(JobQueue, "__init__", note)
         self.make("--max-queued", "3", "--keep-finished", "2")
         self.assertEqual((given["maxQueued"], given["keepFinished"]), (3, 172800))
+        self.assertFalse(given["isPaused"])
+        self.state = self.scratch / "another"
+        self.make("--paused")
+        self.assertTrue(given["isPaused"])
 
     def test_metrics(self) -> None:
         """

@@ -72,6 +72,7 @@ class QueueLife:
         checkArgs: Callable[[object], object] | None = None,
         onCrash: OnCrash = OnCrash.FAIL,
         keepsOutput: bool = False,
+        isPaused: bool = False,
         maxQueued: int | None = None,
         keepFinished: float | None = None,
         observers: Sequence[Observer] = (),
@@ -93,6 +94,7 @@ class QueueLife:
         @param onCrash: what a crash does to a job that says nothing of it.
         @param keepsOutput: whether each attempt has a directory for the files that
             the worker class keeps. A worker class says so by its C{keepsOutput}.
+        @param isPaused: whether it starts with a pause, which lasts as any other does.
         @param maxQueued: how many jobs may wait; L{None} for any number. A job that
             defers itself, or waits again after a crash, always may.
         @param keepFinished: for how many seconds finished jobs are kept, and what
@@ -116,6 +118,7 @@ class QueueLife:
         self._store = store
         self._paths = paths
         self._reap = reap
+        self._startsPaused = isPaused
         self._checkArgs = checkArgs
         self._now = now
         self._clock = reactor
@@ -191,7 +194,9 @@ class QueueLife:
         for job, _ in left:
             await self._settle(job)
         await self._load()
-        if settings.get(ACTIVE, True):
+        if self._startsPaused:
+            await self._journal.write(self._store.setSettings, {ACTIVE: False})
+        elif settings.get(ACTIVE, True):
             self._activate(True)
         self._keeping.start()
 

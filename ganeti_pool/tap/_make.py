@@ -122,6 +122,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         checkArgs=getattr(workerClass, "checkArgs", None),
         onCrash=onCrash,
         keepsOutput=getattr(workerClass, "keepsOutput", False),
+        isPaused=bool(options["paused"]),
         maxQueued=options["max-queued"],
         keepFinished=options["keep-finished"],
         observers=[logEvent, metrics.observe],

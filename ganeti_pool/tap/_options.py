@@ -23,6 +23,10 @@ class Options(usage.Options):
     The options of C{twistd ganeti-pool}. None is needed.
     """
 
+    optFlags = [  # noqa: RUF012 - twisted's own way to declare them
+        ["paused", None, "Start no job until `ganeti-pool resume`."],
+    ]
+
     optParameters = [  # noqa: RUF012 - twisted's own way to declare them
         ["workers", None, "4", "How many jobs run at once."],
         [

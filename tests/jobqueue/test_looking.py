@@ -150,6 +150,20 @@ class PoolTests(QueueCase):
         self.successResultOf(self.queue.setActive(True))
         self.assertTrue(self.stepping.step())
 
+    def test_startsPaused(self) -> None:
+        """
+        A queue can start with a pause, which is one like any other.
+        """
+        self.start()
+        self.submit(new("note", 1))
+        for isPaused in (True, False):
+            self.restart(isPaused=isPaused)
+            self.assertFalse(self.stepping.step())
+            self.assertFalse(self.status()["active"])
+        self.successResultOf(self.queue.setActive(True))
+        self.stepping.runAll()
+        self.assertEqual(self.ran, [1])
+
     def test_pauseNotCommitted(self) -> None:
         """
         A pause that cannot be recorded does not begin.
