@@ -144,10 +144,12 @@ class Places:
         except StaleAttempt:
             # It has found its end meanwhile.
             return _settled(await self._store.job(task.jobID))
-        except StoreFull:
+        except StoreFull as error:
             # It may be what fills the disk, so it ends all the same.
             self._tellToEnd(task)
-            raise
+            raise StoreFull(
+                f"job {task.jobID} is told to end, but that cannot be recorded: {error}"
+            ) from error
         if self._tellToEnd(task):
             self._events.tell(JobEventKind.CANCEL_REQUESTED, job)
         return job

@@ -167,7 +167,8 @@ class CancelTests(QueueCase):
 
         def task(worker: Worker) -> None:
             self.store.failure = FULL
-            self.failureResultOf(self.queue.cancel(1), errors.StoreFull)
+            refused = self.failureResultOf(self.queue.cancel(1), errors.StoreFull)
+            self.assertIn("job 1 is told to end, but", refused.getErrorMessage())
             self.store.failure = None
             self.assertTrue(worker.IsCancelled())
             raise errors.TaskCancelled("pool", 1)
