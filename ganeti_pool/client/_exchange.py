@@ -20,7 +20,6 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
-from .. import wire
 from ..errors import PoolError
 from ._connections import KeptConnections
 from ._errors import DaemonUnreachable, RequestRefused
@@ -197,8 +196,11 @@ class Exchange:
         if self._token is not None:
             headers.setRawHeaders("authorization", [f"Bearer {self._token}"])
         if body is not None:
+            # Not above: who only looks need not wait for the schemas.
+            from ..wire import encode
+
             headers.setRawHeaders("content-type", ["application/json"])
-            data = _Text(wire.encode(body))
+            data = _Text(encode(body))
         if self._connections is not None:
             await self._connections.renew()
         try:

@@ -107,3 +107,12 @@ class StartTests(SynchronousTestCase):
             found = self.imported([*nowhere, *arguments])
             self.assertIn("ganeti_pool.client", found)
             self.assertEqual(found & NEVER, set(), arguments)
+
+    def test_looking(self) -> None:
+        """
+        A verb that sends nothing needs no schemas either.
+        """
+        nowhere = ["--state-dir", os.path.abspath(self.mktemp())]
+        for arguments in (["list"], ["status"], ["show", "1"], ["wait", "--all"], ["cancel", "1"]):
+            found = self.imported([*nowhere, *arguments])
+            self.assertEqual(found & {"cattrs", "ganeti_pool.wire"}, set(), arguments)
