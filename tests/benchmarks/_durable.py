@@ -24,14 +24,14 @@ from ganeti_pool.jobqueue import JobQueue
 from ganeti_pool.jobs import JobEvent, JobEventKind, NewJob
 from ganeti_pool.paths import StatePaths
 from ganeti_pool.store.sqlite import SQLiteJobStore
-from ganeti_pool.workers import CallableWorker
+from ganeti_pool.workerpool import BaseWorker
 
 from ._blocking import Figures, verify
 from ._looping import react
 
 __all__ = ["MEASUREMENTS"]
 
-_WORKER = "ganeti_pool.workers.CallableWorker"
+_WORKER = f"{__name__}._Nothing"
 
 _BATCH = 1_000
 """
@@ -56,7 +56,7 @@ def _directory() -> TemporaryDirectory[str]:
     return TemporaryDirectory(dir="/var/tmp")
 
 
-class _Nothing(CallableWorker):
+class _Nothing(BaseWorker):
     """
     Whose jobs do nothing.
     """

@@ -21,7 +21,16 @@ from ._run import Measured
 
 __all__ = ["COLUMNS", "printReport", "report", "short", "tableLines"]
 
-_DISTRIBUTIONS = ("ganeti-pool", "twisted", "asynqueue", "anyio", "trio", "pebble")
+_DISTRIBUTIONS = (
+    "ganeti-pool",
+    "twisted",
+    "asynqueue",
+    "anyio",
+    "trio",
+    "pebble",
+    "huey",
+    "persist-queue",
+)
 
 _WORST = {"most", "growing"}
 """
@@ -32,6 +41,9 @@ _UNITS = {
     "microseconds": "µs",
     "collector": "µs, collecting garbage",
     "bytes": "bytes",
+    "seconds": "s",
+    "listing": "ms, a list of 50",
+    "status": "ms, the status",
     "entries": "entries",
     "idle_p50": "ms when idle, median",
     "idle_p99": "ms when idle, 99 %",
