@@ -8,6 +8,7 @@ and completion wait for no reactor.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -69,6 +70,7 @@ def runInReactor(function: Callable[..., Any], arguments: Sequence[object]) -> N
     from twisted.internet.task import react
     from twisted.logger import globalLogBeginner
 
+    gc.enable()
     # What goes wrong is said in one sentence, so what Twisted logs of it besides
     # would be a traceback that nobody asked for.
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)

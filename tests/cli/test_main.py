@@ -4,6 +4,7 @@ Tests for L{cli.main}, as the program that it is.
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
@@ -75,18 +76,28 @@ class RunTests(SynchronousTestCase):
 
     def test_logGoesNowhere(self) -> None:
         """
-        What Twisted logs goes nowhere while the reactor runs.
+        What Twisted logs goes nowhere while the reactor runs, and garbage is
+        collected.
         """
         self.patch(task, "react", self.react)
+        self.addCleanup(gc.enable)
+        gc.disable()
         self.patch(globalLogBeginner, "beginLoggingTo", lambda log, **_: self.seen.append((log,)))
         self.assertRaises(SystemExit, runInReactor, perform, ())
         self.assertEqual(self.seen, [([],), (perform,)])
+        self.assertTrue(gc.isenabled())
 
 
 class MainTests(SynchronousTestCase):
     """
     Tests for L{cli.main}, as the program that it is.
     """
+
+    def setUp(self) -> None:
+        """
+        A garbage collector that is not the one of the tests.
+        """
+        self.collector = mock.Mock(spec=gc)
 
     def runMain(self, outcome: BaseException) -> list[Sequence[str]]:
         """
@@ -101,6 +112,7 @@ class MainTests(SynchronousTestCase):
             raise outcome
 
         self.patch(sys.modules[perform.__module__], "run", run)
+        self.patch(cli, "gc", self.collector)
         self.patch(sys, "stderr", Stream())
         self.patch(sys, "argv", ["ganeti-pool", "list"])
         return seen
@@ -113,6 +125,7 @@ class MainTests(SynchronousTestCase):
         self.assertEqual(self.assertRaises(SystemExit, cli.main).code, 3)
         self.assertRaises(SystemExit, cli.main, ["status"])
         self.assertEqual(seen, [["list"], ["status"]])
+        self.assertEqual(self.collector.mock_calls, [mock.call.disable(), mock.call.freeze()] * 2)
 
     def test_interruptedAtTheStart(self) -> None:
         """
