@@ -160,9 +160,9 @@ class Places:
 
         @return: whether it has not been told before.
         """
-        isNew = task.run is not None and not task.run.isCancelled
-        if task.run is not None:
-            task.run.isCancelled = True
+        # An end that was asked for before has been answered, and one after has not.
+        isNew = not task.running.isCancelled
+        task.running.isCancelled = True
         with suppress(NoSuchTask):
             self._pool.InterruptTask(task.jobID)
         return isNew

@@ -150,14 +150,12 @@ class JobQueue(QueueLife):
     async def _add(self, jobs: Sequence[NewJob], room: int | None) -> list[Job]:
         first = self._core._ReserveOrder(len(jobs))
         added = await self._journal.write(self._store.addJobs, list(jobs), first, room)
-        places = range(first, first + len(jobs))
         # One that has the key of an older job waits already, or has waited; unless the
         # store has added it and called that a failure.
         fresh = {
             job.id: job
             for job in added
-            if job.position in places
-            or (job.state is JobState.QUEUED and self._roster.find(job.id) is None)
+            if job.state is JobState.QUEUED and self._roster.find(job.id) is None
         }
         self._places.push(fresh.values(), self._runs.monotonic())
         for job in fresh.values():

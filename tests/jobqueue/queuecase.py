@@ -168,9 +168,10 @@ class QueueCase(SynchronousTestCase):
         What it does to have something done while it goes on; with C{isPosting} false
         that is done first.
         """
-        self.posted.append(self.ask(ask))
+        outcome = self.ask(ask)
         if not self.isPosting:
-            self.untilDone(self.posted[-1])
+            self.untilDone(outcome)
+        self.posted.append(outcome)
 
     def ask(self, ask: Ask) -> list[Any]:
         """
@@ -185,7 +186,12 @@ class QueueCase(SynchronousTestCase):
         Have happen what happens while a worker waits.
         """
         while not outcome:
-            (self.meanwhile.pop(0) if self.meanwhile else self.store.commit)()
+            try:
+                (self.meanwhile.pop(0) if self.meanwhile else self.store.commit)()
+            except BaseException:
+                # A worker that is about to start a job would keep it for itself.
+                self.addCleanup(Failure().raiseException)
+                raise
 
     def hold(self, *meanwhile: Callable[[], object]) -> None:
         """

@@ -218,6 +218,7 @@ class CancelTests(QueueCase):
         def cancel() -> None:
             self.store.failure = None
             self.assertEqual(self.cancel().state, JobState.CANCELLED)
+            self.assertEqual(self.cancel().state, JobState.CANCELLED)
             self.reactor.advance(1)
 
         self.meanwhile = [cancel]

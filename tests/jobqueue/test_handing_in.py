@@ -172,6 +172,7 @@ class HandingInTests(QueueCase):
         self.assertNoResult(quiet[0])
         quiet[1].cancel()
         self.failureResultOf(quiet[1], CancelledError)
+        self.assertEqual(len(self.queue._roster._waiters), 1)
         # what comes later is not waited for
         self.store.held = False
         later = self.queue.submit([new()])

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 
 from ganeti_pool import errors
 from ganeti_pool.jobs import Job, JobFailure, JobState, OnCrash, Outcome
@@ -236,6 +236,39 @@ class RetryTests(AgainCase):
         self.afterUnheardEnd(lambda: self.queue.retry(1))
         self.assertEqual((self.job().state, self.job().attempt), (JobState.QUEUED, 1))
         self.stepping.runAll()
+        self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 2))
+
+    def test_unheardEndOfACancelledOne(self) -> None:
+        """
+        The job is a waiting one from then on, and can be cancelled as one.
+        """
+
+        def again() -> Deferred[Any]:
+            self.retry()
+            return self.queue.cancel(1)
+
+        self.afterUnheardEnd(again)
+        self.assertEqual(self.job().state, JobState.CANCELLED)
+
+    def test_unheardEndWhileItRunsAgain(self) -> None:
+        """
+        What the attempt finds to be over is not the next one, which runs already.
+        """
+
+        def again(worker: Worker) -> None:
+            self.reactor.advance(1)
+            self.assertEqual(self.status()["busy"], 1)
+            self.assertIs(self.task().state.value, "running")
+
+        def retry() -> Deferred[Any]:
+            self.retry()
+            self.tasks["flaky"] = again
+            self.stepping.step()
+            return succeed(None)
+
+        self.open(self.store.reopened(), 2)
+        self.start()
+        self.afterUnheardEnd(retry)
         self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 2))
 
     def test_removedAfterUnheardEnd(self) -> None:

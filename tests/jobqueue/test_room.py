@@ -244,6 +244,15 @@ class RoomTests(QueueCase):
         self.successResultOf(self.queue.retry(1))
         self.assertFull(self.queue.submit([new()]))
 
+    def test_retryOfASucceededOne(self) -> None:
+        """
+        That a job has succeeded is said also where there is no room for it.
+        """
+        self.submit(new())
+        self.stepping.step()
+        self.submit(new(), new(), new())
+        self.failureResultOf(self.queue.retry(1), errors.JobFinished)
+
     def test_deferral(self) -> None:
         """
         A deferral always has room, and so has what a crash puts back.
