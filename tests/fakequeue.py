@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from ganeti_pool.errors import JobNotFinished, NoSuchJob
+from ganeti_pool.errors import JobNotFinished, JobNotQueued, NoSuchJob
 from ganeti_pool.interfaces import IJobQueue
 from ganeti_pool.jobs import FINISHED, Attempt, Job, JobFilter, JobState, NewJob, OnCrash
 
@@ -127,8 +127,11 @@ class FakeQueue:
     def changePriority(self, jobID: int, priority: int) -> Deferred[Job]:
         return self._job(jobID, "changePriority", jobID, priority, priority=priority)
 
-    def cancel(self, jobID: int) -> Deferred[Job]:
-        return self._job(jobID, "cancel", jobID, state=JobState.CANCELLED)
+    def cancel(self, jobID: int, onlyQueued: bool = False) -> Deferred[Job]:
+        job = self.jobs.get(jobID)
+        if onlyQueued and job is not None and job.state is JobState.RUNNING:
+            return fail(JobNotQueued(jobID, job.state.value))
+        return self._job(jobID, "cancel", jobID, onlyQueued, state=JobState.CANCELLED)
 
     def retry(self, jobID: int) -> Deferred[Job]:
         return self._job(jobID, "retry", jobID, state=JobState.QUEUED)

@@ -150,6 +150,15 @@ class ClientTests(SynchronousTestCase):
         self.queue.add(makeJob(17))
         self.assertEqual(self.result(self.client.cancel(17))["state"], "cancelled")
 
+    def test_cancelOnlyQueued(self) -> None:
+        """
+        A job is cancelled only if it is queued, if that is asked for.
+        """
+        self.queue.add(makeJob(17), makeJob(18, state=JobState.RUNNING))
+        self.assertEqual(self.result(self.client.cancel(17, True))["state"], "cancelled")
+        refused = self.failure(self.client.cancel(18, onlyQueued=True), RequestRefused)
+        self.assertEqual(refused.code, "not_queued")
+
     def test_retry(self) -> None:
         """
         A job goes back into the queue.

@@ -253,6 +253,20 @@ class JobTests(WebCase):
         answer = self.ask("POST", "/v1/jobs/17/cancel")
         self.assertRefused(answer, 409, "finished")
 
+    def test_cancelOnlyQueued(self) -> None:
+        """
+        A job that runs is left alone if the cancellation is for a queued one only.
+        """
+        self.queue.add(makeJob(17), makeJob(18, state=JobState.RUNNING))
+        for jobID, status in ((17, 200), (18, 409)):
+            answer = self.ask("POST", f"/v1/jobs/{jobID}/cancel?only_queued=true")
+            self.assertEqual(answer.status, status)
+        self.assertRefused(answer, 409, "not_queued")
+        answer = self.ask("POST", "/v1/jobs/18/cancel?only_queued=yes")
+        self.assertRefused(answer, 400, "invalid_field")
+        answer = self.ask("POST", "/v1/jobs/18/cancel?only_queued=false")
+        self.assertEqual(answer.value["state"], "cancelled")
+
     def test_cancelWithBody(self) -> None:
         """
         A cancellation that says more than that is refused.

@@ -608,6 +608,16 @@ class QueryTests(SynchronousTestCase):
         for query in (b"wait=", b"wait=86401", b"timeout=5"):
             self.assertRaises(InvalidJob, wire.parseQuiesceQuery, query)
 
+    def test_cancel(self) -> None:
+        """
+        A cancellation may be of a queued job only, and says so by a boolean.
+        """
+        for query, onlyQueued in ((b"", False), (b"only_queued=false", False)):
+            self.assertIs(wire.parseCancelQuery(query), onlyQueued)
+        self.assertIs(wire.parseCancelQuery(b"only_queued=true"), True)
+        for query in (b"only_queued=1", b"only_queued", b"only_queued=", b"wait=1"):
+            self.assertRaises(InvalidJob, wire.parseCancelQuery, query)
+
     def test_refused(self) -> None:
         """
         What cannot be understood is refused by the name of the parameter.
@@ -751,11 +761,23 @@ class SchemaTests(SynchronousTestCase):
         Each parameter of a query is allowed what is taken of it.
         """
         words = [str(value) for value in CANDIDATES if isinstance(value, (int, float, str))]
-        words += ["asc", "desc", "stdout", "stderr", "queued", "86400", "86401", "a=", "1e-7"]
+        words += [
+            "asc",
+            "desc",
+            "stdout",
+            "stderr",
+            "queued",
+            "86400",
+            "86401",
+            "a=",
+            "1e-7",
+            "true",
+        ]
         for known, path in (
             (wire.JOBS_QUERY, wire.parseJobsQuery),
             (wire.OUTPUT_QUERY, wire.parseOutputQuery),
             (wire.QUIESCE_QUERY, wire.parseQuiesceQuery),
+            (wire.CANCEL_QUERY, wire.parseCancelQuery),
         ):
             for name, check in known.items():
                 self.assertSameQuery(name, check.schema, path, words)
@@ -778,6 +800,8 @@ class SchemaTests(SynchronousTestCase):
                 if re.fullmatch(r"-?[0-9]+\.0+", word):
                     continue
                 value = json.loads(word) if re.fullmatch(r"-?[0-9][0-9.e+-]*", word) else word
+            elif schema["type"] == "boolean":
+                value = word == "true" or word
             elif schema["type"] == "array":
                 value = [word]
             query = urlencode({**other, name: word}).encode()

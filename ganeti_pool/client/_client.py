@@ -135,11 +135,15 @@ class JobClient:
         """
         return self._exchange.ask("PATCH", f"/v1/jobs/{jobID}", body={"priority": priority})
 
-    def cancel(self, jobID: int) -> Deferred[dict[str, Any]]:
+    def cancel(self, jobID: int, onlyQueued: bool = False) -> Deferred[dict[str, Any]]:
         """
         Cancel a job: at once while it is queued; one that runs is told.
+
+        @param onlyQueued: whether one that runs is left alone. It is refused then,
+            with C{not_queued}.
         """
-        return self._exchange.ask("POST", f"/v1/jobs/{jobID}/cancel")
+        parameters = [("only_queued", "true")] if onlyQueued else []
+        return self._exchange.ask("POST", f"/v1/jobs/{jobID}/cancel", parameters)
 
     def retry(self, jobID: int) -> Deferred[dict[str, Any]]:
         """

@@ -307,15 +307,18 @@ class IJobQueue(Interface):
             <ganeti_pool.errors.JobNotQueued>}.
         """
 
-    def cancel(jobID: int) -> Deferred[Job]:
+    def cancel(jobID: int, onlyQueued: bool = False) -> Deferred[Job]:
         """
         Cancel a job: at once while it is queued; a running one is told, and the
         Deferred fires once the request is recorded. Asking again, also when it
         has been cancelled, gives the job.
 
+        @param onlyQueued: whether a running one is refused instead. Whether it runs
+            is decided when nothing else is done with it.
         @return: a Deferred that fails with L{NoSuchJob
-            <ganeti_pool.errors.NoSuchJob>}; with L{JobFinished
-            <ganeti_pool.errors.JobFinished>} if it succeeded or failed; with
+            <ganeti_pool.errors.NoSuchJob>}; with L{JobNotQueued
+            <ganeti_pool.errors.JobNotQueued>} if it runs and C{onlyQueued} is set; with
+            L{JobFinished <ganeti_pool.errors.JobFinished>} if it succeeded or failed; with
             L{StoreFull <ganeti_pool.errors.StoreFull>} if that cannot be recorded,
             though a running one is told all the same; or with L{StaleAttempt
             <ganeti_pool.errors.StaleAttempt>} if the store has put it back without this

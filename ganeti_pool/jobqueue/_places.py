@@ -116,23 +116,27 @@ class Places:
 
     # Cancelling
 
-    async def cancel(self, jobID: int) -> Job:
+    async def cancel(self, jobID: int, onlyQueued: bool) -> Job:
         """
         Take a waiting job out, or have a running one told.
 
+        @param onlyQueued: whether a running one is left alone.
         @raise NoSuchJob: if there is none.
+        @raise JobNotQueued: if it runs, and so is left alone.
         @raise JobFinished: if it has succeeded or failed.
         @raise StaleAttempt: if that cannot be told now: the store is ahead of this
             daemon, whose write it has kept and called a failure.
         """
-        job = await self._runs.turns.alone(jobID, self._cancel, jobID)
+        job = await self._runs.turns.alone(jobID, self._cancel, jobID, onlyQueued)
         if job.state in FINISHED and job.state is not JobState.CANCELLED:
             raise JobFinished(jobID, job.state.value)
         return job
 
-    async def _cancel(self, jobID: int) -> Job:
+    async def _cancel(self, jobID: int, onlyQueued: bool) -> Job:
         found = await self._find(jobID)
         if isinstance(found, JobTask) and found.state is TaskState.RUNNING:
+            if onlyQueued:
+                raise JobNotQueued(jobID, JobState.RUNNING.value)
             return await self._cancelRunning(found)
         if isinstance(found, JobTask) or found.state is JobState.QUEUED:
             return await self._cancelWaiting(jobID, found)

@@ -201,11 +201,11 @@ class JobQueue(QueueLife):
         """
         return self._unlessStopping(lambda: self._places.move(jobID, priority))
 
-    def cancel(self, jobID: int) -> Deferred[Job]:
+    def cancel(self, jobID: int, onlyQueued: bool = False) -> Deferred[Job]:
         """
         Cancel a job. See L{IJobQueue.cancel <ganeti_pool.interfaces.IJobQueue.cancel>}.
         """
-        return Deferred.fromCoroutine(self._places.cancel(jobID))
+        return Deferred.fromCoroutine(self._places.cancel(jobID, onlyQueued))
 
     def retry(self, jobID: int) -> Deferred[Job]:
         """

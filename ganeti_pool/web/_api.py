@@ -186,9 +186,9 @@ class JobAPI:
         """
         Cancel a job. Asking again is fine.
         """
-        wire.checkNoQuery(_query(request))
+        onlyQueued = wire.parseCancelQuery(_query(request))
         wire.checkNoBody(request.content.read())
-        job = await _detached(self._queue.cancel(_jobID(jobID)))
+        job = await _detached(self._queue.cancel(_jobID(jobID), onlyQueued))
         request.answer(200, wire.jobToJSON(job))
 
     @_serve

@@ -186,7 +186,8 @@ OPERATIONS: Mapping[str, Operation] = {
             "POST",
             "/v1/jobs/{jobID}/cancel",
             "Cancel a job: at once while it waits; one that runs is told. Asking again is fine.",
-            ("no_such_job", "finished", "stale_attempt"),
+            ("no_such_job", "finished", "not_queued", "stale_attempt"),
+            query=wire.CANCEL_QUERY,
             answer=_job,
         ),
         Operation(

@@ -25,6 +25,7 @@ from ._checks import Check, Schema, reference
 from ._documents import STATUS, encode, encodeJobs, jobToJSON, problem, statusOf, timestamp
 from ._json import MAX_BODY, MAX_INTEGER, MIN_INTEGER, decode
 from ._queries import (
+    CANCEL_QUERY,
     JOBS_QUERY,
     MAX_WAIT,
     OUTPUT_QUERY,
@@ -33,6 +34,7 @@ from ._queries import (
     ListQuery,
     OutputQuery,
     checkNoQuery,
+    parseCancelQuery,
     parseJobsQuery,
     parseOutputQuery,
     parseQuiesceQuery,
@@ -40,6 +42,7 @@ from ._queries import (
 from ._schemas import components
 
 __all__ = [
+    "CANCEL_QUERY",
     "JOBS",
     "JOBS_QUERY",
     "MAX_BODY",
@@ -66,6 +69,7 @@ __all__ = [
     "encode",
     "encodeJobs",
     "jobToJSON",
+    "parseCancelQuery",
     "parseJobsQuery",
     "parseNewJobs",
     "parseOutputQuery",

@@ -17,6 +17,7 @@ from ._checks import Check, Members, Schema, Wrong, choice, integer
 from ._json import MAX_INTEGER, refuseIfAny
 
 __all__ = [
+    "CANCEL_QUERY",
     "JOBS_QUERY",
     "MAX_WAIT",
     "OUTPUT_QUERY",
@@ -25,6 +26,7 @@ __all__ = [
     "ListQuery",
     "OutputQuery",
     "checkNoQuery",
+    "parseCancelQuery",
     "parseJobsQuery",
     "parseOutputQuery",
     "parseQuiesceQuery",
@@ -135,6 +137,12 @@ def _word(words: Iterable[str]) -> Check:
     return _one(word.schema, word)
 
 
+def _flag(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise Wrong("wrong_type", "this must be true or false")
+    return value == "true"
+
+
 _state = choice(state.value for state in JobState)
 
 _LIST = Members(
@@ -181,6 +189,15 @@ _QUIESCE = Members(
     {"wait": _WAIT.saying("For how many seconds at most: as long as it takes if it is not said.")}
 )
 
+_CANCEL = Members(
+    {
+        "only_queued": _one({"type": "boolean"}, _flag).saying(
+            "Whether to cancel the job only if it has not begun to run, or does not run again.",
+            default=False,
+        )
+    }
+)
+
 JOBS_QUERY: Mapping[str, Check] = {**_LIST.known, **_CHANGES.known}
 """
 The parameters that L{parseJobsQuery} takes.
@@ -189,6 +206,11 @@ The parameters that L{parseJobsQuery} takes.
 OUTPUT_QUERY = _OUTPUT.known
 """
 The parameters that L{parseOutputQuery} takes.
+"""
+
+CANCEL_QUERY = _CANCEL.known
+"""
+The parameters that L{parseCancelQuery} takes.
 """
 
 QUIESCE_QUERY = _QUIESCE.known
@@ -266,6 +288,16 @@ def parseOutputQuery(query: bytes) -> OutputQuery:
         offset=members.get("offset", 0),
         wait=members.get("wait", 0.0),
     )
+
+
+def parseCancelQuery(query: bytes) -> bool:
+    """
+    Whether to cancel a job only while it is queued.
+
+    @raise InvalidJob: if it cannot be understood.
+    """
+    onlyQueued: bool = _read(_split(query), _CANCEL).get("only_queued", False)
+    return onlyQueued
 
 
 def parseQuiesceQuery(query: bytes) -> float | None:

@@ -93,6 +93,38 @@ class CancelTests(QueueCase):
         self.assertEqual(failure.value.state, "succeeded")
         self.failureResultOf(self.queue.cancel(2), errors.NoSuchJob)
 
+    def test_onlyQueued(self) -> None:
+        """
+        Who asks for that alone cancels a queued job, and gets one that is cancelled; a
+        running one is left alone, and a finished one refused as such.
+        """
+
+        def task(worker: Worker) -> None:
+            failure = self.failureResultOf(self.queue.cancel(1, True), errors.JobNotQueued)
+            self.assertEqual(failure.value.state, "running")
+            self.assertFalse(worker.IsCancelled())
+
+        self.tasks["long"] = task
+        self.submit(new("long"), new())
+        for _ in range(2):
+            job = self.successResultOf(self.queue.cancel(2, True))
+            self.assertEqual(job.state, JobState.CANCELLED)
+        self.stepping.runAll()
+        self.assertIsNone(self.job().cancelRequestedAt)
+        self.failureResultOf(self.queue.cancel(1, True), errors.JobFinished)
+
+    def test_onlyQueuedStartsMeanwhile(self) -> None:
+        """
+        A job whose start is recorded when the request has its turn is left alone.
+        """
+        answers: list[Deferred[Job]] = []
+        self.submit(new("note", 1))
+        self.hold(lambda: answers.append(self.queue.cancel(1, True)))
+        self.stepping.step()
+        self.release()
+        self.failureResultOf(answers[0], errors.JobNotQueued)
+        self.assertEqual((self.ran, self.job().state), ([1], JobState.SUCCEEDED))
+
     def interrupted(self, end: Callable[[Worker], object]) -> list[Job]:
         """
         Run a job that is cancelled while it runs, and that ends so.
