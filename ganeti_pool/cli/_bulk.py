@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from ..client import RequestRefused
+from ..jobs import JobState
 from ._changes import Change
 from ._endings import Ending, ExitCode, judge
 from ._find import Selection, listPages
@@ -109,11 +110,12 @@ async def changeAll(session: Session, which: Selection, change: Change, isSure: 
     """
     client = session.connect()
     session.interruption = "interrupted: nothing was changed"
-    found: dict[int, Wire | None] = {}
+    found: dict[int, Wire] = {}
     states: Counter[str] = Counter()
+    sketches = {state.value: {"state": state.value} for state in JobState}
     async for page in listPages(client, which):
         # There may be a million: only what is printed later is kept whole.
-        found.update((job["id"], job if session.json else None) for job in page)
+        found.update((job["id"], job if session.json else sketches[job["state"]]) for job in page)
         states.update(job["state"] for job in page)
     if found and not isSure:
         # Not above: most calls have nobody to ask.
@@ -137,7 +139,7 @@ async def changeAll(session: Session, which: Selection, change: Change, isSure: 
 
 
 async def _change(
-    session: Session, client: JobClient, found: Mapping[int, Wire | None], change: Change
+    session: Session, client: JobClient, found: Mapping[int, Wire], change: Change
 ) -> tuple[Counter[str], int]:
     """
     Change jobs, with a bounded number of requests under way.
@@ -152,7 +154,7 @@ async def _change(
         nonlocal changed
         for jobID, kept in left:
             try:
-                job = await change.ask(client, kept or {"id": jobID})
+                job = await change.ask(client, {**kept, "id": jobID})
             except RequestRefused as refusal:
                 if refusal.status not in _CHANGED:
                     raise

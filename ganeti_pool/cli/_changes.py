@@ -23,8 +23,9 @@ class Change:
     """
     What is done to each of some jobs.
 
-    @ivar ask: asks it of the daemon for one job, of which only the C{id} is known
-        for sure, and gives the job.
+    @ivar ask: asks it of the daemon for one job, and gives the job as it is then.
+        Of what it gets, the C{id} is there, and the C{state} if the job was found by
+        what it is.
     @ivar participle: what has become of a job then, such as C{cancelled}.
     @ivar describe: what has become of one, on a line.
     @ivar outcome: the same in a word or two, to be counted.
@@ -42,7 +43,8 @@ def _describeCancelled(job: Wire) -> str:
 
 
 CANCEL = Change(
-    lambda client, job: client.cancel(job["id"]),
+    # Who has agreed that a queued job goes has not agreed that a running one is killed.
+    lambda client, job: client.cancel(job["id"], onlyQueued=job.get("state") == "queued"),
     "cancelled",
     _describeCancelled,
     lambda job: "told to end" if job["state"] == "running" else "cancelled",

@@ -214,11 +214,13 @@ class FakeClient:
         """
         return self._find("changePriority", jobID, priority, priority=priority)
 
-    def cancel(self, jobID: int) -> Deferred[Any]:
+    def cancel(self, jobID: int, onlyQueued: bool = False) -> Deferred[Any]:
         """
-        Cancel a job.
+        Cancel a job, but for one that is to be queued and is not.
         """
         state = self.jobs[jobID]["state"] if jobID in self.jobs else ""
+        if onlyQueued and state != "queued":
+            self.troubles["cancel"] = RequestRefused(409, "not_queued", f"job {jobID} is {state}")
         return self._find("cancel", jobID, state="running" if state == "running" else "cancelled")
 
     def retry(self, jobID: int) -> Deferred[Any]:

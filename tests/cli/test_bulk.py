@@ -90,7 +90,7 @@ class BulkCase(CommandCase):
         """
         waiting: list[Deferred[Any]] = []
 
-        def ask(jobID: int) -> Deferred[Any]:
+        def ask(jobID: int, **_: bool) -> Deferred[Any]:
             self.client.calls.append((method, jobID))
             return self.client._wait(waiting)
 
@@ -350,6 +350,28 @@ class ManyTests(BulkCase):
         self.assertEqual(
             self.err.text(), "ganeti-pool: 2 jobs had changed meanwhile, and were left alone\n"
         )
+
+    def test_begunMeanwhile(self) -> None:
+        """
+        A job that has begun to run since it was found as a queued one is left alone; one
+        that ran already is told to end.
+        """
+        for options, out in (
+            (("--state", "queued"), "1 cancelled\n"),
+            (("--state", "queued", "--state", "running"), "1 cancelled, 1 told to end\n"),
+        ):
+            self.out, self.err = Stream(), Stream()
+            self.input = Terminal()
+            self.addCleanup(self.input.hangUp)
+            self.err = Stream(terminal=True)
+            self.client.jobs[7] = makeJob(7)
+            running = self.start("cancel", *options)
+            self.client.jobs[7] = makeJob(7, "running")
+            self.input.press(b"y\n", self.reactor)
+            self.assertEqual(self.codeOf(running), 0)
+            self.assertEqual(self.out.text(), out)
+            _, said = self.err.text().split("[y/N] ")
+            self.assertEqual(said, "ganeti-pool: 1 job had changed meanwhile, and was left alone\n")
 
     def test_fewRequestsAtATime(self) -> None:
         """

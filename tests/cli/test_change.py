@@ -89,7 +89,9 @@ class ChangeTests(CommandCase):
         Ctrl-C between several says how many are done.
         """
         cancel = self.client.cancel
-        self.patch(self.client, "cancel", lambda jobID: cancel(jobID) if jobID == 1 else Deferred())
+        self.patch(
+            self.client, "cancel", lambda jobID, **_: cancel(jobID) if jobID == 1 else Deferred()
+        )
         running = self.start("cancel", "1", "2", "3")
         self.interrupt()
         self.assertEqual(self.codeOf(running), 130)

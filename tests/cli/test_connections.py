@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         """
         Cancel a job, while others are under way.
         """
-        found = re.fullmatch(r"/v1/jobs/(\d+)/cancel", self.path)
+        found = re.fullmatch(r"/v1/jobs/(\d+)/cancel\?only_queued=true", self.path)
         assert found is not None
         with self.server.lock:
             self.server.cancelled.add(int(found[1]))
