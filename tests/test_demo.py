@@ -25,7 +25,7 @@ import os, sys
 import demo
 
 _, directory, root = sys.argv
-os.mkdir(directory)
+os.mkdir(directory, 0o700)
 demo.mkdtemp = lambda **names: directory
 original = demo.checkOutput
 
