@@ -69,6 +69,7 @@ async def waitForJobs(
 
     async def watch() -> int:
         code, changed, revision = ExitCode.DONE, jobs, since
+        lookedAt, mustLook = session.reactor.seconds(), False
         with _reporting(session, len(pending), stream) as report:
             while True:
                 finished = [
@@ -84,11 +85,15 @@ async def waitForJobs(
                     return code
                 session.interruption = f"interrupted: {_goOn(pending)}"
                 session.aftermath = _notFinished(pending)
+                if mustLook:
+                    changed = await findJobs(client, sorted(pending))
+                    lookedAt, mustLook = session.reactor.seconds(), False
+                    continue
                 answer = await client.changedJobs(revision, LONG_POLL, PAGE)
                 changed, revision = answer["jobs"], answer["revision"]
-                if not changed:
-                    # Nothing happens, and one that was removed never will: say so.
-                    changed = await findJobs(client, pending)
+                # Of a job that was removed nothing is told any more. So those that are
+                # waited for are looked for, also while there is news of others.
+                mustLook = not changed or session.reactor.seconds() - lookedAt >= LONG_POLL
 
     watching: Deferred[int] = Deferred.fromCoroutine(watch())
     return await within(session.reactor, timeout, watching, lambda: _goOn(pending))

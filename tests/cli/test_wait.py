@@ -190,6 +190,42 @@ class WaitTests(CommandCase):
         self.assertEqual(self.codeOf(running), 4)
         self.assertIn("ganeti-pool: there is no job 1 (2 jobs are not known", self.err.text())
 
+    def test_removedWhileOthersChange(self) -> None:
+        """
+        Once a minute the jobs are looked for, also if others change all the time; what
+        came until then is told first.
+        """
+        running = self.start("wait", "1", "2")
+        del self.client.jobs[1], self.client.jobs[2]
+        self.client.change(makeJob(9, "running", revision=51))
+        self.reactor.advance(59)
+        self.client.change(makeJob(9, revision=52))
+        self.assertNoResult(running)
+        self.reactor.advance(1)
+        self.client.change(makeJob(2, "succeeded", revision=53))
+        self.assertEqual(self.codeOf(running), 4)
+        self.assertEqual(self.out.text(), "2 succeeded\n")
+        self.assertIn("ganeti-pool: there is no job 1 (job 1 is not known", self.err.text())
+
+    def test_lookedForOnceAMinute(self) -> None:
+        """
+        Jobs that are still there are waited for on, and looked for again a minute
+        later.
+        """
+        running = self.start("wait", "1")
+        for minute in range(3):
+            self.reactor.advance(60)
+            self.client.calls.clear()
+            for second in range(2):
+                self.client.change(makeJob(9, "running", revision=51 + 2 * minute + second))
+            self.assertEqual(
+                [call[0] for call in self.client.calls],
+                ["listJobs", "changedJobs", "changedJobs"],
+            )
+        self.assertNoResult(running)
+        self.client.change(makeJob(1, "succeeded"))
+        self.assertEqual(self.codeOf(running), 0)
+
     def test_bar(self) -> None:
         """
         A terminal gets a bar with the count, and a line for each job that did not
