@@ -27,7 +27,8 @@ class IJobStore(Interface):
     are committed in the order in which they were asked for. One that is refused
     changes nothing and does not disturb the others of its group. Whatever is
     asked for while there is no room fails with L{StoreFull
-    <ganeti_pool.errors.StoreFull>}; a write of an epoch that is over fails with
+    <ganeti_pool.errors.StoreFull>}, what no store can keep with L{InvalidArgument
+    <ganeti_pool.errors.InvalidArgument>}; a write of an epoch that is over fails with
     L{OwnershipLost <ganeti_pool.errors.OwnershipLost>}.
 
     Threads: called on the reactor thread, which never waits for the disk.
@@ -166,7 +167,8 @@ class IJobStore(Interface):
 
     def removeFinished(epoch: int, before: datetime, limit: int) -> Deferred[list[int]]:
         """
-        Forget jobs that finished before a time, C{limit} of them at most.
+        Forget jobs that finished before a time, the oldest first, C{limit} of them at
+        most.
 
         @return: a Deferred with their IDs.
         """

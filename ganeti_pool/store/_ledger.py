@@ -26,8 +26,7 @@ from sqlalchemy import column as columnOf
 from sqlalchemy.dialects import sqlite
 
 from ..jobs import FINISHED, Job, JobState
-from . import _transitions
-from ._reads import getJob
+from ._reads import getJob, getLatestAttempt
 from ._rows import STATE, allJobs, attemptRow, bodyRow, jobOf, stateRow, timeColumn
 from ._statements import Statement
 from .schema import attempts, jobs, journal, settings
@@ -51,7 +50,6 @@ _isIt = jobs.c.id == bindparam("jobID")
 _addJob = Statement(insert(jobs))
 _changeJob = Statement(update(jobs).where(_isIt), *STATE)
 _setHandle = Statement(update(jobs).where(_isIt), "handle")
-_theHandle = Statement(select(jobs.c.handle).where(_isIt))
 _addAttempt = Statement(insert(attempts))
 _setting = sqlite.insert(settings)
 _set = Statement(
@@ -202,8 +200,7 @@ class SQLLedger:
 
     def setAside(self, job: Job, **values: Any) -> None:
         self.flush()
-        (handle,) = _theHandle.run(self._connection, jobID=job.id).fetchone()
-        attempt = _transitions.latestAttempt(job, handle)
+        attempt = getLatestAttempt(self._connection, job)
         if attempt is not None:
             row = attemptRow(replace(attempt, **values))
             _addAttempt.run(self._connection, jobID=job.id, deferrals=job.deferrals, **row)

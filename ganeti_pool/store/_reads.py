@@ -28,6 +28,7 @@ __all__ = [
     "getChangedJobs",
     "getJob",
     "getLastPosition",
+    "getLatestAttempt",
     "getListedJobs",
     "getQueuedJobs",
     "getRunningJobs",
@@ -126,13 +127,19 @@ def getJob(connection: Connection, jobID: int) -> Job:
     raise NoSuchJob(jobID)
 
 
+def getLatestAttempt(connection: Connection, job: Job) -> Attempt | None:
+    """
+    @return: the one that runs or ended the job; L{None}, if it waits or never ran.
+    """
+    ((handle,),) = _theHandle.run(connection, jobID=job.id)
+    return _transitions.latestAttempt(job, handle)
+
+
 def getAttempts(connection: Connection, jobID: int) -> list[Attempt]:
     """
     @raise NoSuchJob: if there is no such job.
     """
-    job = getJob(connection, jobID)
-    ((handle,),) = _theHandle.run(connection, jobID=jobID)
-    latest = _transitions.latestAttempt(job, handle)
+    latest = getLatestAttempt(connection, getJob(connection, jobID))
     earlier = [attemptOf(row) for row in _theAttempts.run(connection, jobID=jobID)]
     return earlier if latest is None else [*earlier, latest]
 

@@ -153,7 +153,7 @@ class WriteSession(_Session):
 @contextmanager
 def _transaction(connection: Connection, ledger: SQLLedger) -> Iterator[None]:
     """
-    All or nothing of what is done meanwhile, and no read of what others write.
+    All or nothing of what is done meanwhile, while nobody else writes.
     """
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -161,8 +161,8 @@ def _transaction(connection: Connection, ledger: SQLLedger) -> Iterator[None]:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        connection.rollback()
         ledger.forget()
+        connection.rollback()
         raise
 
 

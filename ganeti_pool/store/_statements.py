@@ -17,7 +17,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 __all__ = ["Statement"]
 
-_DIALECT = sqlite.dialect(paramstyle="named")
+_DIALECT = sqlite.dialect()
 
 
 class Statement:
@@ -37,6 +37,8 @@ class Statement:
         compiled = statement.compile(dialect=_DIALECT, column_keys=columns or None)
         assert isinstance(compiled, SQLCompiler)
         self.sql = str(compiled)
+        # By place in the words: the driver looks up names anew for each row.
+        self._names = compiled.positiontup or []
         self._known = {
             name: bind.effective_value
             for bind, name in compiled.bind_names.items()
@@ -44,11 +46,14 @@ class Statement:
         }
 
     def run(self, connection: Connection, **values: Any) -> Cursor:
-        return connection.execute(self.sql, {**self._known, **values})
+        return connection.execute(self.sql, self._given({**self._known, **values}))
 
     def runAll(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         """
         Run it once for each row, by the keys of its columns; what else is in the row is
-        not looked at. All that it says must be given.
+        not looked at.
         """
-        connection.executemany(self.sql, rows)
+        connection.executemany(self.sql, map(self._given, rows))
+
+    def _given(self, values: Mapping[str, Any]) -> list[Any]:
+        return [values[name] for name in self._names]
