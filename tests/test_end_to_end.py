@@ -190,7 +190,7 @@ class StartTests(DaemonCase):
         refusal = self.refusal("--state-dir", str(self.state), environment=environment)
         self.assertIn("ganeti-pool[daemon]", refusal)
         done = self.run_("status", env={**os.environ, **environment})
-        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
         self.assertIn("ganeti-pool[daemon]", done.stderr)
         self.assertEqual(len(done.stderr.splitlines()), 1)
 

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ._names import COMPLETION, PROGRAM
+from ._streams import complain
 
 __all__ = ["main"]
 
@@ -44,14 +45,16 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
         run(Session.ofProcess(), sys.argv[1:] if argv is None else argv)
     except ImportError as missing:
-        sys.exit(
+        complain(
             f"{PROGRAM}: the command needs {missing.name}, which is not installed: "
-            "pip install 'ganeti-pool[daemon]'"
+            "pip install 'ganeti-pool[daemon]'",
+            sys.stderr,
         )
+        sys.exit(2)
     except KeyboardInterrupt:
         # The reactor does not run yet, so nothing has been asked of the daemon.
         if not os.environ.get(COMPLETION):
-            sys.stderr.write(f"{PROGRAM}: interrupted before anything was done\n")
+            complain(f"{PROGRAM}: interrupted before anything was done", sys.stderr)
         sys.exit(130)
     finally:
         gc.freeze()

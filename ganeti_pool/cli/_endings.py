@@ -75,7 +75,7 @@ def judge(error: Exception) -> tuple[ExitCode, str]:
         return ExitCode.FAILED, f"{error.strerror or error}"
     if isinstance(error, ImportError):
         return (
-            ExitCode.FAILED,
+            ExitCode.USAGE,
             f"this needs {error.name}, which is not installed: pip install 'ganeti-pool[daemon]'",
         )
 

@@ -263,6 +263,9 @@ def timeoutOption(help: str) -> Callable[[_Callback], _Callback]:
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    # Such as "$UNSET": whoever says that means no daemon of his own.
+    if value == "":
+        raise click.BadParameter("it is empty.")
     session = ctx.find_object(Session)
     if session is not None and param.name is not None and value:
         setattr(session, param.name, value)

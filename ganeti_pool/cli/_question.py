@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from ._session import Session
+from ._streams import complain
 
 __all__ = ["confirm"]
 
@@ -72,8 +73,8 @@ async def confirm(session: Session, question: str) -> bool:
         line = await _Answer(session.reactor, session.stdin.fileno()).line
     except Exception:
         # What is said next begins a line.
-        session.write("", session.stderr)
+        complain("", session.stderr)
         raise
     if not line.endswith(b"\n"):
-        session.write("", session.stderr)
+        complain("", session.stderr)
     return line.strip().lower() in (b"y", b"yes")

@@ -20,6 +20,8 @@ import click
 
 from ._endings import ExitCode, OutputLost, howToStart, judge
 from ._format import escapeControls, toJSON
+from ._names import PROGRAM
+from ._streams import complain, discard
 
 if TYPE_CHECKING:
     from ..client import JobClient
@@ -144,28 +146,34 @@ class Session:
         """
         return self.stdin is not None and self.stdin.isatty() and self.stderr.isatty()
 
-    def write(self, text: str, stream: TextIO | None = None) -> None:
+    def write(self, text: str) -> None:
         """
-        A line of text, at once.
+        A line of text to standard output, at once.
 
-        @param stream: standard output by default.
+        @raise OutputLost: if it takes no more.
         """
-        self._put(text + "\n", stream or self.stdout)
+        self._put(text + "\n", self.stdout)
 
-    def emit(self, value: object, text: str, stream: TextIO | None = None) -> None:
+    def emit(self, value: object, text: str, onStderr: bool = False) -> None:
         """
         A line to standard output: the value with C{--json}, else the text.
 
-        @param stream: where the text goes instead.
+        @param onStderr: whether the text goes to standard error instead.
+
+        @raise OutputLost: if standard output takes no more.
         """
         if self.json:
             self.write(toJSON(value))
+        elif onStderr:
+            complain(text, self.stderr)
         else:
-            self.write(text, stream)
+            self.write(text)
 
     def writeBytes(self, data: bytes) -> None:
         """
         Bytes to standard output as they are, at once.
+
+        @raise OutputLost: if it takes no more.
         """
         self._put(data, self.stdout.buffer)
 
@@ -179,7 +187,7 @@ class Session:
         """
         One sentence to standard error.
         """
-        self.write(f"ganeti-pool: {escapeControls(' '.join(sentence.split()))}", self.stderr)
+        complain(f"{PROGRAM}: {escapeControls(' '.join(sentence.split()))}", self.stderr)
 
     def explain(self, error: Exception) -> int:
         """
@@ -189,9 +197,7 @@ class Session:
         """
         code, sentence = judge(error)
         if isinstance(error, OutputLost):
-            # What is still buffered must not fail once more when the interpreter
-            # flushes it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stdout.fileno())
+            discard(self.stdout)
         if code in (ExitCode.UNREACHABLE, ExitCode.REFUSED) and self.aftermath:
             sentence += f" ({self.aftermath})"
         if code == ExitCode.UNREACHABLE:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
@@ -50,7 +50,7 @@ async def waitForJobs(
     client: JobClient,
     jobs: Sequence[Wire],
     since: int,
-    stream: TextIO | None = None,
+    onStderr: bool = False,
     timeout: float | None = None,
     untilFirst: bool = False,
 ) -> int:
@@ -58,7 +58,7 @@ async def waitForJobs(
     Wait until jobs are finished, and tell of each.
 
     @param jobs: the jobs as they were at the revision C{since} or later.
-    @param stream: where to tell in words; standard output by default.
+    @param onStderr: whether what is told in words goes to standard error.
     @param timeout: for how many seconds at most.
     @param untilFirst: whether one is enough.
     @return: the exit code, which says whether all that finished succeeded.
@@ -70,7 +70,7 @@ async def waitForJobs(
     async def watch() -> int:
         code, changed, revision = ExitCode.DONE, jobs, since
         lookedAt, mustLook = session.reactor.seconds(), False
-        with _reporting(session, len(pending), stream) as report:
+        with _reporting(session, len(pending), onStderr) as report:
             while True:
                 finished = [
                     job
@@ -101,14 +101,14 @@ async def waitForJobs(
 
 @contextmanager
 def _reporting(
-    session: Session, total: int, stream: TextIO | None
+    session: Session, total: int, onStderr: bool
 ) -> Iterator[Callable[[Sequence[Wire]], None]]:
-    shown = session.stdout if stream is None else stream
+    shown = session.stderr if onStderr else session.stdout
     if session.json or not shown.isatty():
 
         def tellAll(finished: Sequence[Wire]) -> None:
             for job in finished:
-                session.emit(job, describeEnd(job), stream)
+                session.emit(job, describeEnd(job), onStderr)
 
         yield tellAll
         return

@@ -21,6 +21,7 @@ from .case import (
     CommandCase,
     Input,
     Stream,
+    makeJob,
 )
 
 
@@ -94,8 +95,31 @@ class EndingTests(CommandCase):
             "status",
             err="ganeti-pool: this needs treq, which is not installed: "
             "pip install 'ganeti-pool[daemon]'\n",
-            code=1,
+            code=2,
         )
+
+    def test_nobodyIsTold(self) -> None:
+        """
+        Where standard error takes no more, the exit code says what it says, and what is
+        still in a buffer goes nowhere.
+        """
+        self.client.troubles["pool"] = DaemonUnreachable("/socket", "it hung up")
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            self.err = cast(Stream, full)
+            running = self.start("status")
+            full.write("left")
+        self.assertEqual(self.codeOf(running), 3)
+
+    def test_endsAreToldToNobody(self) -> None:
+        """
+        What C{submit --wait} says on standard error is nothing to its exit code.
+        """
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            self.err = cast(Stream, full)
+            running = self.start("submit", "--wait", "ls")
+            self.client.change(makeJob(1, "succeeded"))
+        self.assertEqual(self.codeOf(running), 0)
+        self.assertEqual(self.out.text(), "1\n")
 
     def test_diskIsFull(self) -> None:
         """
@@ -264,6 +288,24 @@ class ConnectTests(CommandCase):
             err="ganeti-pool: --token-file goes with --url: the socket needs no token. "
             "See --help.\n",
         )
+
+    def test_empty(self) -> None:
+        """
+        An option that is there and empty, as of a variable that is not set, does not mean
+        the daemon that is asked without it.
+        """
+        for option in ("--state-dir", "--url", "--token-file"):
+            for argv in (
+                (option, "", "prune", "--state", "failed", "--yes"),
+                ("prune", "--state", "failed", "--yes", f"{option}="),
+            ):
+                self.err = Stream()
+                self.check(
+                    *argv,
+                    err=f"ganeti-pool: Invalid value for '{option}': it is empty. See --help.\n",
+                    code=2,
+                )
+        self.assertEqual(self.client.calls, [])
 
     def test_unreadableToken(self) -> None:
         """

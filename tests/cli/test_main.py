@@ -149,14 +149,14 @@ class MainTests(SynchronousTestCase):
 
     def test_baseInstall(self) -> None:
         """
-        Without click one sentence names it and the extra, with exit code 1.
+        Without click one sentence names it and the extra, with exit code 2.
         """
         without = [*MAIN[:2], "import sys; sys.modules['click'] = None; " + MAIN[2], "status"]
         ended = subprocess.run(without, capture_output=True, text=True, timeout=60)
         self.assertEqual(
             (ended.returncode, ended.stdout, ended.stderr),
             (
-                1,
+                2,
                 "",
                 "ganeti-pool: the command needs click, which is not installed: "
                 "pip install 'ganeti-pool[daemon]'\n",
@@ -165,13 +165,14 @@ class MainTests(SynchronousTestCase):
 
     def test_missingExtra(self) -> None:
         """
-        What is missing is named in what the program exits with.
+        What is missing is named.
         """
         self.runMain(ImportError("no", name="click"))
+        self.assertEqual(self.assertRaises(SystemExit, cli.main, []).code, 2)
         self.assertEqual(
-            self.assertRaises(SystemExit, cli.main, []).code,
+            cast(Stream, sys.stderr).text(),
             "ganeti-pool: the command needs click, which is not installed: "
-            "pip install 'ganeti-pool[daemon]'",
+            "pip install 'ganeti-pool[daemon]'\n",
         )
 
     def test_streamsAndColour(self) -> None:
@@ -219,6 +220,25 @@ class MainTests(SynchronousTestCase):
         self.assertEqual((ended.returncode, ended.stdout), (3, ""))
         self.assertIn(f"no answer from a daemon at {path}/ganeti-pool.sock: ", ended.stderr)
         self.assertEqual(ended.stderr.count("\n"), 1)
+
+    def test_noRoomForASentence(self) -> None:
+        """
+        The exit code is the same where standard error takes no more or is closed.
+        """
+        nowhere = ["--state-dir", os.path.abspath(self.mktemp()), "status"]
+        without = [*MAIN[:2], "import sys; sys.modules['click'] = None; " + MAIN[2]]
+        with open("/dev/full", "wb") as full:
+            codes = [
+                subprocess.run(
+                    ["sh", "-c", f'exec "$@" {redirection}', "sh", *command],
+                    stdout=subprocess.DEVNULL,
+                    stderr=full,
+                    timeout=60,
+                ).returncode
+                for redirection in ("", "2>&-")
+                for command in ([*MAIN, *nowhere], without)
+            ]
+        self.assertEqual(codes, [3, 2, 3, 2])
 
     def test_interrupted(self) -> None:
         """

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from ganeti_pool.client import DaemonUnreachable, RequestRefused
 from ganeti_pool.wire import MAX_BODY, encode
@@ -205,6 +205,16 @@ class SubmitTests(CommandCase):
                 code=2,
             )
 
+    def test_emptyDirectory(self) -> None:
+        """
+        A working directory that was named by a variable that is not set is a mistake.
+        """
+        self.check(
+            *("submit", "--cwd", "", "ls"),
+            err="ganeti-pool: --cwd is empty: name a directory. See --help.\n",
+            code=2,
+        )
+
     def test_directoryIsGone(self) -> None:
         """
         A working directory that was removed is said, unless another is named.
@@ -392,6 +402,21 @@ class SubmitTests(CommandCase):
         self.assertEqual(
             (self.out.text(), self.err.text()), ("1\n", "1 failed: it exited with 3\n")
         )
+
+    def test_waitForAnOldKey(self) -> None:
+        """
+        A job that had its key before and is finished does not have the daemon tell all
+        that has changed since.
+        """
+        jobs = [makeJob(1, "succeeded", revision=4), makeJob(2, revision=5000)]
+        self.patch(self.client, "submit", lambda _: succeed(jobs))
+        running = self.start("submit", "--wait", "ls")
+        self.assertEqual(self.client.calls, [("changedJobs", 5000, 60)])
+        self.client.change(makeJob(2, "succeeded", revision=5001))
+        self.assertEqual(self.codeOf(running), 0)
+        self.assertEqual(self.err.text(), "1 succeeded\n2 succeeded\n")
+        jobs.pop()
+        self.check("submit", "--wait", "ls", out="1\n2\n1\n", err=self.err.text() + "1 succeeded\n")
 
     def test_waitJSON(self) -> None:
         """

@@ -142,7 +142,9 @@ def submit(
             return ExitCode.DONE
         from .._watch import waitForJobs
 
-        since = min(job["revision"] for job in submitted)
-        return await waitForJobs(session, client, submitted, since, stream=session.stderr)
+        # One that had its key before may have finished long ago, and a lot changed since.
+        unfinished = (job["revision"] for job in submitted if job["finished_at"] is None)
+        since = min(unfinished, default=0)
+        return await waitForJobs(session, client, submitted, since, onStderr=True)
 
     return run()
