@@ -74,7 +74,8 @@ class Output:
     async def remove(self, jobIDs: Iterable[int]) -> None:
         """
         Remove what jobs have written, whose records are gone. What stays since it
-        cannot be removed is logged.
+        cannot be removed is logged; what stays since the daemon dies meanwhile is in
+        nobody's way, as no ID is used again.
         """
         directories = [os.path.join(self._directory, str(jobID)) for jobID in jobIDs]
         try:
