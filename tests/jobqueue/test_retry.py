@@ -1,5 +1,5 @@
 """
-Tests for jobs that are started once more, and for those that are removed.
+Tests for jobs that are started once more.
 """
 
 from __future__ import annotations
@@ -7,59 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 
 from ganeti_pool import errors
-from ganeti_pool.jobs import Job, JobFailure, JobState, OnCrash, Outcome
+from ganeti_pool.jobs import Job, JobFailure, JobState, OnCrash
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, QueueCase, Told, Worker, new
-
-
-class AgainCase(QueueCase):
-    """
-    A queue with a job that has failed.
-    """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
-        self.ends: list[Exception] = [Told(JobFailure("exit_nonzero", "it exited", 3))]
-        self.tasks["flaky"] = self.flaky
-
-    def flaky(self, worker: Worker, what: object = "flaky") -> None:
-        """
-        End badly while there is something in C{ends}.
-        """
-        self.ran.append(what)
-        if self.ends:
-            raise self.ends.pop()
-
-    def failOne(self, **fields: Any) -> None:
-        """
-        Have job 1 fail.
-        """
-        self.submit(new("flaky", **fields))
-        self.stepping.step()
-        self.assertEqual(self.job().state, JobState.FAILED)
-        self.ran.clear()
-        self.told()
-
-    def retry(self, jobID: int = 1) -> Job:
-        return self.successResultOf(self.queue.retry(jobID))
-
-    def unheard(self) -> None:
-        """
-        Have the store keep the next outcome, and call that a failure.
-        """
-        original = self.store.finishAttempt
-
-        def write(epoch: int, jobID: int, attempt: int, outcome: Outcome) -> Deferred[Job]:
-            original(epoch, jobID, attempt, outcome)
-            self.store.finishAttempt = original  # type: ignore[method-assign]
-            return fail(errors.StoreError("the answer is lost"))
-
-        self.store.finishAttempt = write  # type: ignore[method-assign]
+from .againcase import AgainCase
+from .queuecase import FULL, Told, Worker, new
 
 
 class RetryTests(AgainCase):
@@ -330,94 +285,3 @@ class RetryTests(AgainCase):
         self.assertEqual(self.ran, [])
         self.stepping.runAll()
         self.assertEqual((self.ran, self.job().attempt), ([1], 1))
-
-
-class RemoveTests(AgainCase):
-    """
-    Tests for L{JobQueue.remove <ganeti_pool.jobqueue.JobQueue.remove>}.
-    """
-
-    def test_finished(self) -> None:
-        """
-        A finished job is forgotten, and then what it has written is removed.
-        """
-        self.failOne()
-        self.removal = Deferred()
-        answer = self.queue.remove(1)
-        self.failureResultOf(self.queue.job(1), errors.NoSuchJob)
-        self.assertEqual(self.removed, [["output/1"]])
-        self.assertNoResult(answer)
-        self.removal.callback(None)
-        self.assertIsNone(self.successResultOf(answer))
-        self.failureResultOf(self.queue.remove(1), errors.NoSuchJob)
-        self.failureResultOf(self.queue.retry(1), errors.NoSuchJob)
-
-    def test_notFinished(self) -> None:
-        """
-        One that waits or runs is refused, and keeps what it writes.
-        """
-        states: list[str] = []
-
-        def task(worker: Worker) -> None:
-            failure = self.failureResultOf(self.queue.remove(1), errors.JobNotFinished)
-            states.append(failure.value.state)
-
-        self.tasks["long"] = task
-        self.submit(new("long"))
-        failure = self.failureResultOf(self.queue.remove(1), errors.JobNotFinished)
-        states.append(failure.value.state)
-        self.stepping.runAll()
-        self.assertEqual(states, ["queued", "running"])
-        self.assertEqual(self.removed, [])
-
-    def test_notCommitted(self) -> None:
-        """
-        If the commit fails, all is as before.
-        """
-        self.failOne()
-        self.store.failure = FULL
-        self.failureResultOf(self.queue.remove(1), errors.StoreFull)
-        self.store.failure = None
-        self.assertEqual((self.job().state, self.removed), (JobState.FAILED, []))
-
-    def test_outputStays(self) -> None:
-        """
-        That what it has written could not be removed is logged; the job is gone.
-        """
-        self.failOne()
-        self.removal = fail(OSError("no"))
-        self.successResultOf(self.queue.remove(1))
-        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
-        self.failureResultOf(self.queue.job(1), errors.NoSuchJob)
-
-    def test_againstRetry(self) -> None:
-        """
-        Of a removal and a retry at the same time the first to ask wins, and the other
-        is refused.
-        """
-        self.failOne()
-        self.store.held = True
-        removed = self.queue.remove(1)
-        retried = self.queue.retry(1)
-        self.release()
-        self.successResultOf(removed)
-        self.failureResultOf(retried, errors.NoSuchJob)
-        self.ends.append(Told(JobFailure("exit_nonzero", "it exited", 3)))
-        self.submit(new("flaky"))
-        self.stepping.step()
-        self.store.held = True
-        retried = self.queue.retry(2)
-        removed = self.queue.remove(2)
-        self.store.commit()
-        self.release()
-        self.assertEqual(self.successResultOf(retried).state, JobState.QUEUED)
-        self.failureResultOf(removed, errors.JobNotFinished)
-        self.assertEqual(self.removed, [["output/1"]])
-
-    def test_keyIsFree(self) -> None:
-        """
-        The key of a job that is gone may be used again.
-        """
-        self.failOne(key="k")
-        self.successResultOf(self.queue.remove(1))
-        self.assertEqual(self.submit(new("flaky", key="k")), [2])

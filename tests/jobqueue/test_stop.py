@@ -162,57 +162,6 @@ class StopTests(QueueCase):
         self.stepping.runAll()
         self.assertEqual(self.ran, [None, "other"])
 
-    def test_deferred(self) -> None:
-        """
-        One that defers itself when it is told waits for the next daemon, behind
-        the others.
-        """
-        self.runUntilStop(self.end(DeferTask()))
-        job = self.job()
-        self.assertEqual((job.state, job.attempt, job.deferrals), (JobState.QUEUED, 0, 1))
-        self.assertGreater(job.position, self.job(2).position)
-        self.assertEqual(job.priority, 0)
-
-    def test_deferredToAPriority(self) -> None:
-        """
-        It has the priority that it deferred itself to.
-        """
-        self.runUntilStop(self.end(DeferTask(priority=7)))
-        self.assertEqual((self.job().state, self.job().priority), (JobState.QUEUED, 7))
-
-    def test_deferredInAPoolThatEnds(self) -> None:
-        """
-        So does one that defers itself when the pool stops by itself.
-        """
-
-        def task(worker: Worker) -> None:
-            self.pool.terminateWorkers()
-            raise DeferTask(priority=7)
-
-        self.tasks["defer"] = task
-        self.submit(new("defer"))
-        self.stepping.step()
-        job = self.job()
-        self.assertEqual((job.state, job.deferrals, job.priority), (JobState.QUEUED, 1, 7))
-
-    def test_exceptionOfAPoolAfterADeferral(self) -> None:
-        """
-        A deferral counts for the attempt that made it: a later one that raises what
-        another pool told it has failed.
-        """
-
-        def task(worker: Worker) -> None:
-            if not self.ran:
-                self.ran.append("deferred")
-                raise DeferTask()
-            raise errors.TaskNotStarted("another pool", 1)
-
-        self.tasks["defer"] = task
-        self.submit(new("defer"))
-        self.stepping.runAll()
-        self.assertError(1, JobState.FAILED, "exception")
-        self.flushLoggedErrors(errors.TaskNotStarted)
-
     def test_withoutOutputDirectory(self) -> None:
         """
         A job that waits for a place for its output is for the next daemon, whether
@@ -227,43 +176,6 @@ class StopTests(QueueCase):
         self.assertRaises(errors.QueueStopping, task.begin, 1)
         self.finish()
         self.assertEqual((self.job().state, self.ran), (JobState.QUEUED, []))
-
-    def test_deferredAndCancelled(self) -> None:
-        """
-        One that is cancelled while its deferral waits for room is cancelled.
-        """
-
-        def task(worker: Worker) -> None:
-            self.pool.terminateWorkers()
-            self.store.failure = FULL
-            self.meanwhile += [cancel]
-            raise DeferTask()
-
-        def cancel() -> None:
-            self.store.failure = None
-            self.successResultOf(self.queue.cancel(1))
-            self.reactor.advance(1)
-
-        self.tasks["defer"] = task
-        self.submit(new("defer"))
-        self.stepping.step()
-        self.assertEqual(self.job().state, JobState.CANCELLED)
-
-    def test_deferredWithoutOwnership(self) -> None:
-        """
-        One whose store has another owner is that owner's.
-        """
-
-        def task(worker: Worker) -> None:
-            self.pool.terminateWorkers()
-            self.successResultOf(self.store.acquire("other"))
-            raise DeferTask()
-
-        self.tasks["defer"] = task
-        self.submit(new("defer"))
-        self.stepping.step()
-        self.assertEqual(self.job().state, JobState.RUNNING)
-        self.assertIsNone(self.queue._roster.find(1))
 
     def test_unending(self) -> None:
         """
@@ -418,3 +330,21 @@ class StopTests(QueueCase):
         self.successResultOf(queue.start())
         started = self.successResultOf(queue.poolStatus())["daemon"]["started_at"]
         self.assertRegex(started, r"^\d{4}-\d\d-\d\dT.*Z$")
+
+    def test_deferred(self) -> None:
+        """
+        One that defers itself when it is told waits for the next daemon, behind
+        the others.
+        """
+        self.runUntilStop(self.end(DeferTask()))
+        job = self.job()
+        self.assertEqual((job.state, job.attempt, job.deferrals), (JobState.QUEUED, 0, 1))
+        self.assertGreater(job.position, self.job(2).position)
+        self.assertEqual(job.priority, 0)
+
+    def test_deferredToAPriority(self) -> None:
+        """
+        It has the priority that it deferred itself to.
+        """
+        self.runUntilStop(self.end(DeferTask(priority=7)))
+        self.assertEqual((self.job().state, self.job().priority), (JobState.QUEUED, 7))

@@ -1,0 +1,93 @@
+"""
+Tests for jobs that defer themselves as their pool ends.
+"""
+
+from __future__ import annotations
+
+from ganeti_pool import errors
+from ganeti_pool.jobs import (
+    JobState,
+)
+from ganeti_pool.workerpool import DeferTask
+
+from .queuecase import FULL, QueueCase, Worker, new
+
+
+class DeferAtStopTests(QueueCase):
+    """
+    Tests for deferrals that the pool does not take back.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()
+
+    def test_deferredInAPoolThatEnds(self) -> None:
+        """
+        So does one that defers itself when the pool stops by itself.
+        """
+
+        def task(worker: Worker) -> None:
+            self.pool.terminateWorkers()
+            raise DeferTask(priority=7)
+
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.step()
+        job = self.job()
+        self.assertEqual((job.state, job.deferrals, job.priority), (JobState.QUEUED, 1, 7))
+
+    def test_exceptionOfAPoolAfterADeferral(self) -> None:
+        """
+        A deferral counts for the attempt that made it: a later one that raises what
+        another pool told it has failed.
+        """
+
+        def task(worker: Worker) -> None:
+            if not self.ran:
+                self.ran.append("deferred")
+                raise DeferTask()
+            raise errors.TaskNotStarted("another pool", 1)
+
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.runAll()
+        self.assertError(1, JobState.FAILED, "exception")
+        self.flushLoggedErrors(errors.TaskNotStarted)
+
+    def test_deferredAndCancelled(self) -> None:
+        """
+        One that is cancelled while its deferral waits for room is cancelled.
+        """
+
+        def task(worker: Worker) -> None:
+            self.pool.terminateWorkers()
+            self.store.failure = FULL
+            self.meanwhile += [cancel]
+            raise DeferTask()
+
+        def cancel() -> None:
+            self.store.failure = None
+            self.successResultOf(self.queue.cancel(1))
+            self.reactor.advance(1)
+
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.step()
+        self.assertEqual(self.job().state, JobState.CANCELLED)
+
+    def test_deferredWithoutOwnership(self) -> None:
+        """
+        One whose store has another owner is that owner's.
+        """
+
+        def task(worker: Worker) -> None:
+            self.pool.terminateWorkers()
+            self.successResultOf(self.store.acquire("other"))
+            raise DeferTask()
+
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.step()
+        self.assertEqual(self.job().state, JobState.RUNNING)
+        self.assertIsNone(self.queue._roster.find(1))
