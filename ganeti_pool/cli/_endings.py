@@ -7,6 +7,8 @@ from __future__ import annotations
 import errno
 import os
 import shlex
+import shutil
+import sys
 from enum import IntEnum
 
 import click
@@ -84,7 +86,14 @@ def judge(error: Exception) -> tuple[ExitCode, str]:
     from ..errors import PoolError
 
     if isinstance(error, DaemonUnreachable):
-        return ExitCode.UNREACHABLE, str(error).rstrip(".")
+        place = _emptyPlace(error)
+        if place is None:
+            sentence = str(error).rstrip(".")
+        elif place.startswith("/"):
+            sentence = f"no daemon listens in the state directory {os.path.dirname(place)}"
+        else:
+            sentence = f"no daemon listens at {place}"
+        return ExitCode.UNREACHABLE, sentence
     if isinstance(error, RequestRefused):
         # 503 and 507 are said by a daemon that is well; other 5xx by a broken one.
         broken = error.status >= 500 and error.status not in (503, 507)
@@ -101,10 +110,10 @@ def _oneSentence(message: str) -> str:
     return message if message.endswith((".", "?", ")")) else f"{message}."
 
 
-def howToStart(error: Exception) -> str:
+def _emptyPlace(error: Exception) -> str | None:
     """
-    What to do where nobody listens, to be put behind a sentence; empty if somebody
-    did, and for any other error.
+    The path of the socket or the URL where nobody listens; L{None} if somebody did, and
+    for any other error.
     """
     # Not above: a mistake in the call needs neither to be told.
     from twisted.internet.error import ConnectError
@@ -112,14 +121,38 @@ def howToStart(error: Exception) -> str:
     from ..client import DaemonUnreachable
 
     reason = error.__cause__
-    if not (
+    if (
         isinstance(error, DaemonUnreachable)
         and isinstance(reason, ConnectError)
         and reason.osError in _NOBODY
     ):
+        return error.where
+    return None
+
+
+def howToStart(error: Exception, isDefault: bool) -> str:
+    """
+    What to do where nobody listens, to be put behind a sentence; empty if somebody
+    did, and for any other error.
+
+    @param isDefault: whether the daemon was looked for where it is without options.
+    """
+    place = _emptyPlace(error)
+    if place is None:
         return ""
-    if error.where.startswith("/"):
-        options = f"--state-dir {shlex.quote(os.path.dirname(error.where))}"
+    if not place.startswith("/"):
+        options = " --listen ENDPOINT --token-file FILE"
     else:
-        options = "--listen ENDPOINT --token-file FILE"
-    return f"; to start one: twistd -n ganeti-pool {options}"
+        options = "" if isDefault else f" --state-dir {shlex.quote(os.path.dirname(place))}"
+    return f"; to start one: {shlex.quote(_twistd())} -n --pidfile= ganeti-pool{options}"
+
+
+def _twistd() -> str:
+    """
+    What starts the daemon of this installation: C{twistd} alone if a shell finds it,
+    else with its path.
+    """
+    beside = os.path.join(os.path.dirname(os.path.realpath(sys.argv[0])), "twistd")
+    found = shutil.which("twistd")
+    isOurs = found is not None and os.path.realpath(found) == beside
+    return "twistd" if isOurs or not os.access(beside, os.X_OK) else beside

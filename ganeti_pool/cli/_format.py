@@ -76,6 +76,7 @@ def parseDuration(text: str) -> float:
     What L{formatDuration} writes; a number alone is seconds.
 
     @raise ValueError: if it is none.
+    @raise OverflowError: if it is longer than a hundred years.
     """
     match = _DURATION.fullmatch(text)
     if not text or match is None:
@@ -83,7 +84,7 @@ def parseDuration(text: str) -> float:
     seconds = sum(float(match[unit]) * size for unit, size in _UNITS if match[unit])
     # Beyond that, there are no dates to reckon with.
     if seconds > _LONGEST:
-        raise ValueError(f"{text!r} is longer than a hundred years")
+        raise OverflowError(f"{text!r} is longer than a hundred years")
     return seconds
 
 

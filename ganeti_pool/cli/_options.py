@@ -23,6 +23,7 @@ __all__ = [
     "JobID",
     "Number",
     "Verb",
+    "Word",
     "commands",
     "completeColumns",
     "completeDirectories",
@@ -32,6 +33,7 @@ __all__ = [
     "labelOption",
     "parseColumns",
     "parseLabels",
+    "parseLimit",
     "parseMoment",
     "parsePriority",
     "parseTime",
@@ -51,41 +53,63 @@ _Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionIte
 
 _PRIORITIES = {"low": 10, "normal": 0, "high": -10}
 
+_LEAST, _MOST = -1 << 63, (1 << 63) - 1
+"""
+The numbers that the daemon takes.
+"""
+
 
 def parsePriority(text: str) -> int:
     """
     A whole number, or C{low}, C{normal} or C{high}.
 
-    @raise click.BadParameter: if it is neither.
+    @raise click.BadParameter: if it is neither, or larger than a job can hold.
     """
     try:
-        return _PRIORITIES[text] if text in _PRIORITIES else int(text)
+        priority = _PRIORITIES[text] if text in _PRIORITIES else int(text)
     except ValueError:
         raise click.BadParameter(
             f"{text!r} is neither a whole number nor low, normal or high."
         ) from None
+    if not _LEAST <= priority <= _MOST:
+        raise click.BadParameter(f"{text} is not from {_LEAST} to {_MOST}.")
+    return priority
 
 
 def parseTime(text: str) -> float:
     """
     A duration, in seconds.
 
-    @raise click.BadParameter: if it is none.
+    @raise click.BadParameter: if it is none, or too long.
     """
     try:
         return parseDuration(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise click.BadParameter(f"{error}.") from None
+
+
+def parseLimit(text: str) -> float:
+    """
+    A duration in which something can be done, in seconds.
+
+    @raise click.BadParameter: if it is none, or too long.
+    """
+    seconds = parseTime(text)
+    if not seconds:
+        raise click.BadParameter("it must be more than nothing.")
+    return seconds
 
 
 def parseMoment(text: str) -> float | datetime:
     """
     A moment: how many seconds ago, or a time, local unless it has an offset.
 
-    @raise click.BadParameter: if it is neither.
+    @raise click.BadParameter: if it is neither, or too long ago.
     """
     try:
         return parseDuration(text)
+    except OverflowError as error:
+        raise click.BadParameter(f"{error}.") from None
     except ValueError:
         pass
     try:
@@ -172,12 +196,31 @@ def completeColumns(
     return _items((f"{before}{comma}{name}" for name in COLUMNS), incomplete)
 
 
+class Word(click.types.StringParamType):
+    """
+    Text that is not empty, as C{"$UNSET"} is.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """
+        The text.
+
+        @raise click.BadParameter: if there is none.
+        """
+        if not value:
+            raise click.BadParameter("it is empty.", ctx, param)
+        return super().convert(value, param, ctx)
+
+
 class Number(click.IntRange):
     """
-    A whole number of at least so much.
+    A whole number of at least so much, and one that the daemon takes.
     """
 
     name = "whole number"
+
+    def __init__(self, least: int) -> None:
+        super().__init__(least, _MOST)
 
 
 class JobID(click.IntRange):
@@ -190,7 +233,7 @@ class JobID(click.IntRange):
     name = "job id"
 
     def __init__(self, states: Sequence[JobState] = ()) -> None:
-        super().__init__(1, (1 << 63) - 1)
+        super().__init__(1, _MOST)
         self.states = states
 
     def shell_complete(
@@ -253,19 +296,18 @@ def stateOption(*states: JobState) -> Callable[[_Callback], _Callback]:
     )
 
 
-def timeoutOption(help: str) -> Callable[[_Callback], _Callback]:
+def timeoutOption(
+    help: str, parse: Callable[[str], float] = parseTime
+) -> Callable[[_Callback], _Callback]:
     """
     C{--timeout}.
     """
     return click.option(
-        "--timeout", metavar="TIME", type=parseTime, help=f"{help}, such as 90, 42s or 5m10s."
+        "--timeout", metavar="TIME", type=parse, help=f"{help}, such as 90, 42s or 5m10s."
     )
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    # Such as "$UNSET": whoever says that means no daemon of his own.
-    if value == "":
-        raise click.BadParameter("it is empty.")
     session = ctx.find_object(Session)
     if session is not None and param.name is not None and value:
         setattr(session, param.name, value)
@@ -283,6 +325,7 @@ def _globalOptions() -> list[click.Option]:
                 "stateDir",
                 {
                     "metavar": "DIR",
+                    "type": Word(),
                     "shell_complete": completeDirectories,
                     "help": "The daemon's state directory; by default the user's.",
                 },
@@ -292,6 +335,7 @@ def _globalOptions() -> list[click.Option]:
                 "url",
                 {
                     "metavar": "URL",
+                    "type": Word(),
                     "help": "A daemon that listens elsewhere, such as http://127.0.0.1:8080.",
                 },
             ),
@@ -300,6 +344,7 @@ def _globalOptions() -> list[click.Option]:
                 "tokenFile",
                 {
                     "metavar": "FILE",
+                    "type": Word(),
                     "shell_complete": completeFiles,
                     "help": "The file with the bearer token for --url.",
                 },
@@ -322,8 +367,9 @@ def commands() -> None:
     """
     Submit jobs to the ganeti-pool daemon, and see what becomes of them.
 
-    Exit codes: 0 done; 1 a job failed or was cancelled; 2 usage; 3 the daemon
-    is unreachable or broken; 4 refused; 124 --timeout; 130 Ctrl-C.
+    Exit codes: 0 done; 1 a job failed or was cancelled, or the answer to a question
+    was no; 2 usage; 3 the daemon is unreachable or broken; 4 refused; 124 --timeout;
+    130 Ctrl-C.
     """
 
 

@@ -201,7 +201,7 @@ class Session:
         if code in (ExitCode.UNREACHABLE, ExitCode.REFUSED) and self.aftermath:
             sentence += f" ({self.aftermath})"
         if code == ExitCode.UNREACHABLE:
-            sentence += howToStart(error)
+            sentence += howToStart(error, isDefault=self.stateDir is None)
         if sentence:
             self.say(sentence)
         return code

@@ -87,8 +87,8 @@ def commandOptions(cwd: str | None, env: Sequence[str]) -> dict[str, Any]:
     @param cwd: another directory; relative to this process's one.
     @param env: C{NAME=VALUE}, or C{NAME} for the value that it has here.
 
-    @raise click.UsageError: if a name has no value here, the other directory has no
-        name, or the working directory is gone.
+    @raise click.UsageError: if a name has no value here, or the working
+        directory is gone.
     """
     # The umask can be read only by setting it.
     umask = os.umask(0o077)
@@ -101,8 +101,6 @@ def commandOptions(cwd: str | None, env: Sequence[str]) -> dict[str, Any]:
                 f"--env {setting}: say NAME=VALUE, or the NAME of a variable that is set here."
             )
         environment[name] = value if given else os.environ[name]
-    if cwd == "":
-        raise click.UsageError("--cwd is empty: name a directory.")
     try:
         directory = os.path.abspath(cwd or os.curdir)
     except FileNotFoundError as error:

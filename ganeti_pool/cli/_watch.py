@@ -19,15 +19,15 @@ from ._session import Session
 if TYPE_CHECKING:
     from ..client import JobClient
 
-__all__ = ["newestRevision", "waitForJobs"]
+__all__ = ["revisionBefore", "waitForJobs"]
 
 Wire = dict[str, Any]
 
 
-async def newestRevision(client: JobClient) -> int:
+async def revisionBefore(client: JobClient) -> int:
     """
-    A revision that the store has reached: changes of jobs that are looked up
-    after this have a later one, or are seen in the jobs.
+    A revision that the store has reached, that of the newest job: changes of jobs
+    that are looked up after this have a later one, or are seen in the jobs.
     """
     newest = (await client.listJobs(order="desc", limit=1))["jobs"]
     return newest[0]["revision"] if newest else 0

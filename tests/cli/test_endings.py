@@ -48,32 +48,76 @@ class EndingTests(CommandCase):
 
     def test_nobodyListens(self) -> None:
         """
-        Where nobody listens, it is said how to start a daemon; where somebody hung
-        up, it is not.
+        Where nobody listens, it is said where that is and how to start a daemon there;
+        where somebody hung up, it is not.
         """
         lost = ConnectError(2, "No such file or directory")
         refused = ConnectionRefusedError(111, "Connection refused")
-        for where, cause, hint in (
-            ("/a b/pool.sock", lost, "; to start one: twistd -n ganeti-pool --state-dir '/a b'"),
-            ("/a/pool.sock", refused, "; to start one: twistd -n ganeti-pool --state-dir /a"),
+        for options, where, cause, sentence in (
             (
+                ["--state-dir", "/a b"],
+                "/a b/pool.sock",
+                lost,
+                "no daemon listens in the state directory /a b; to start one: "
+                "twistd -n --pidfile= ganeti-pool --state-dir '/a b'",
+            ),
+            (
+                [],
+                "/a/pool.sock",
+                refused,
+                "no daemon listens in the state directory /a; to start one: "
+                "twistd -n --pidfile= ganeti-pool",
+            ),
+            (
+                ["--url", "http://pool:80"],
                 "http://pool:80",
                 refused,
-                "; to start one: twistd -n ganeti-pool --listen ENDPOINT --token-file FILE",
+                "no daemon listens at http://pool:80; to start one: "
+                "twistd -n --pidfile= ganeti-pool --listen ENDPOINT --token-file FILE",
             ),
-            ("/a/pool.sock", ConnectError(13, "Permission denied"), ""),
-            ("http://pool", DNSLookupError("no address"), ""),
-            ("/a/pool.sock", None, ""),
+            *(
+                (
+                    [],
+                    "/a/pool.sock",
+                    cause,
+                    "there is no answer from a daemon at /a/pool.sock: why",
+                )
+                for cause in (
+                    ConnectError(13, "Permission denied"),
+                    DNSLookupError("no address"),
+                    None,
+                )
+            ),
         ):
             self.err = Stream()
             trouble = DaemonUnreachable(where, "why.")
             trouble.__cause__ = cause
             self.client.troubles["pool"] = trouble
-            self.check(
-                "status",
-                err=f"ganeti-pool: there is no answer from a daemon at {where}: why{hint}\n",
-                code=3,
-            )
+            self.check("status", *options, err=f"ganeti-pool: {sentence}\n", code=3)
+
+    def test_whichTwistd(self) -> None:
+        """
+        Where a shell would find no C{twistd}, or another installation's, it is said where
+        that of this one is.
+        """
+        ours, others = (Path(self.mktemp()).resolve() for _ in range(2))
+        for directory in (ours, others):
+            directory.mkdir()
+            (directory / "twistd").touch(0o755)
+        (others / "ganeti-pool").symlink_to(ours / "ganeti-pool")
+        self.patch(sys, "argv", [str(others / "ganeti-pool"), "status"])
+        for path, expected in (
+            (ours, "twistd"),
+            (others, f"{ours}/twistd"),
+            ("/nowhere", f"{ours}/twistd"),
+        ):
+            os.environ["PATH"] = str(path)
+            self.err = Stream()
+            trouble = DaemonUnreachable("/a/pool.sock", "why")
+            trouble.__cause__ = ConnectError(2, "No such file or directory")
+            self.client.troubles["pool"] = trouble
+            self.assertEqual(self.codeOf(self.start("status")), 3)
+            self.assertIn(f"; to start one: {expected} -n", self.err.text())
 
     def test_unexpected(self) -> None:
         """

@@ -152,6 +152,12 @@ class ListTests(CommandCase):
         """
         What is no time is a mistake.
         """
+        self.check(
+            *("list", "--since", "99999d"),
+            err="ganeti-pool: Invalid value for '--since': '99999d' is longer than a hundred "
+            "years. See --help.\n",
+            code=2,
+        )
         for since in ("yesterday", "2026-02-30", "10:15"):
             self.err = Stream()
             self.check(

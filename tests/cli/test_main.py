@@ -218,8 +218,11 @@ class MainTests(SynchronousTestCase):
             timeout=60,
         )
         self.assertEqual((ended.returncode, ended.stdout), (3, ""))
-        self.assertIn(f"no answer from a daemon at {path}/ganeti-pool.sock: ", ended.stderr)
-        self.assertEqual(ended.stderr.count("\n"), 1)
+        self.assertEqual(
+            ended.stderr,
+            f"ganeti-pool: no daemon listens in the state directory {path}; to start one: "
+            f"twistd -n --pidfile= ganeti-pool --state-dir {path}\n",
+        )
 
     def test_noRoomForASentence(self) -> None:
         """

@@ -38,6 +38,20 @@ class PoolTests(CommandCase):
         pool = {**POOL, "active": False}
         self.check("pause", "--json", out=encode(pool).decode() + "\n")
 
+    def test_resizeTooFar(self) -> None:
+        """
+        More workers than a daemon takes are a mistake.
+        """
+        self.check("resize", "1000", out="active, 2 of 1000 workers busy\n")
+        self.client.calls.clear()
+        self.out = Stream()
+        self.check(
+            *("resize", "1001"),
+            err="ganeti-pool: A pool has 1000 workers at most. See --help.\n",
+            code=2,
+        )
+        self.assertEqual(self.client.calls, [])
+
     def test_resizeInterrupted(self) -> None:
         """
         Ctrl-C while workers finish says that the change goes on.

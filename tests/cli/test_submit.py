@@ -127,12 +127,30 @@ class SubmitTests(CommandCase):
             self.assertIn(sentence, self.err.text())
         self.assertEqual(self.client.calls, [])
 
-    def test_noTimeAtAll(self) -> None:
+    def test_outOfRange(self) -> None:
         """
-        A timeout of nothing is left to the daemon, which refuses it.
+        A number that no daemon takes is a mistake.
         """
-        self.check("submit", "--timeout", "0", "ls", out="1\n")
-        self.assertEqual(self.submitted()[0]["timeout"], 0.0)
+        least, most = -1 << 63, (1 << 63) - 1
+        for option, value, sentence in (
+            ("--timeout", "0s", "it must be more than nothing."),
+            ("--priority", str(most + 1), f"{most + 1} is not from {least} to {most}."),
+            ("--priority", str(least - 1), f"{least - 1} is not from {least} to {most}."),
+            (
+                "--max-attempts",
+                str(most + 1),
+                f"{most + 1} is not in the range 1<=x<={most}.",
+            ),
+        ):
+            self.err = Stream()
+            self.check(
+                *("submit", option, value, "ls"),
+                err=f"ganeti-pool: Invalid value for '{option}': {sentence} See --help.\n",
+                code=2,
+            )
+        self.assertEqual(self.client.calls, [])
+        self.err = Stream()
+        self.check("submit", "--priority", str(least), "ls", out="1\n")
 
     def test_namelessOwner(self) -> None:
         """
@@ -205,15 +223,19 @@ class SubmitTests(CommandCase):
                 code=2,
             )
 
-    def test_emptyDirectory(self) -> None:
+    def test_empty(self) -> None:
         """
-        A working directory that was named by a variable that is not set is a mistake.
+        A directory, a name or a key that is empty, as of a variable that is not set, is a
+        mistake.
         """
-        self.check(
-            *("submit", "--cwd", "", "ls"),
-            err="ganeti-pool: --cwd is empty: name a directory. See --help.\n",
-            code=2,
-        )
+        for option in ("--cwd", "--name", "--key"):
+            self.err = Stream()
+            self.check(
+                *("submit", option, "", "ls"),
+                err=f"ganeti-pool: Invalid value for '{option}': it is empty. See --help.\n",
+                code=2,
+            )
+        self.assertEqual(self.client.calls, [])
 
     def test_directoryIsGone(self) -> None:
         """

@@ -195,15 +195,15 @@ async def wait(
     """
     Wait until jobs are finished, and say what became of each.
 
-    A terminal gets a bar, and the names of those that did not succeed.
+    A terminal gets a bar, and a line for each that did not succeed.
     """
     from .._find import Selection, findJobs, listPages
-    from .._watch import newestRevision, waitForJobs
+    from .._watch import revisionBefore, waitForJobs
 
     if bool(ids) == everything:
         raise click.UsageError("Give IDs, or --all.")
     client = session.connect()
-    since = await newestRevision(client)
+    since = await revisionBefore(client)
     if everything:
         unfinished = Selection((JobState.QUEUED.value, JobState.RUNNING.value))
         jobs = [job async for page in listPages(client, unfinished) for job in page]

@@ -49,8 +49,11 @@ async def resize(session: Session, workers: int, timeout: float | None) -> int:
 
     With fewer than before, waits until the surplus workers have ended their jobs.
     """
+    from ...wire import MAX_WORKERS
     from .._patience import within
 
+    if workers > MAX_WORKERS:
+        raise click.UsageError(f"A pool has {MAX_WORKERS} workers at most.")
     goesOn = "the daemon goes on to change the number of workers"
     session.interruption = f"interrupted: {goesOn}"
     changing = session.connect().changePool(workers=workers)

@@ -13,10 +13,12 @@ from .._endings import ExitCode
 from .._options import (
     Number,
     Verb,
+    Word,
     completeDirectories,
     completeFiles,
     completePriorities,
     labelOption,
+    parseLimit,
     parsePriority,
     timeoutOption,
     verb,
@@ -42,10 +44,11 @@ __all__ = ["submit"]
     help="A whole number as in nice(1), lower first; or low, normal or high, which are "
     "10, 0 and -10.",
 )
-@click.option("--name", help="For people; by default the program's name.")
+@click.option("--name", type=Word(), help="For people; by default the program's name.")
 @labelOption("A word to find it by")
 @click.option(
     "--key",
+    type=Word(),
     help="Makes it safe to submit again: if a job has this key already, its id is printed and "
     "nothing is submitted. If that job is another one (other arguments, directory, PATH or any "
     "option), this one is refused.",
@@ -53,6 +56,7 @@ __all__ = ["submit"]
 @click.option(
     "--cwd",
     metavar="DIR",
+    type=Word(),
     shell_complete=completeDirectories,
     help="Its working directory; by default this one.",
 )
@@ -63,7 +67,9 @@ __all__ = ["submit"]
     help="More environment than PATH; without a value, the one that it has here. May be given "
     "again.",
 )
-@timeoutOption("How long it may run before it is ended, and fails with the code timeout")
+@timeoutOption(
+    "How long it may run before it is ended, and fails with the code timeout", parseLimit
+)
 @click.option(
     "--max-attempts",
     "maxAttempts",
