@@ -594,6 +594,34 @@ class StoreContract(_Mixin):
         table = {(state, target) for state in JobState for target in TRANSITIONS[state]}
         self.assertEqual(seen, table)
 
+    def test_earlierAttempts(self) -> None:
+        """
+        Each attempt is listed in its turn, with its own times and handle, by whatever
+        the job came to start again.
+        """
+        (job,) = self.add()
+        store, epoch = self.store, self.epoch
+        listed: list[Attempt] = []
+        for number, isDeferred in ((1, True), (1, True), (1, False), (2, True), (2, False)):
+            start = self.time.advance(1)
+            self.start(job.id, number)
+            handle = f"pgid {len(listed)}"
+            self.wait(store.recordHandle(epoch, job.id, number, handle))
+            end = self.time.advance(1)
+            self.wait(store.requeueAttempt(epoch, job.id, number, 0, 0, isDeferred, None))
+            listed.append(Attempt(number, start, end, handle, JobState.QUEUED, None, None))
+        self.assertEqual(self.wait(store.attempts(job.id)), listed)
+        start = self.time.advance(1)
+        self.start(job.id, 3)
+        ended = Outcome(JobState.FAILED, error=JobFailure("x", "y"))
+        self.finish(job.id, ended, 3)
+        self.wait(store.retryJob(epoch, job.id, 9))
+        listed.append(Attempt(3, start, start, None, JobState.FAILED, ended.error, None))
+        self.assertEqual(self.wait(store.attempts(job.id)), listed)
+        self.start(job.id, 4)
+        listed.append(Attempt(4, start, None, None, None, None, None))
+        self.assertEqual(self.wait(store.attempts(job.id)), listed)
+
     def test_reason(self) -> None:
         """
         A job that has begun before says why it waits, until it starts or ends.
@@ -1615,6 +1643,21 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
         garbage = temporary(self)
         Path(garbage).write_text("To whom it may concern. " * 100)
         self.assertIn("not a database", self.unchanged(garbage))
+
+    def test_removedAttempts(self) -> None:
+        """
+        Nothing is left in the file of a job that is removed.
+        """
+        self.inState(JobState.RUNNING)
+        self.wait(self.store.requeueAttempt(self.epoch, 1, 1, 0, 0, False, None))
+        self.start(1, 2)
+        self.finish(1, DONE, 2)
+        self.wait(self.store.removeJob(self.epoch, 1))
+        connection = sqlite3.connect(self.path)
+        self.addCleanup(connection.close)
+        for table in ("jobs", "attempts"):
+            ((count,),) = connection.execute(f"SELECT count(*) FROM {table}")
+            self.assertEqual(count, 0)
 
     def test_keysAreUnique(self) -> None:
         """

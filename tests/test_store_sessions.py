@@ -181,6 +181,47 @@ class GroupTests(SynchronousTestCase):
         self.assertEqual(len(selects), 1)
         self.assertIn("FROM journal", selects[0])
 
+    def test_seenInGroup(self) -> None:
+        """
+        A write finds what those before it in its group have done, though it is not
+        written yet.
+        """
+        store = self.store
+        asked: list[Deferred[Any]] = [
+            store.add(new(key="a")),
+            store.changePriority(store.epoch, 1, 7),
+            store.add(new(key="a")),
+            store.startAttempt(store.epoch, 1, 1),
+            store.recordHandle(store.epoch, 1, 1, "pgid 1"),
+            store.requeueAttempt(store.epoch, 1, 1, 7, 1, True, "later"),
+            store.startAttempt(store.epoch, 1, 1),
+            store.finishAttempt(store.epoch, 1, 1, DONE),
+            store.removeFinished(store.epoch, NOON.replace(year=2027), 9),
+            store.add(new(key="a")),
+        ]
+        store.commit()
+        (added,), moved, (known,), *_, removed, (again,) = map(valueOf, asked)
+        self.assertEqual((added.id, added.priority, moved.priority), (1, 0, 7))
+        self.assertEqual(known, moved)
+        self.assertEqual((removed, again.id), ([1], 2))
+        self.assertEqual(self.begun(), ["BEGIN IMMEDIATE", "COMMIT"])
+        self.assertEqual(store.content()[0], [(again, [])])
+
+    def test_handleInGroup(self) -> None:
+        """
+        A handle stays with its attempt, also if the job is put back in the same group.
+        """
+        store = self.store
+        store.add()
+        store.startAttempt(store.epoch, 1, 1)
+        store.recordHandle(store.epoch, 1, 1, "pgid 1")
+        store.requeueAttempt(store.epoch, 1, 1, 0, 1, False, None)
+        store.startAttempt(store.epoch, 1, 2)
+        store.commit()
+        ((_, attempts),) = store.content()[0]
+        self.assertEqual([attempt.handle for attempt in attempts], ["pgid 1", None])
+        self.assertEqual(self.begun(), ["BEGIN IMMEDIATE", "COMMIT"])
+
     def test_anotherOwnerBetween(self) -> None:
         """
         What was known of a job that runs is forgotten when another owner has written
