@@ -7,6 +7,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 from .daemoncase import PATIENCE, ROOT, DaemonCase, Job
 
@@ -25,12 +26,12 @@ class BackupTests(DaemonCase):
     Tests for C{doc/examples/backup.sh}, and for a daemon that starts with its copy.
     """
 
-    def backUp(self) -> subprocess.CompletedProcess[str]:
+    def backUp(self, *store: Path) -> subprocess.CompletedProcess[str]:
         """
         Run the script.
         """
         return subprocess.run(
-            [SCRIPT, self.state, self.scratch / "copy"],
+            [SCRIPT, self.state, self.scratch / "copy", *store],
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -70,6 +71,29 @@ class BackupTests(DaemonCase):
         (ended,) = daemon.awaitEnds(waiting)
         self.assertEqual(ended["state"], "succeeded")
         self.assertEqual(daemon.ask("GET", f"/v1/jobs/{waiting}/output"), b"later\n")
+        daemon.stop()
+
+    def test_storeElsewhere(self) -> None:
+        """
+        A store that is not in the state directory is copied if the script is told of it;
+        if not, the script says so and copies nothing.
+        """
+        store = self.scratch / "else where.sqlite"
+        daemon = self.start("--store", f"sqlite:///{store}")
+        (done,) = daemon.submit(command("true"))
+        daemon.awaitEnds(done)
+        backup = self.backUp()
+        self.assertEqual(backup.returncode, 1)
+        self.assertIn(f"there is no store {self.state}/jobs.sqlite", backup.stderr)
+        self.assertFalse((self.scratch / "copy").exists())
+        backup = self.backUp(store)
+        self.assertEqual((backup.returncode, backup.stderr), (0, ""))
+        daemon.stop()
+        shutil.rmtree(self.state)
+
+        shutil.copytree(self.scratch / "copy", self.state)
+        daemon = self.start()
+        self.assertEqual(daemon.job(done)["state"], "succeeded")
         daemon.stop()
 
     def test_nothingOverwritten(self) -> None:
