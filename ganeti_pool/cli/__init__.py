@@ -15,7 +15,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Sequence
 from typing import NoReturn
 
 from ._names import COMPLETION, PROGRAM
@@ -24,18 +23,16 @@ from ._streams import complain
 __all__ = ["main"]
 
 
-def main(argv: Sequence[str] | None = None) -> NoReturn:
+def main() -> NoReturn:
     """
-    Run the command: parse, ask the daemon, print.
-
-    @param argv: the arguments without the program's name; those of the process
-        by default.
+    Run the command with the arguments of the process: parse, ask the daemon, print.
+    The process is to end with it.
 
     @raise SystemExit: always, with the exit code.
     """
     # To import makes many objects and no garbage, and what is there at the end the
     # system takes back as it is. To look for garbage in both costs a short verb a
-    # quarter of its time. While the reactor runs, it is looked for.
+    # tenth of its time. While the reactor runs, it is looked for.
     gc.disable()
     try:
         # Here and not above: a base install has none of what this imports, and
@@ -43,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         from ._run import run
         from ._session import Session
 
-        run(Session.ofProcess(), sys.argv[1:] if argv is None else argv)
+        run(Session.ofProcess(), sys.argv[1:])
     except ImportError as missing:
         complain(
             f"{PROGRAM}: the command needs {missing.name}, which is not installed: "

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 
@@ -16,15 +16,14 @@ from ..jobs import JobState
 from ._changes import Change
 from ._endings import Ending, ExitCode, judge
 from ._find import Selection, listPages
-from ._format import toJSON
+from ._format import Wire, toJSON
+from ._question import confirm
 from ._session import Session
 
 if TYPE_CHECKING:
     from ..client import JobClient
 
 __all__ = ["askEach", "changeAll", "changeEach"]
-
-Wire = dict[str, Any]
 
 _AT_A_TIME = 8
 """
@@ -118,9 +117,6 @@ async def changeAll(session: Session, which: Selection, change: Change, isSure: 
         found.update((job["id"], job if session.json else sketches[job["state"]]) for job in page)
         states.update(job["state"] for job in page)
     if found and not isSure:
-        # Not above: most calls have nobody to ask.
-        from ._question import confirm
-
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
         if not await confirm(
             session, f"{_count(len(found))} would be {change.participle} ({counts}). Go on?"

@@ -6,16 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ._format import describeEnd
+from ._format import Wire, describeEnd
 
 if TYPE_CHECKING:
     from ..client import JobClient
 
 __all__ = ["CANCEL", "REMOVE", "RETRY", "Change", "moveTo"]
-
-Wire = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._endings import Ending, ExitCode
+from ._format import Wire
 
 if TYPE_CHECKING:
     from ..client import JobClient
 
 __all__ = ["LONG_POLL", "PAGE", "Selection", "findJobs", "listPages"]
-
-Wire = dict[str, Any]
 
 PAGE = 1000
 """

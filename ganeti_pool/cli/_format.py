@@ -13,6 +13,7 @@ from typing import Any
 __all__ = [
     "COLUMNS",
     "DEFAULT_COLUMNS",
+    "Wire",
     "describeEnd",
     "describeJob",
     "describePool",
@@ -25,7 +26,7 @@ __all__ = [
     "toJSON",
 ]
 
-Wire = Mapping[str, Any]
+Wire = dict[str, Any]
 """
 A JSON object as the daemon sent it.
 """

@@ -10,9 +10,10 @@ from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._endings import ExitCode
+from ._group import Verb
 from ._names import COMPLETION, PROGRAM
-from ._options import Verb
 from ._session import Session
+from ._shells import useShells
 from ._verbs import commands
 
 if TYPE_CHECKING:
@@ -47,9 +48,6 @@ def parse(session: Session, argv: Sequence[str]) -> Verb | int:
     isCompleting = bool(os.environ.get(COMPLETION))
     try:
         if isCompleting:
-            # Not above: this is for shells alone.
-            from ._shells import useShells
-
             useShells()
         # The coroutine of a verb, or the exit code after --help.
         todo = commands.main(list(argv), PROGRAM, obj=session, standalone_mode=False)

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
 from ._endings import ExitCode
 from ._find import LONG_POLL, PAGE, findJobs
-from ._format import describeEnd
+from ._format import Wire, describeEnd
 from ._patience import within
 from ._session import Session
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..client import JobClient
 
 __all__ = ["revisionBefore", "waitForJobs"]
-
-Wire = dict[str, Any]
 
 
 async def revisionBefore(client: JobClient) -> int:

@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from ganeti_pool.cli._options import Verb
+from ganeti_pool.cli._group import Verb
 from ganeti_pool.cli._run import parse, perform
 from ganeti_pool.cli._session import Session
 from ganeti_pool.client import JobClient, RequestRefused

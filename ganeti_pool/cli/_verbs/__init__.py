@@ -8,7 +8,7 @@ beside this room is imported by then: each verb imports what it needs alone.
 
 from __future__ import annotations
 
-from .._options import commands
+from .._group import commands
 
 # To import them is to declare their verbs.
 from . import _change, _completion, _look, _pool, _submit  # noqa: F401

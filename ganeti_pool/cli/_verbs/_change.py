@@ -7,66 +7,86 @@ asks before it changes anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any
 
 import click
 
 from ...jobs import FINISHED, JobState
 from .._changes import CANCEL, REMOVE, RETRY, Change, moveTo
 from .._find import Selection
-from .._format import parseTimestamp
-from .._options import (
-    Verb,
-    completePriorities,
-    jobIDs,
-    labelOption,
-    parsePriority,
-    parseTime,
-    stateOption,
-    verb,
-)
+from .._format import Wire, parseTimestamp
+from .._group import Verb, verb
+from .._options import jobIDs, labelOption, nameOption, stateOption, yesOption
 from .._session import Session
+from .._values import parsePriority, parseTime
+from .._words import completePriorities
 
 __all__ = ["cancel", "priority", "prune", "retry"]
 
-_Wire = dict[str, Any]
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Function = Callable[..., Verb]
 
 
-def _yesOption(function: _Function) -> _Function:
-    return click.option("--yes", "isSure", is_flag=True, help="Do not ask.")(function)
+@dataclass(frozen=True)
+class _Jobs:
+    """
+    Which jobs, as it was typed.
+
+    @ivar isSure: whether not to ask.
+    """
+
+    ids: tuple[int, ...]
+    state: tuple[str, ...]
+    name: str | None
+    labels: dict[str, str]
+    isSure: bool
+
+    def selection(self, possible: Iterable[JobState]) -> Selection | None:
+        """
+        The jobs that the options describe; L{None} if they are all absent.
+
+        @param possible: the states to take if none is named.
+        """
+        if not self.state and self.name is None and not self.labels:
+            return None
+        return Selection(self.state or [state.value for state in possible], self.name, self.labels)
 
 
 def _jobsOrFilters(*states: JobState) -> Callable[[_Function], _Function]:
     """
-    The argument and the options that say which jobs.
+    The argument and the options that say which jobs; the verb gets them as
+    L{_Jobs}, behind the session.
 
     @param states: in which a job is, if the verb is to do something to it.
     """
 
     def declare(function: _Function) -> _Function:
+        @wraps(function)
+        def call(
+            session: Session,
+            ids: tuple[int, ...],
+            state: tuple[str, ...],
+            name: str | None,
+            labels: dict[str, str],
+            isSure: bool,
+            **given: Any,
+        ) -> Verb:
+            return function(session, _Jobs(ids, state, name, labels, isSure), **given)
+
         for declaration in (
-            _yesOption,
+            yesOption,
             labelOption("Only jobs with this label"),
-            click.option("--name", help="Only jobs of exactly this name."),
+            nameOption,
             stateOption(*states),
             jobIDs(*states, metavar="[ID]..."),
         ):
-            function = declaration(function)
-        return function
+            call = declaration(call)
+        return call
 
     return declare
-
-
-def _checkSure(session: Session, isSure: bool) -> None:
-    """
-    @raise click.UsageError: if there is a question and nobody to answer it.
-    """
-    if not (isSure or session.canAsk()):
-        raise click.UsageError("There is no terminal to ask at: say --yes.")
 
 
 def _changeJobs(
@@ -81,14 +101,15 @@ def _changeJobs(
 
     @param which: L{None} if no option says which jobs.
 
-    @raise click.UsageError: if there are both or neither, or nobody to ask.
+    @raise click.UsageError: if there are both or neither, or if there is a question
+        and nobody to answer it.
     """
     if bool(ids) == (which is not None):
         raise click.UsageError(
             "Give IDs, or say which jobs by --state, --name or --label; not both."
         )
-    if which is not None:
-        _checkSure(session, isSure)
+    if not (which is None or isSure or session.canAsk()):
+        raise click.UsageError("There is no terminal to ask at: say --yes.")
 
     async def run() -> int:
         # Not above: a mistake needs no client.
@@ -101,58 +122,26 @@ def _changeJobs(
     return run()
 
 
-def _selection(
-    states: Sequence[str],
-    name: str | None,
-    labels: Mapping[str, str],
-    possible: Iterable[JobState],
-) -> Selection | None:
-    """
-    The jobs that the options describe; L{None} if they are all absent.
-
-    @param possible: the states to take if none is named.
-    """
-    if not states and name is None and not labels:
-        return None
-    return Selection(states or [state.value for state in possible], name, labels)
-
-
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
 
 
 @verb("cancel")
 @_jobsOrFilters(*_UNFINISHED)
-def cancel(
-    session: Session,
-    ids: tuple[int, ...],
-    state: tuple[str, ...],
-    name: str | None,
-    labels: dict[str, str],
-    isSure: bool,
-) -> Verb:
+def cancel(session: Session, jobs: _Jobs) -> Verb:
     """
     Withdraw queued jobs, and tell running ones to end.
 
     Give IDs, or say by --state, --name or --label which jobs. These are counted,
     and you are asked; with --yes you are not.
     """
-    which = _selection(state, name, labels, _UNFINISHED)
-    return _changeJobs(session, CANCEL, ids, which, isSure)
+    return _changeJobs(session, CANCEL, jobs.ids, jobs.selection(_UNFINISHED), jobs.isSure)
 
 
 # A negative number is not taken for an option.
 @verb("priority", ignore_unknown_options=True)
 @click.argument("priority", metavar="N", type=parsePriority, shell_complete=completePriorities)
 @_jobsOrFilters(JobState.QUEUED)
-def priority(
-    session: Session,
-    priority: int,
-    ids: tuple[int, ...],
-    state: tuple[str, ...],
-    name: str | None,
-    labels: dict[str, str],
-    isSure: bool,
-) -> Verb:
+def priority(session: Session, jobs: _Jobs, priority: int) -> Verb:
     """
     Move queued jobs to another priority.
 
@@ -162,8 +151,8 @@ def priority(
     Give IDs, or say by --state, --name or --label which jobs. These are counted,
     and you are asked; with --yes you are not.
     """
-    which = _selection(state, name, labels, [JobState.QUEUED])
-    return _changeJobs(session, moveTo(priority), ids, which, isSure)
+    which = jobs.selection([JobState.QUEUED])
+    return _changeJobs(session, moveTo(priority), jobs.ids, which, jobs.isSure)
 
 
 _UNSUCCESSFUL = (JobState.FAILED, JobState.CANCELLED)
@@ -176,15 +165,7 @@ _UNSUCCESSFUL = (JobState.FAILED, JobState.CANCELLED)
     is_flag=True,
     help="Only jobs that failed because the daemon ended while they ran.",
 )
-def retry(
-    session: Session,
-    ids: tuple[int, ...],
-    state: tuple[str, ...],
-    name: str | None,
-    labels: dict[str, str],
-    interrupted: bool,
-    isSure: bool,
-) -> Verb:
+def retry(session: Session, jobs: _Jobs, interrupted: bool) -> Verb:
     """
     Queue jobs that failed or were cancelled once more.
 
@@ -194,15 +175,15 @@ def retry(
     Give IDs, or say by --state, --name, --label or --interrupted which jobs. These
     are counted, and you are asked; with --yes you are not.
     """
-    which = _selection(state, name, labels, _UNSUCCESSFUL)
+    which = jobs.selection(_UNSUCCESSFUL)
     if interrupted:
-        if JobState.CANCELLED.value in state:
+        if JobState.CANCELLED.value in jobs.state:
             raise click.UsageError("--interrupted means jobs that failed: leave out --state.")
-        which = Selection([JobState.FAILED.value], name, labels, _wasInterrupted)
-    return _changeJobs(session, RETRY, ids, which, isSure)
+        which = Selection([JobState.FAILED.value], jobs.name, jobs.labels, _wasInterrupted)
+    return _changeJobs(session, RETRY, jobs.ids, which, jobs.isSure)
 
 
-def _wasInterrupted(job: _Wire) -> bool:
+def _wasInterrupted(job: Wire) -> bool:
     return job["error"] is not None and bool(job["error"]["code"] == "interrupted")
 
 
@@ -218,7 +199,7 @@ _FINISHED = tuple(state for state in JobState if state in FINISHED)
     help="Only jobs that finished so long ago, such as 7d or 12h.",
 )
 @stateOption(*_FINISHED)
-@_yesOption
+@yesOption
 def prune(session: Session, age: float | None, state: tuple[str, ...], isSure: bool) -> Verb:
     """
     Forget finished jobs, and remove their output.
@@ -228,18 +209,9 @@ def prune(session: Session, age: float | None, state: tuple[str, ...], isSure: b
     """
     if age is None and not state:
         raise click.UsageError("Say which jobs by --older-than or --state.")
-    _checkSure(session, isSure)
 
-    async def run() -> int:
-        # Not above: a mistake needs no client.
-        from .._bulk import changeAll
+    def isOld(job: Wire) -> bool:
+        return parseTimestamp(job["finished_at"]) <= session.now() - timedelta(seconds=age or 0)
 
-        before = session.now() - timedelta(seconds=age or 0)
-
-        def isOld(job: _Wire) -> bool:
-            return parseTimestamp(job["finished_at"]) <= before
-
-        which = Selection(state or [one.value for one in _FINISHED], suits=isOld)
-        return await changeAll(session, which, REMOVE, isSure)
-
-    return run()
+    which = Selection(state or [one.value for one in _FINISHED], suits=isOld)
+    return _changeJobs(session, REMOVE, (), which, isSure)

@@ -7,9 +7,10 @@ from __future__ import annotations
 import click
 
 from .._endings import ExitCode
+from .._group import commands, verb
 from .._names import COMPLETION, PROGRAM
-from .._options import commands, verb
 from .._session import Session
+from .._shells import SHELLS
 
 __all__ = ["completion"]
 
@@ -25,9 +26,6 @@ def completion(session: Session, shell: str) -> int:
     It completes verbs, options and what they take, and the ids of jobs if the
     daemon answers at once.
     """
-    # Not above: no other verb is about shells.
-    from .._shells import SHELLS
-
     (kind,) = (kind for kind in SHELLS if kind.name == shell)
     script = kind(commands, {}, PROGRAM, COMPLETION).source()
     session.emit({"shell": shell, "script": script}, script)

@@ -7,37 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import click
 
 from ...jobs import JobState
 from .._endings import ExitCode
+from .._find import Selection, findJobs, listPages
 from .._format import (
     DEFAULT_COLUMNS,
+    Wire,
     describeJob,
     describeStatus,
     formatRows,
     parseTimestamp,
     toJSON,
 )
-from .._options import (
-    JobID,
-    Number,
-    completeColumns,
-    jobIDs,
-    labelOption,
-    parseColumns,
-    parseMoment,
-    stateOption,
-    timeoutOption,
-    verb,
-)
+from .._group import verb
+from .._options import jobIDs, labelOption, nameOption, stateOption, timeoutOption
 from .._session import Session
+from .._values import Number, parseColumns, parseMoment
+from .._words import JobID, completeColumns
 
 __all__ = ["listJobs", "logs", "show", "status", "wait"]
-
-_Wire = dict[str, Any]
 
 _NEWEST = 50
 
@@ -52,7 +43,7 @@ _COLOURS = {
 @verb("list")
 @jobIDs(metavar="[ID]...")
 @stateOption(*JobState)
-@click.option("--name", help="Only jobs of exactly this name.")
+@nameOption
 @labelOption("Only jobs with this label")
 @click.option(
     "--since",
@@ -88,8 +79,6 @@ async def listJobs(
     """
     Show jobs, a line each, the newest 50 first.
     """
-    from .._find import Selection, findJobs, listPages
-
     if ids and (state or name is not None or labels or since is not None or limit or everything):
         raise click.UsageError("Give IDs, or say which jobs; not both.")
     if limit and everything:
@@ -98,13 +87,13 @@ async def listJobs(
         raise click.UsageError("-o is for text; --json shows every field.")
     moment = session.now() - timedelta(seconds=since) if isinstance(since, float) else since
 
-    def isOld(job: _Wire) -> bool:
+    def isOld(job: Wire) -> bool:
         return moment is not None and parseTimestamp(job["submitted_at"]) < moment
 
     client = session.connect()
-    jobs: list[_Wire] = []
+    jobs: list[Wire] = []
 
-    def take(page: list[_Wire]) -> None:
+    def take(page: list[Wire]) -> None:
         # As JSON they need not be looked at together, and there may be a million.
         if session.json and page:
             session.write("\n".join(map(toJSON, page)))
@@ -144,7 +133,7 @@ async def show(session: Session, ids: tuple[int, ...]) -> int:
 
     shown = 0
 
-    def describe(job: _Wire) -> str:
+    def describe(job: Wire) -> str:
         nonlocal shown
         shown += 1
         return ("\n" if shown > 1 else "") + describeJob(job)
@@ -197,7 +186,6 @@ async def wait(
 
     A terminal gets a bar, and a line for each that did not succeed.
     """
-    from .._find import Selection, findJobs, listPages
     from .._watch import revisionBefore, waitForJobs
 
     if bool(ids) == everything:

@@ -9,8 +9,10 @@ import click
 
 from .._endings import ExitCode
 from .._format import describePool
-from .._options import Number, timeoutOption, verb
+from .._group import verb
+from .._options import timeoutOption
 from .._session import Session
+from .._values import Number
 
 __all__ = ["pause", "quiesce", "resize", "resume"]
 

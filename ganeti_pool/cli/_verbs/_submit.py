@@ -10,20 +10,11 @@ import click
 
 from ...jobs import OnCrash
 from .._endings import ExitCode
-from .._options import (
-    Number,
-    Verb,
-    Word,
-    completeDirectories,
-    completeFiles,
-    completePriorities,
-    labelOption,
-    parseLimit,
-    parsePriority,
-    timeoutOption,
-    verb,
-)
+from .._group import Verb, verb
+from .._options import labelOption, timeoutOption
 from .._session import Session
+from .._values import Number, Word, parseLimit, parsePriority
+from .._words import completeDirectories, completeFiles, completePriorities
 
 __all__ = ["submit"]
 
