@@ -110,9 +110,9 @@ async def _attemptToFollow(client: JobClient, jobID: int) -> int:
     revision = job["revision"]
     # One that is to be tried again has the output of what is over.
     while job["state"] == "queued" and job["attempt"]:
-        answer = await client.changedJobs(revision, LONG_POLL, PAGE)
-        revision = answer["revision"]
-        job = next((one for one in answer["jobs"] if one["id"] == jobID), job)
+        revision = (await client.changedJobs(revision, LONG_POLL, PAGE))["revision"]
+        # Looked up, since of one that was removed no change tells.
+        job = await client.job(jobID)
     return max(1, int(job["attempt"]))
 
 

@@ -113,11 +113,24 @@ class LogsTests(CommandCase):
         self.assertEqual(self.client.calls[-1][:2], ("changedJobs", 7))
         self.client.change(makeJob(8, "running", revision=30))
         self.assertEqual(self.client.calls[-1][:2], ("changedJobs", 30))
-        self.client.change(makeJob(7, "running", attempt=2, revision=31))
+        self.client.jobs[7] = makeJob(7, "running", attempt=2, revision=31)
+        self.client.change(self.client.jobs[7])
         self.assertEqual(self.client.calls[-1], ("output", 7, "stdout", 2, 0, 86400))
         self.client.jobs[7] = makeJob(7, "succeeded", attempt=2)
         self.client.follow.pop().callback(None)
         self.assertEqual(self.codeOf(running), 0)
+
+    def test_followRemoved(self) -> None:
+        """
+        C{-f} on a job that is to be tried again and is removed before ends, whatever else
+        happens meanwhile.
+        """
+        self.client.jobs[7] = makeJob(7, attempt=1)
+        running = self.start("logs", "-f", "7")
+        del self.client.jobs[7]
+        self.client.change(makeJob(8, "running", revision=30))
+        self.assertEqual(self.codeOf(running), 4)
+        self.assertEqual(self.err.text(), "ganeti-pool: there is no job 7\n")
 
     def test_daemonVanishes(self) -> None:
         """
