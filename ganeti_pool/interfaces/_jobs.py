@@ -68,14 +68,19 @@ class IJobStore(Interface):
             room for.
         """
 
-    def startAttempt(epoch: int, jobID: int, attempt: int) -> Deferred[Job]:
+    def startAttempt(
+        epoch: int, jobID: int, attempt: int, after: tuple[int, int] | None = None
+    ) -> Deferred[Job]:
         """
         C{queued} to C{running}: record that this attempt starts now.
 
         @param attempt: one more than the job's latest.
+        @param after: another job and its attempt, which must not run any more;
+            L{None} for none.
         @return: a Deferred with the whole job. It fails with L{StaleAttempt
             <ganeti_pool.errors.StaleAttempt>} if the job is not queued or the
-            number is another.
+            number is another, and with L{JobNotFinished
+            <ganeti_pool.errors.JobNotFinished>} if the other one runs still.
         """
 
     def recordHandle(epoch: int, jobID: int, attempt: int, handle: str) -> Deferred[None]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from threading import Lock, local
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from .._delivery import Delivery
@@ -17,7 +17,7 @@ __all__ = ["Ask", "Handover", "ThreadHandover"]
 
 Ask = Callable[[], Deferred[Any]]
 """
-Something to do on the reactor thread.
+Something to do on the reactor thread. What it raises is what its Deferred fails with.
 """
 
 
@@ -25,21 +25,29 @@ class Handover(Protocol):
     """
     How a worker's thread has something done on the reactor thread.
 
+    What one thread asks for is begun in the order in which it asks.
+
     Threads: the workers'.
     """
 
     def callAndWait(self, ask: Ask) -> Any:
         """
-        Have something done behind all that this thread has handed over, and wait for
-        that and for this.
+        Have something done, and wait for that.
 
         @return: what the Deferred fires with.
-        @raise Exception: what one of the Deferreds fails with.
+        @raise Exception: what the Deferred fails with.
         """
 
     def post(self, ask: Ask) -> None:
         """
-        Have something done, and go on.
+        Have something done, and go on. The last one that was posted can be waited for.
+        """
+
+    def waitForPosted(self) -> None:
+        """
+        Wait for the end of what this thread has posted last, if it has.
+
+        @raise Exception: what the Deferred failed with, each time that this is called.
         """
 
 
@@ -60,19 +68,20 @@ class ThreadHandover:
         """
         Have something done and wait. See L{Handover.callAndWait}.
         """
-        errand = self._send(ask)
-        posted, self._posted.errands = self._posted.errands, ()
-        try:
-            return errand.wait()
-        finally:
-            for one in posted:
-                one.wait()
+        return self._send(ask).wait()
 
     def post(self, ask: Ask) -> None:
         """
         Have something done. See L{Handover.post}.
         """
-        self._posted.errands += (self._send(ask),)
+        self._posted.last = self._send(ask)
+
+    def waitForPosted(self) -> None:
+        """
+        Wait for what was posted. See L{Handover.waitForPosted}.
+        """
+        if self._posted.last is not None:
+            self._posted.last.wait()
 
     def _send(self, ask: Ask) -> _Errand:
         errand = _Errand(ask)
@@ -82,21 +91,24 @@ class ThreadHandover:
 
 class _Posted(local):
     """
-    What each thread has posted, and not waited for.
+    What each thread has posted last.
     """
 
-    errands: tuple[_Errand, ...] = ()
+    last: _Errand | None = None
 
 
 class _Errand:
     """
     Something that is done on the reactor thread, as news, and who waits for it.
+
+    Invariant: C{_isDone} is released once, whatever the errand does, so nobody waits
+    for one that has ended.
     """
 
     __slots__ = ("_ask", "_isDone", "_result")
 
     def __init__(self, ask: Ask) -> None:
-        self._ask = ask
+        self._ask: Ask | None = ask
         self._result: Any = None
         self._isDone = Lock()
         self._isDone.acquire()
@@ -105,7 +117,9 @@ class _Errand:
         """
         Do it.
         """
-        self._ask().addBoth(self._done)
+        ask, self._ask = self._ask, None
+        assert ask is not None
+        maybeDeferred(ask).addBoth(self._done)
 
     def _done(self, result: Any) -> None:
         self._result = result
@@ -117,7 +131,9 @@ class _Errand:
 
         @return: what came of it.
         """
-        self._isDone.acquire()
-        if isinstance(self._result, Failure):
-            self._result.raiseException()
-        return self._result
+        # Released again, so that one can wait once more.
+        with self._isDone:
+            result = self._result
+        if isinstance(result, Failure):
+            result.raiseException()
+        return result

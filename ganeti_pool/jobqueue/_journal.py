@@ -91,8 +91,8 @@ class Journal:
     @ivar epoch: what the store's C{acquire} gave.
     @ivar lastError: what the store said last, L{None} once it has written again.
     @ivar unwritten: how many outcomes wait to be tried again.
-    @ivar hindrance: why no job can start though the store is well, L{None} once one
-        has.
+    @ivar hindrances: by ID, why jobs that workers have taken cannot start though
+        the store is well.
     """
 
     def __init__(
@@ -105,12 +105,19 @@ class Journal:
         self.epoch = -1
         self.lastError: str | None = None
         self.unwritten = 0
-        self.hindrance: str | None = None
+        self.hindrances: dict[int, str] = {}
         self._clock = clock
         self._changes = changes
         self._whenLost = whenLost
         self._isClosed = False
         self._pauses: set[Deferred[None]] = set()
+
+    @property
+    def trouble(self) -> str | None:
+        """
+        Why jobs do not go on; L{None} while they do.
+        """
+        return self.lastError or next(iter(self.hindrances.values()), None)
 
     def write(self, ask: Callable[..., Deferred[_T]], *args: Any) -> Deferred[_T]:
         """
@@ -189,8 +196,7 @@ class Journal:
         try:
             await pause
         except CancelledError:
-            why = self.lastError or self.hindrance
-            raise StoreError(f"given up, since the daemon ends: {why}") from None
+            raise StoreError(f"given up, since the daemon ends: {self.trouble}") from None
         finally:
             self._pauses.discard(pause)
 

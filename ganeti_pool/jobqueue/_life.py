@@ -21,6 +21,7 @@ from ..errors import StoreError
 from ..interfaces import IJobStore
 from ..jobs import Job, JobEventKind, OnCrash
 from ..paths import StatePaths
+from ._desk import Desk
 from ._events import Events, Observer
 from ._handover import Handover, ThreadHandover
 from ._journal import Changes, Journal
@@ -144,12 +145,17 @@ class QueueLife:
             self._roster,
             self._waiting,
             self._events,
-            self._output if keepsOutput else None,
-            paths.directory,
-            handover or ThreadHandover(pool._delivery),
             monotonic,
         )
+        desk = Desk(
+            self._runs,
+            self._core,
+            handover or ThreadHandover(pool._delivery),
+            self._output if keepsOutput else None,
+            paths.directory,
+        )
         self._places = Places(
+            desk,
             self._core,
             store,
             self._journal,

@@ -10,10 +10,20 @@ from typing import NamedTuple
 
 from twisted.python.failure import Failure
 
-from ..errors import TaskCancelled, TaskNotStarted
+from ..errors import StoreError, TaskCancelled, TaskNotStarted
 from ..jobs import Job, JobFailure, JobState, OnCrash, Outcome, OutputSize
 
-__all__ = ["Deferral", "Requeue", "afterCrash", "outcomeOf", "timedOut", "unusable"]
+__all__ = [
+    "Deferral",
+    "Requeue",
+    "Said",
+    "afterCrash",
+    "outcomeOf",
+    "saidBy",
+    "timedOut",
+    "unrecordable",
+    "unusable",
+]
 
 _LONGEST_MESSAGE = 1000
 
@@ -58,11 +68,44 @@ def afterCrash(job: Job) -> Outcome | Requeue:
     return _interrupted(job, "its daemon died while it ran")
 
 
+class Said(NamedTuple):
+    """
+    What an exception says of itself.
+
+    @ivar told: what to record of it, if it says that by a L{JobFailure} as its
+        attribute C{failure}.
+    @ivar message: its class and its text.
+    """
+
+    told: JobFailure | None
+    message: str
+
+
+def saidBy(failure: Failure) -> Said:
+    """
+    Ask an exception what it says of itself, whatever comes of that.
+
+    Threads: the worker's, since this is code of its author.
+    """
+    error = failure.value
+    try:
+        told = getattr(error, "failure", None)
+        if not isinstance(told, JobFailure):
+            told = None
+    except BaseException:
+        told = None
+    # Whatever its text raises, there is one.
+    message = f"{type(error).__name__}: {failure.getErrorMessage()}"
+    return Said(told, message[:_LONGEST_MESSAGE])
+
+
 def outcomeOf(
     failure: Failure,
+    said: Said,
     job: Job,
     isCancelled: bool,
     isTimedOut: bool,
+    isStopping: bool,
     isInterrupted: bool,
     output: Mapping[str, OutputSize] | None,
     deferral: Deferral | None,
@@ -70,33 +113,31 @@ def outcomeOf(
     """
     What becomes of a job whose attempt has failed.
 
-    An exception says what to record if it has a L{JobFailure} as its attribute
-    C{failure}.
-
+    @param said: what the failure says of itself.
     @param isCancelled: whether a client had it cancelled.
     @param isTimedOut: whether it was told to stop since its time was over.
+    @param isStopping: whether its daemon ends.
     @param isInterrupted: whether it was told to stop since its daemon ends.
     @param deferral: what it said, if it deferred itself.
     """
-    error = failure.value
-    told = getattr(error, "failure", None)
+    told = said.told
     if isCancelled:
-        return Outcome(
-            JobState.CANCELLED,
-            error=told if isinstance(told, JobFailure) else None,
-            output=output,
-        )
+        return Outcome(JobState.CANCELLED, error=told, output=output)
     if isTimedOut:
-        return timedOut(job, told if isinstance(told, JobFailure) else None, output)
-    if deferral is not None and isinstance(error, (TaskCancelled, TaskNotStarted)):
-        # The pool that ends did not take it back. Without a deferral it is what a
-        # worker raised that uses a pool of its own.
+        return timedOut(job, told, output)
+    if deferral is not None and isinstance(
+        failure.value, (TaskCancelled, TaskNotStarted, StoreError)
+    ):
+        # The pool that ends did not take it back, or the store did not. Without a
+        # deferral it is what a worker raised that uses a pool of its own.
         return Requeue(*deferral, deferred=True)
-    if not isinstance(told, JobFailure):
-        message = f"{type(error).__name__}: {failure.getErrorMessage()}"
-        told = JobFailure("exception", message[:_LONGEST_MESSAGE])
+    if told is None:
+        told = JobFailure("exception", said.message)
     # A worker whose processes the daemon has killed knows of the interruption first.
-    if told.code == "interrupted" or (isInterrupted and told.code in _BY_INTERRUPTION):
+    # At any other time it is a word like any other.
+    if (isStopping and told.code == "interrupted") or (
+        isInterrupted and told.code in _BY_INTERRUPTION
+    ):
         return _interrupted(job, "its daemon stopped while it ran", told, output)
     return Outcome(JobState.FAILED, error=told, output=output)
 
@@ -119,11 +160,19 @@ def _as(code: str, why: str, told: JobFailure | None) -> JobFailure:
     return JobFailure(code, why, told.exitCode, told.signal)
 
 
-def unusable(outcome: Outcome, why: Exception) -> Outcome:
+def unusable(outcome: Outcome, why: object) -> Outcome:
     """
     What to record instead of an outcome whose result cannot be stored.
     """
     return Outcome(JobState.FAILED, error=JobFailure("bad_result", str(why)), output=outcome.output)
+
+
+def unrecordable() -> Outcome:
+    """
+    What to record instead of an outcome of which nothing can be stored.
+    """
+    error = JobFailure("bad_result", "what became of it cannot be stored: see the daemon's log")
+    return Outcome(JobState.FAILED, error=error)
 
 
 def _interrupted(

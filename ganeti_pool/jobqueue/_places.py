@@ -20,6 +20,7 @@ from ..errors import (
 from ..interfaces import IJobStore
 from ..jobs import FINISHED, Job, JobEventKind, JobState, QueuedJob
 from ..workerpool import WorkerPool
+from ._desk import Desk
 from ._events import Events
 from ._journal import Journal
 from ._room import Room, Waiting
@@ -39,6 +40,7 @@ class Places:
 
     def __init__(
         self,
+        desk: Desk,
         pool: WorkerPool,
         store: IJobStore,
         journal: Journal,
@@ -48,6 +50,17 @@ class Places:
         room: Room,
         events: Events,
     ) -> None:
+        """
+        @param desk: where the workers of the jobs turn to.
+        @param pool: whose heap the jobs wait in.
+        @param store: what is written to, through the C{journal}.
+        @param runs: whose turns these changes take, and what forgets a job.
+        @param roster: knows which jobs this daemon has.
+        @param waiting: is told which jobs wait.
+        @param room: says whether one more may.
+        @param events: is told of what was recorded.
+        """
+        self._desk = desk
         self._pool = pool
         self._store = store
         self._journal = journal
@@ -67,7 +80,7 @@ class Places:
         now = self._pool._clock()
         entries = []
         for job in jobs:
-            task = JobTask(self._runs, job.id, job.priority, job.attempt, since)
+            task = JobTask(self._desk, job.id, job.priority, job.attempt, since)
             entries.append(newEntry(job.priority, job.position, job.id, (), task, task, now))
             self._waiting.add(job.priority)
         # A pool that has been terminated leaves them to the next daemon.
@@ -149,6 +162,9 @@ class Places:
             # It has found its end meanwhile.
             return _settled(await self._store.job(task.jobID))
         except StoreFull as error:
+            if task.run is None:
+                # It has found its end meanwhile, and there was room for that.
+                return await self._store.job(task.jobID)
             # It may be what fills the disk, so it ends all the same.
             self._tellToEnd(task)
             raise StoreFull(

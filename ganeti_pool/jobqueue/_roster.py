@@ -7,6 +7,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
+from .._taskqueue import newEntry
 from ..workerpool import WorkerPool
 from ..workerpool._locking import Acquire
 from ._journal import Journal
@@ -67,6 +68,27 @@ class Roster:
         A worker asks to start a job.
         """
         self.running[task.jobID] = task
+
+    def putBack(self, task: JobTask) -> None:
+        """
+        A job that a worker has taken, and cannot start now, waits in the pool again,
+        at its place; the task that the worker has is over.
+
+        It is counted there as one that has failed, and one more.
+        """
+        again = task.again()
+        pool = self._pool
+        Acquire(pool._lock)
+        taken = pool._running_ids[task.jobID]
+        entry = newEntry(taken[0], taken[1], task.jobID, (), again, again, taken.since)
+        # Not behind the fences of those who wait for quiet: it was before them. A pool
+        # that has been terminated leaves it to the next daemon.
+        if not pool._terminated:
+            pool._AddUnlocked(entry, hold=False, ordered=True)
+        wake = pool._NextToWakeUnlocked()
+        pool._lock.release()
+        if wake is not None:
+            wake._Wake()
 
     def leave(self, task: JobTask) -> None:
         """

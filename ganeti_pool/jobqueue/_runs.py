@@ -7,18 +7,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from ..errors import (
     InvalidArgument,
+    JobNotFinished,
     NoSuchJob,
     NoSuchTask,
     OwnershipLost,
+    PoolError,
     QueueStopping,
     StaleAttempt,
     StoreError,
@@ -28,18 +30,22 @@ from ..interfaces import IJobStore
 from ..jobs import Job, JobEventKind, JobState, Outcome
 from ..workerpool import WorkerPool
 from ._events import Events
-from ._handover import Handover
-from ._journal import FIRST_PAUSE, Journal, longer
-from ._outcome import Requeue, timedOut, unusable
-from ._output import Output
+from ._journal import Journal
+from ._outcome import Requeue, Said, timedOut, unrecordable, unusable
 from ._room import Waiting
 from ._roster import Roster
 from ._task import JobTask, Run, TaskState
 from ._turns import Turns
 
-__all__ = ["Runs"]
+__all__ = ["NotItsTurn", "Runs"]
 
 _log = Logger()
+
+
+class NotItsTurn(Exception):
+    """
+    A job cannot be started now, and waits again at its place.
+    """
 
 
 class Runs:
@@ -52,12 +58,12 @@ class Runs:
 
     What every job does has callbacks, and what some do coroutines, which cost more.
 
-    Threads: the reactor's, but for L{wait}, L{makeOutputDirectory},
-    L{outputDirectory} and C{stateDirectory}, which are the workers' side.
+    Threads: the reactor's.
 
     @ivar turns: whose turn it is with a job.
     @ivar isStopping: whether nothing is started any more.
     @ivar isInterrupted: whether all that runs was told to end, with the daemon.
+    @ivar monotonic: gives seconds, by which the running time is measured.
     """
 
     def __init__(
@@ -69,19 +75,21 @@ class Runs:
         roster: Roster,
         waiting: Waiting,
         events: Events,
-        output: Output | None,
-        stateDirectory: str,
-        handover: Handover,
         monotonic: Callable[[], float],
     ) -> None:
         """
-        @param output: where the attempts keep what they write; L{None} if they
-            write nothing.
+        @param clock: where the end of a job's time is waited for.
+        @param pool: what runs the jobs.
+        @param store: what is written to, through the C{journal}.
+        @param roster: is told which jobs run.
+        @param waiting: is told which do not wait any more, and which do again.
+        @param events: is told of what was recorded.
+        @param monotonic: gives seconds that no change of the clock touches.
         """
         self.isStopping = False
         self.isInterrupted = False
-        self.stateDirectory = stateDirectory
         self.monotonic = monotonic
+        self.turns = Turns()
         self._clock = clock
         self._pool = pool
         self._store = store
@@ -89,102 +97,65 @@ class Runs:
         self._roster = roster
         self._waiting = waiting
         self._events = events
-        self._output = output
-        self._handover = handover
-        self.turns = Turns()
-
-    # For the workers
-
-    def wait(self, f: Callable[..., Deferred[None]], *args: Any) -> None:
-        """
-        Do something on the reactor thread, and wait for its end on this one.
-        """
-        self._handover.callAndWait(partial(f, *args))
-
-    def handIn(self, f: Callable[[JobTask, Any], Deferred[None]], task: JobTask, end: Any) -> None:
-        """
-        Have the end of an attempt recorded, by L{succeed} or L{fail}, while its worker
-        takes its next job. The start of that is asked for behind it, so both are in
-        the same commit most often; and it runs only once both are recorded, so an
-        outcome that cannot be written holds its worker.
-
-        While somebody waits for the pool to be quiet, that is for this outcome.
-        """
-        ask = partial(self._record, f, task, end)
-        if self._pool._fences:
-            with suppress(StoreError):
-                self._handover.callAndWait(ask)
-        else:
-            self._handover.post(ask)
-
-    def _record(
-        self, f: Callable[[JobTask, Any], Deferred[None]], task: JobTask, end: Any
-    ) -> Deferred[None]:
-        return f(task, end).addErrback(self._unrecorded, task)
-
-    def _unrecorded(self, failure: Failure, task: JobTask) -> None:
-        _log.failure(
-            "What job {jobID} came to is not recorded",
-            failure,
-            LogLevel.critical,
-            jobID=task.jobID,
-        )
-        # The journal is closed: the next job must not run. All else is no fault of it.
-        if failure.check(StoreError):
-            failure.raiseException()
-
-    def outputDirectory(self, job: Job) -> str | None:
-        """
-        Where an attempt that has begun keeps what it writes.
-        """
-        return None if self._output is None else self._output.directoryOf(job.id, job.attempt)
-
-    def makeOutputDirectory(self, task: JobTask) -> None:
-        """
-        Make the directory of the attempt that is to start, however long that takes:
-        a job that could not keep its output waits.
-
-        @raise StaleAttempt: if the job was cancelled.
-        @raise QueueStopping: if nothing is started any more.
-        @raise StoreError: if the journal was closed meanwhile.
-        """
-        pause = FIRST_PAUSE
-        while self._output is not None:
-            try:
-                self._output.make(task.jobID, task.attempts + 1)
-                return
-            except OSError as error:
-                self.wait(Deferred.fromCoroutine, self._holdUp(task, error, pause))
-            pause = longer(pause)
-
-    async def _holdUp(self, task: JobTask, error: OSError, pause: float) -> None:
-        self._checkStart(task)
-        self._journal.hindrance = f"the output of jobs cannot be kept: {error}"
-        await self._journal.rest(pause)
 
     # The life of an attempt
 
-    def start(self, task: JobTask) -> Deferred[None]:
+    def holdUp(self, task: JobTask, error: OSError, pause: float) -> Deferred[None]:
+        """
+        A job that is to start has no place for its output: have it wait.
+
+        @return: a Deferred that fails with L{StaleAttempt} if the job was cancelled,
+            with L{QueueStopping} if nothing is started any more, or with
+            L{StoreError} if the journal was closed meanwhile.
+        """
+        try:
+            self._checkStart(task)
+        except PoolError:
+            self._journal.hindrances.pop(task.jobID, None)
+            raise
+        self._journal.hindrances[task.jobID] = f"the output of jobs cannot be kept: {error}"
+        return Deferred.fromCoroutine(self._journal.rest(pause))
+
+    def start(self, task: JobTask, before: JobTask | None) -> Deferred[None]:
         """
         Record that an attempt starts.
 
-        @return: a Deferred that fails with L{StaleAttempt} if the job was cancelled,
-            or with L{QueueStopping} if nothing is started any more.
+        @param before: what the worker has done last, whose end is asked to be
+            recorded; L{None} for nothing.
+        @return: a Deferred that fails with L{StaleAttempt} if the job was cancelled;
+            with L{QueueStopping} if nothing is started any more; or with
+            L{NotItsTurn} if that end could not be recorded yet.
         """
         # Not alone during a pause of persist: a cancellation need not wait for it.
         return self._journal.persist(
-            partial(self.turns.alone, task.jobID, self._start, task), isOutcome=False
+            partial(self.turns.alone, task.jobID, self._start, task, before), isOutcome=False
         )
 
-    def _start(self, task: JobTask) -> Deferred[None]:
+    def _start(self, task: JobTask, before: JobTask | None) -> Deferred[None]:
         self._checkStart(task)
-        self._journal.hindrance = None
+        self._journal.hindrances.pop(task.jobID, None)
         self._roster.enter(task)
-        started = self._journal.write(self._store.startAttempt, task.jobID, task.attempts + 1)
-        return started.addCallbacks(self._started, self._notStarted, (task,), {}, (task,))
+        # The store decides whether the end of the job before is there: both may be in
+        # one commit, and what is said here of the first comes with what is said of
+        # the second.
+        after = (before.jobID, before.attempts) if self._isUnrecorded(before) else None
+        started = self._journal.write(
+            self._store.startAttempt, task.jobID, task.attempts + 1, after
+        )
+        return started.addCallbacks(self._started, self._notStarted, (task,), {}, (task, before))
 
-    def _notStarted(self, failure: Failure, task: JobTask) -> Failure:
+    def _isUnrecorded(self, task: JobTask | None) -> TypeGuard[JobTask]:
+        return task is not None and self._roster.running.get(task.jobID) is task
+
+    def _notStarted(self, failure: Failure, task: JobTask, before: JobTask | None) -> Failure:
         self._roster.leave(task)
+        # What there is no room for is tried again by the worker, but for one thing at
+        # a time; so the job can be moved, cancelled, or started by another one.
+        if failure.check(JobNotFinished) or (
+            self._isUnrecorded(before) and not failure.check(StaleAttempt, OwnershipLost)
+        ):
+            self._roster.putBack(task)
+            return Failure(NotItsTurn())
         return failure
 
     def _started(self, job: Job, task: JobTask) -> None:
@@ -283,22 +254,52 @@ class Runs:
     def succeed(self, task: JobTask, outcome: Outcome) -> Deferred[None]:
         """
         An attempt has succeeded: record that, if it was in time.
+
+        @return: a Deferred that fires when nothing is left to do for it. What could
+            not be recorded for good is logged, and is for the next daemon.
         """
+        return self._record(task, self._succeed, outcome)
+
+    def _succeed(self, task: JobTask, outcome: Outcome) -> Deferred[None]:
         run = self._ended(task)
         if run.isTimedOut:
             outcome = timedOut(run.job, None, run.output)
         return self._end(task, outcome)
 
-    def fail(self, task: JobTask, failure: Failure) -> Deferred[None]:
+    def fail(self, task: JobTask, failure: Failure, said: Said) -> Deferred[None]:
         """
         An attempt has failed: record what becomes of the job.
+
+        @param said: what the failure says of itself.
+        @return: a Deferred as that of L{succeed}.
         """
-        become = self._ended(task).judge(failure, self.isInterrupted)
+        return self._record(task, self._fail, failure, said)
+
+    def _fail(self, task: JobTask, failure: Failure, said: Said) -> Deferred[None]:
+        become = self._ended(task).judge(failure, said, self.isStopping, self.isInterrupted)
         if isinstance(become, Requeue):
             return Deferred.fromCoroutine(self._waitAgain(task, become))
         if become.error is not None and become.error.code == "exception":
             _log.failure("Job {jobID} failed", failure, LogLevel.info, jobID=task.jobID)
         return self._end(task, become)
+
+    def _record(
+        self, task: JobTask, f: Callable[..., Deferred[None]], *args: Any
+    ) -> Deferred[None]:
+        if task.run is None:
+            # It was found meanwhile that its outcome is in the store.
+            return succeed(None)
+        return maybeDeferred(f, task, *args).addErrback(self._unrecorded, task)
+
+    def _unrecorded(self, failure: Failure, task: JobTask) -> None:
+        _log.failure(
+            "What job {jobID} came to is not recorded",
+            failure,
+            LogLevel.critical,
+            jobID=task.jobID,
+        )
+        # Nobody is to wait for what does not come.
+        self.forget(task)
 
     async def _waitAgain(self, task: JobTask, requeue: Requeue) -> None:
         """
@@ -335,19 +336,34 @@ class Runs:
 
     def _notFinished(
         self, failure: Failure, task: JobTask, run: Run, outcome: Outcome
-    ) -> Deferred[None] | None:
-        error = failure.value
-        if isinstance(error, InvalidArgument):
-            # Its result cannot be stored; what says so can.
-            return self._finish(task, unusable(outcome, error)).addCallbacks(
-                self._finished, self._lost, (task, run), {}, (task,)
-            )
-        self._lost(failure, task)
-        return None
+    ) -> Deferred[None] | Failure | None:
+        if failure.check(StaleAttempt, OwnershipLost, NoSuchJob):
+            self._lost(failure, task)
+            return None
+        if failure.check(StoreError):
+            return failure
+        return Deferred.fromCoroutine(self._recordInstead(task, run, outcome, failure))
+
+    async def _recordInstead(
+        self, task: JobTask, run: Run, outcome: Outcome, failure: Failure
+    ) -> None:
+        """
+        An outcome cannot be stored, now or later: record what says so; and if that
+        cannot either, what always can.
+        """
+        if not failure.check(InvalidArgument):
+            _log.failure("What job {jobID} came to cannot be stored", failure, jobID=task.jobID)
+        try:
+            try:
+                job = await self._finish(task, unusable(outcome, failure.value))
+            except InvalidArgument:
+                job = await self._finish(task, unrecordable())
+        except (StaleAttempt, OwnershipLost, NoSuchJob):
+            self._lost(Failure(), task)
+        else:
+            self._finished(job, task, run)
 
     def _lost(self, failure: Failure, task: JobTask) -> None:
-        if not failure.check(StaleAttempt, OwnershipLost, NoSuchJob):
-            failure.raiseException()
         _log.warn(
             "What job {jobID} came to is not recorded: {error}",
             jobID=task.jobID,
@@ -361,6 +377,7 @@ class Runs:
         """
         task.state = TaskState.OVER
         task.run = None
+        self._journal.hindrances.pop(task.jobID, None)
         self._roster.leave(task)
 
     # The end
@@ -372,3 +389,11 @@ class Runs:
         self.isInterrupted = True
         for task in list(self._roster.running.values()):
             self._tellToEnd(task)
+
+    def abandon(self) -> None:
+        """
+        Wait no longer for the time of any attempt to be over.
+        """
+        for task in self._roster.running.values():
+            if task.run is not None:
+                task.run.unlimit()

@@ -58,7 +58,7 @@ def statusToJSON(
             "bytes": summary["bytes"],
             "free_bytes": summary["freeBytes"],
             "unwritten": journal.unwritten,
-            "last_error": journal.lastError or journal.hindrance,
+            "last_error": journal.trouble,
         },
         "daemon": dict(daemon),
     }

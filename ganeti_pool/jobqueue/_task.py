@@ -16,10 +16,10 @@ from ..errors import AlreadyCompleted, DeferTask, InvalidArgument
 from ..interfaces import ICompletion
 from ..jobs import AttemptContext, Job, JobState, Outcome, OutputSize, currentAttempt
 from ..wire import MAX_INTEGER, MIN_INTEGER
-from ._outcome import Deferral, Requeue, outcomeOf
+from ._outcome import Deferral, Requeue, Said, outcomeOf
 
 if TYPE_CHECKING:
-    from ._runs import Runs
+    from ._desk import Desk
 
 __all__ = ["JobTask", "Run", "TaskState"]
 
@@ -106,6 +106,12 @@ class Run:
         """
         if self.ended is None:
             self.ended = now
+        self.unlimit()
+
+    def unlimit(self) -> None:
+        """
+        Tell the attempt nothing when its time is over.
+        """
         if self.timeout is not None:
             self.timeout.cancel()
             self.timeout = None
@@ -124,15 +130,19 @@ class Run:
         """
         self.output = output
 
-    def judge(self, failure: Failure, isInterrupted: bool) -> Outcome | Requeue:
+    def judge(
+        self, failure: Failure, said: Said, isStopping: bool, isInterrupted: bool
+    ) -> Outcome | Requeue:
         """
         What becomes of the job, now that the attempt has failed. See L{outcomeOf}.
         """
         return outcomeOf(
             failure,
+            said,
             self.job,
             self.isCancelled,
             self.isTimedOut,
+            isStopping,
             isInterrupted,
             self.output,
             self.deferral,
@@ -148,8 +158,9 @@ class JobTask:
     begin alone; the rest is read then.
 
     Threads: the attributes change on the reactor thread alone. The methods are
-    called on the worker's thread, which waits for the reactor in them; L{fail} on
-    any thread, where it does not wait while the job is not running.
+    called on the worker's thread, which waits for the reactor in them, but for
+    L{succeed} and L{fail}, in which it does so only while somebody waits for the pool
+    to be quiet. L{fail} is called on any thread while the job is not running.
 
     @ivar priority: with which it waits, or waited last.
     @ivar attempts: how many times it was started, deferred starts not counted.
@@ -158,12 +169,15 @@ class JobTask:
     @ivar run: the attempt that runs, in C{RUNNING}.
     """
 
-    __slots__ = ("_runs", "attempts", "jobID", "priority", "run", "since", "state")
+    __slots__ = ("_desk", "attempts", "jobID", "priority", "run", "since", "state")
 
     def __init__(
-        self, runs: Runs, jobID: int, priority: int, attempts: int, since: float | None
+        self, desk: Desk, jobID: int, priority: int, attempts: int, since: float | None
     ) -> None:
-        self._runs = runs
+        """
+        @param desk: where its worker turns to.
+        """
+        self._desk = desk
         self.jobID = jobID
         self.priority = priority
         self.attempts = attempts
@@ -186,6 +200,21 @@ class JobTask:
         """
         return self.run is not None and self.run.ended is not None
 
+    @property
+    def isOver(self) -> bool:
+        """
+        Whether there is nothing to begin any more.
+        """
+        return self.state is TaskState.OVER
+
+    def again(self) -> JobTask:
+        """
+        The same job for another entry in the pool. This one is over: what its worker
+        still tells it is not about the job any more.
+        """
+        self.state = TaskState.OVER
+        return JobTask(self._desk, self.jobID, self.priority, self.attempts, self.since)
+
     def begin(self, attempt: int) -> None:
         """
         Record that an attempt starts, and read the job, once there is a place for
@@ -193,10 +222,10 @@ class JobTask:
 
         @raise StaleAttempt: if it was cancelled before.
         @raise QueueStopping: if nothing is started any more.
+        @raise NotItsTurn: if it waits again, and its worker can take its next job.
         @raise StoreError: if this daemon cannot record it for good.
         """
-        self._runs.makeOutputDirectory(self)
-        self._runs.wait(self._runs.start, self)
+        self._desk.begin(self)
 
     def __call__(self, runTask: Callable[..., object]) -> object:
         """
@@ -209,8 +238,8 @@ class JobTask:
         context = AttemptContext(
             jobID=self.jobID,
             attempt=run.job.attempt,
-            outputDirectory=self._runs.outputDirectory(run.job),
-            stateDirectory=self._runs.stateDirectory,
+            outputDirectory=self._desk.outputDirectory(run.job),
+            stateDirectory=self._desk.stateDirectory,
             recordHandle=self._recordHandle,
             recordOutput=run.keepOutput,
         )
@@ -229,27 +258,27 @@ class JobTask:
 
         @raise TaskCancelled: if it was told to end meanwhile.
         """
-        self._runs.wait(self._runs.defer, self, order)
+        self._desk.defer(self, order)
 
     def succeed(self, value: object) -> None:
         """
-        Record the result.
+        Have the result recorded.
 
         @raise AlreadyCompleted: if the job does not run.
         """
         if self.state is not TaskState.RUNNING:
             raise AlreadyCompleted(f"job {self.jobID} does not run")
         outcome = Outcome(JobState.SUCCEEDED, result=value, output=self.running.output)
-        self._runs.handIn(self._runs.succeed, self, outcome)
+        self._desk.succeed(self, outcome)
 
     def fail(self, failure: Failure) -> None:
         """
-        Record a failure of the attempt that runs. With none, there is nothing to
+        Have a failure of the attempt that runs recorded. With none, there is nothing to
         record: what took the job out of the queue does so, or it waits for the
         next daemon.
         """
         if self.state is TaskState.RUNNING:
-            self._runs.handIn(self._runs.fail, self, failure)
+            self._desk.fail(self, failure)
 
     def _understand(self, deferral: DeferTask) -> Deferral:
         priority, reason = deferral.priority, deferral.reason
@@ -271,4 +300,4 @@ class JobTask:
         return Deferral(int(priority), reason)
 
     def _recordHandle(self, handle: str) -> None:
-        self._runs.wait(self._runs.keepHandle, self, handle)
+        self._desk.keepHandle(self, handle)

@@ -28,6 +28,8 @@ class Turns:
         # By ID, who waits for their turn behind the one that has it; None for nobody,
         # which is most often, and costs nothing then.
         self._lines: dict[int, deque[Deferred[None]] | None] = {}
+        # Those that are being given their turn, and have not had it yet.
+        self._calling: set[int] = set()
 
     def alone(self, jobID: int, f: _Ask[_T], *args: Any) -> Deferred[_T]:
         """
@@ -53,9 +55,23 @@ class Turns:
         return done.addBoth(self._pass, jobID)
 
     def _pass(self, result: _T, jobID: int) -> _T:
-        line = self._lines[jobID]
-        if line:
-            line.popleft().callback(None)
+        if jobID in self._calling:
+            # It has ended before the call that gave it its turn returns.
+            self._calling.discard(jobID)
         else:
-            del self._lines[jobID]
+            self._callNext(jobID)
         return result
+
+    def _callNext(self, jobID: int) -> None:
+        """
+        Give the next one its turn; as long as they end at once, one after the other
+        from here, however many there are.
+        """
+        while line := self._lines[jobID]:
+            self._calling.add(jobID)
+            line.popleft().callback(None)
+            if jobID in self._calling:
+                # It goes on.
+                self._calling.discard(jobID)
+                return
+        del self._lines[jobID]

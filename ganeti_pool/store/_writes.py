@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from ..errors import OwnershipLost
+from ..errors import JobNotFinished, NoSuchJob, OwnershipLost
 from ..jobs import Job, JobState, NewJob, Outcome
 from . import _transitions
 
@@ -143,11 +144,15 @@ class Writer(ABC):
 
         return self._write(work)
 
-    def startAttempt(self, epoch: int, jobID: int, attempt: int) -> Deferred[Job]:
+    def startAttempt(
+        self, epoch: int, jobID: int, attempt: int, after: tuple[int, int] | None = None
+    ) -> Deferred[Job]:
         now = self._clock()
 
         def work(ledger: Ledger) -> Job:
             _checkOwner(ledger, epoch)
+            if after is not None:
+                _checkEnded(ledger, *after)
             return _save(ledger, _transitions.started(ledger.job(jobID), attempt, now))
 
         return self._write(work)
@@ -272,6 +277,16 @@ def _checkOwner(ledger: Ledger, epoch: int) -> None:
     """
     if epoch != ledger.epoch:
         raise OwnershipLost(epoch, ledger.epoch)
+
+
+def _checkEnded(ledger: Ledger, jobID: int, attempt: int) -> None:
+    """
+    @raise JobNotFinished: if that attempt runs.
+    """
+    with suppress(NoSuchJob):
+        job = ledger.job(jobID)
+        if job.state is JobState.RUNNING and job.attempt == attempt:
+            raise JobNotFinished(jobID, job.state.value)
 
 
 def _save(ledger: Ledger, job: Job) -> Job:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any, ClassVar
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -78,7 +78,7 @@ class QueueCase(SynchronousTestCase):
         own.
     @ivar removal: what that answers.
     @ivar isPosting: whether workers go on before the end of their job is recorded.
-    @ivar posted: what has come of that, or will.
+    @ivar posted: what has come of the last of them, or will.
     @ivar meanwhile: what is to happen, one after the other, each time that a
         worker waits for the reactor and nothing comes by itself.
     """
@@ -90,7 +90,7 @@ class QueueCase(SynchronousTestCase):
         self.removal: Deferred[Any] = succeed(None)
         self.meanwhile: list[Callable[[], object]] = []
         self.isPosting = False
-        self.posted: list[list[Any]] = []
+        self.posted: list[Any] = []
         self.reaped: list[Sequence[str]] = []
         self.reap: Deferred[Any] = succeed(0)
         self.directory = self.mktemp()
@@ -154,31 +154,35 @@ class QueueCase(SynchronousTestCase):
         """
         What a worker's thread does to have something done by the reactor.
         """
-        posted, self.posted = self.posted, []
-        asked = self.ask(ask)
-        for outcome in (asked, *posted):
-            self.untilDone(outcome)
-        for outcome in (asked, *posted):
-            if isinstance(outcome[0], Failure):
-                outcome[0].raiseException()
-        return asked[0]
+        return self.waitFor(self.ask(ask))
+
+    def waitFor(self, outcome: list[Any]) -> Any:
+        self.untilDone(outcome)
+        if isinstance(outcome[0], Failure):
+            outcome[0].raiseException()
+        return outcome[0]
 
     def post(self, ask: Ask) -> None:
         """
         What it does to have something done while it goes on; with C{isPosting} false
         that is done first.
         """
-        outcome = self.ask(ask)
+        self.posted = self.ask(ask)
         if not self.isPosting:
-            self.untilDone(outcome)
-        self.posted.append(outcome)
+            self.untilDone(self.posted)
+
+    def waitForPosted(self) -> None:
+        """
+        What it does to wait for that.
+        """
+        self.waitFor(self.posted)
 
     def ask(self, ask: Ask) -> list[Any]:
         """
         @return: where the outcome will be.
         """
         outcome: list[Any] = []
-        ask().addBoth(outcome.append)
+        maybeDeferred(ask).addBoth(outcome.append)
         return outcome
 
     def untilDone(self, outcome: list[Any]) -> None:

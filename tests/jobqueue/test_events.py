@@ -337,6 +337,7 @@ class ReasonTests(QueueCase):
         """
 
         def task(worker: Worker) -> None:
+            self.queue.stop(10)
             raise Told(JobFailure("interrupted", "killed", None, "SIGKILL"))
 
         self.tasks["kill"] = task

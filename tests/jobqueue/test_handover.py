@@ -96,54 +96,69 @@ class HandoverTests(SynchronousTestCase):
         self.assertEqual(len(calls), 5)
         self.assertOutcomes(*[None] * 5)
 
-    def postAndAsk(self, posted: Deferred[Any], asked: Deferred[Any]) -> Semaphore:
+    def postAndAsk(self, posted: Deferred[Any]) -> Semaphore:
         """
-        Have a thread post something, and then ask for two things, the second of which
-        is done at once.
+        Have a thread post something, ask for something that is done at once, and then
+        wait twice for what it has posted.
 
-        @return: what is released when it asks for the second.
+        @return: what is released when it has what it asked for.
         """
+        goesOn = Semaphore(0)
 
         def work(handover: ThreadHandover) -> object:
+            handover.waitForPosted()  # nothing
             handover.post(lambda: posted)
-            try:
-                return handover.callAndWait(lambda: asked)
-            finally:
-                self.outcomes.append(handover.callAndWait(lambda: succeed("again")))
+            self.outcomes.append(handover.callAndWait(lambda: succeed("asked")))
+            goesOn.release()
+            for _ in range(2):
+                try:
+                    handover.waitForPosted()
+                    self.outcomes.append("posted")
+                except ValueError as error:
+                    self.outcomes.append(error)
+            return "end"
 
-        put = self.work(work, errands=2)
+        self.work(work, errands=2)
         self.reactor.run()
-        return put
+        self.assertTrue(goesOn.acquire(timeout=10))
+        return goesOn
 
     def test_posted(self) -> None:
         """
-        A thread that has posted something goes on; what it asks for next is there
-        when both are done; and then the first is waited for no more.
+        A thread that has posted something goes on, until it waits for that, as often
+        as it likes.
         """
         posted: Deferred[str] = Deferred()
-        asked: Deferred[str] = Deferred()
-        goesOn = self.postAndAsk(posted, asked)
-        asked.callback("asked")
-        self.assertFalse(goesOn.acquire(blocking=False))
+        self.postAndAsk(posted)
+        self.assertTrue(self.threads[0].is_alive())
         posted.callback("posted")
-        self.assertTrue(goesOn.acquire(timeout=10))
-        self.reactor.run()
-        self.assertOutcomes("again", "asked")
+        self.assertOutcomes("asked", "posted", "posted", "end")
 
     def test_postedFails(self) -> None:
         """
-        What the first fails with is raised when the next is done, and once.
+        What it fails with is raised there.
         """
         posted: Deferred[str] = Deferred()
-        asked: Deferred[str] = Deferred()
-        goesOn = self.postAndAsk(posted, asked)
+        self.postAndAsk(posted)
         error = ValueError("no")
         posted.errback(error)
-        self.assertFalse(goesOn.acquire(blocking=False))
-        asked.callback("asked")
-        self.assertTrue(goesOn.acquire(timeout=10))
-        self.reactor.run()
-        self.assertOutcomes("again", error)
+        self.assertOutcomes("asked", error, error, "end")
+
+    def test_fault(self) -> None:
+        """
+        What is raised on the reactor thread is raised on the one that waits, and what
+        others have asked for is done in the same turn.
+        """
+
+        def broken() -> Deferred[None]:
+            raise ValueError("no")
+
+        self.work(lambda handover: handover.callAndWait(broken))
+        self.work(lambda handover: handover.callAndWait(lambda: succeed("other")))
+        self.reactor.turn()
+        for thread in self.threads:
+            thread.join(10)
+        self.assertEqual(sorted(map(str, self.outcomes)), ["no", "other"])
 
 
 class _Puts(Delivery):
@@ -224,4 +239,44 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(self.begun, ["a", "c"])
         third.cancel()
         self.failureResultOf(third, CancelledError)
+        self.assertEqual(self.turns._lines, {})
+
+    def test_many(self) -> None:
+        """
+        However many end at once, each has its turn, in order.
+        """
+        first = self.ask("a")
+        count = 5000
+        done: list[int] = []
+
+        def end(number: int) -> Deferred[str]:
+            done.append(number)
+            return fail(ValueError()) if number % 2 else succeed("")
+
+        results = [self.turns.alone(1, end, number) for number in range(count)]
+        last = self.ask("b")
+        self.ends["a"].callback("A")
+        self.successResultOf(first)
+        self.assertEqual(done, list(range(count)))
+        for result in results[1::2]:
+            self.failureResultOf(result, ValueError)
+        self.assertNoResult(last)
+        self.ends["b"].callback("B")
+        self.successResultOf(last)
+        self.assertEqual(self.turns._lines, {})
+
+    def test_asksInItsTurn(self) -> None:
+        """
+        Who asks once more while the turns go on has another behind the others.
+        """
+        first, second = self.ask("a"), self.turns.alone(1, succeed, "b")
+        second.addCallback(lambda _: self.turns.alone(1, self.begin, "d"))
+        third = self.ask("c")
+        self.ends["a"].callback("A")
+        self.successResultOf(first)
+        self.assertEqual(self.begun, ["a", "c"])
+        self.ends["c"].callback("C")
+        self.successResultOf(third)
+        self.ends["d"].callback("D")
+        self.assertEqual(self.successResultOf(second), "D")
         self.assertEqual(self.turns._lines, {})

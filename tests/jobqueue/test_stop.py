@@ -126,22 +126,38 @@ class StopTests(QueueCase):
         self.runUntilStop(self.end(ValueError()))
         self.assertError(1, JobState.FAILED, "interrupted")
 
+    def kill(self, worker: Worker) -> None:
+        """
+        What a worker raises whose processes were killed.
+        """
+        raise Told(JobFailure("interrupted", "killed", None, "SIGKILL"))
+
     def test_killed(self) -> None:
         """
         A job whose processes were killed for the end of the daemon is interrupted,
-        also when nobody told it.
+        also before anybody told it.
         """
-
-        def kill(worker: Worker) -> None:
-            raise Told(JobFailure("interrupted", "killed", None, "SIGKILL"))
-
-        self.tasks["kill"] = kill
-        self.submit(new("kill"), new("kill", onCrash=OnCrash.RETRY, maxAttempts=2))
-        self.stepping.step()
-        self.stepping.step()
+        self.runUntilStop(self.kill)
         error = self.assertError(1, JobState.FAILED, "interrupted")
         self.assertEqual(error.signal, "SIGKILL")
-        self.assertEqual((self.job(2).state, self.job(2).attempt), (JobState.QUEUED, 1))
+
+    def test_killedAndRetried(self) -> None:
+        """
+        One that may be tried again waits for the next daemon.
+        """
+        self.runUntilStop(self.kill, onCrash=OnCrash.RETRY, maxAttempts=2)
+        self.assertEqual((self.job().state, self.job().attempt), (JobState.QUEUED, 1))
+
+    def test_interruptedByItself(self) -> None:
+        """
+        While the daemon does not end, a job that says so has failed by itself, and
+        waits for no next daemon.
+        """
+        self.tasks["kill"] = self.kill
+        self.submit(new("kill", onCrash=OnCrash.RETRY, maxAttempts=2))
+        self.stepping.step()
+        self.assertEqual(self.assertError(1, JobState.FAILED, "interrupted").message, "killed")
+        self.assertIsNone(self.queue._roster.find(1))
 
     def test_failedByItself(self) -> None:
         """
