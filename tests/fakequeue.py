@@ -65,6 +65,7 @@ class FakeQueue:
     @ivar jobs: by id.
     @ivar calls: each call that came, with its arguments.
     @ivar failure: what every call fails with, if it is not L{None}.
+    @ivar over: what the latest wait for the end of an attempt ends with.
     @ivar held: what the next call answers instead, if it is not L{None}.
     """
 
@@ -77,6 +78,7 @@ class FakeQueue:
         self.calls: list[tuple[Any, ...]] = []
         self.failure: Exception | None = None
         self.held: Deferred[Any] | None = None
+        self.over: Deferred[None] = Deferred()
         self.waiting: dict[int, int] = {}
         self._directory = Path(directory)
 
@@ -147,6 +149,16 @@ class FakeQueue:
 
     def quiesce(self) -> Deferred[None]:
         return self._answer(None, "quiesce")
+
+    def attemptOver(self, jobID: int, attempt: int) -> Deferred[None]:
+        self.calls.append(("attemptOver", jobID, attempt))
+        if self.failure is not None:
+            return fail(self.failure)
+        job = self.jobs.get(jobID)
+        if job is None or job.state in FINISHED or job.attempt > attempt:
+            return succeed(None)
+        self.over = Deferred()
+        return self.over
 
     def outputPath(self, jobID: int, attempt: int, stream: str) -> str:
         return str(self._directory / f"{jobID}.{attempt}.{stream}")

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import stat
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .daemoncase import PATIENCE, ROOT, TWISTD, DaemonCase, Job
@@ -74,6 +75,29 @@ class StopTests(DaemonCase):
         self.assertEqual([job["attempt"] for job in jobs], [1, 1])
         self.assertEqual(daemon.stop(), 0, daemon.log)
 
+    def test_lookedAtMeanwhile(self) -> None:
+        """
+        During the grace a daemon says that it stops, takes no jobs, tells what runs,
+        and ends the answer of whoever follows it with its end.
+        """
+        meeting = self.meeting()
+        daemon = self.start("--grace", str(PATIENCE))
+        script = 'echo here > "$1"; read line < "$2"; echo done'
+        (jobID,) = daemon.submit(shell(script, meeting.arrived, meeting.leave))
+        meeting.awaitArrival()
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.awaitLog("Stopping")
+        self.assertTrue(daemon.ask("GET", "/v1/pool")["daemon"]["stopping"])
+        status, problem = daemon.request("POST", "/v1/jobs", shell("exit 0"))
+        self.assertEqual((status, problem["code"]), (503, "stopping"))
+        self.assertEqual(daemon.job(jobID)["state"], "running")
+        with ThreadPoolExecutor() as threads:
+            output = threads.submit(daemon.ask, "GET", f"/v1/jobs/{jobID}/output?wait={PATIENCE:g}")
+            meeting.letGo()
+            self.assertEqual(output.result(PATIENCE), b"done\n")
+        self.assertEqual(daemon.awaitEnd(), 0, daemon.log)
+        self.assertFalse(os.path.exists(daemon.paths.socket))
+
     def test_graceWithoutSocket(self) -> None:
         """
         Also if somebody has removed the socket.
@@ -85,9 +109,9 @@ class StopTests(DaemonCase):
         meeting.awaitArrival()
         os.unlink(daemon.paths.socket)
         daemon.process.send_signal(signal.SIGTERM)
-        daemon.awaitLog("did not close well")
         meeting.letGo()
         self.assertEqual(daemon.awaitEnd(), 0, daemon.log)
+        self.assertIn("did not close well", daemon.log)
         daemon = self.start()
         self.assertEqual(daemon.awaitEnds(jobID)[0]["state"], "succeeded")
         self.assertEqual(daemon.stop(), 0, daemon.log)

@@ -304,6 +304,7 @@ class ServiceTests(SynchronousTestCase):
         self.reactor = FakeReactor(running=False)
         self.queue = FakeQueue(self.log)
         self.hired: Deferred[None] = succeed(None)
+        self.hungUp: Deferred[None] = succeed(None)
         self.doors = [FakeDoor(self.log, "first"), FakeDoor(self.log, "second")]
         self.lockPath = self.mktemp()
         self.socket = self.mktemp()
@@ -322,9 +323,14 @@ class ServiceTests(SynchronousTestCase):
             guard=lambda: self.log.append("guard"),
             hire=lambda: self.hired,
             killAll=lambda: self.log.append("kill all"),
+            hangUp=self.hangUp,
             abort=lambda sentence: self.log.append(("abort", sentence)),
             manager=manager,
         )
+
+    def hangUp(self) -> Deferred[None]:
+        self.log.append("hang up")
+        return self.hungUp
 
     def isLocked(self) -> bool:
         other = LockFile(self.lockPath, "the house")
@@ -388,20 +394,24 @@ class ServiceTests(SynchronousTestCase):
 
     def test_stop(self) -> None:
         """
-        The doors close, the queue gets its grace, and after it no process of a job
-        is left and the lock is free.
+        The queue gets its grace, with open doors. After it no process of a job is
+        left, the doors close, who is inside is waited for, and the lock is free.
         """
         self.start()
         del self.log[:]
+        self.hungUp = Deferred()
         stopped = self.service.stopService()
-        self.assertEqual(self.log, [("stop queue", 7.0), "close first", "close second"])
+        self.assertEqual(self.log, [("stop queue", 7.0)])
         self.assertNoResult(stopped)
         self.assertTrue(self.isLocked())
         stopping = ("stopping", "Stopping; running jobs get 7 seconds", 67.0)
         self.assertEqual(self.manager.told[1:], [stopping])
         self.queue.stopped.callback(None)
+        self.assertEqual(self.log[1:], ["kill all", "close first", "close second", "hang up"])
+        self.assertNoResult(stopped)
+        self.assertTrue(self.isLocked())
+        self.hungUp.callback(None)
         self.successResultOf(stopped)
-        self.assertEqual(self.log[3:], ["kill all"])
         self.assertEqual(self.manager.told[2:], ["close"])
         self.assertFalse(self.isLocked())
         self.assertFalse(self.service.running)
@@ -413,21 +423,20 @@ class ServiceTests(SynchronousTestCase):
         self.start()
         self.queue.stopped = fail(StoreError("no"))
         self.failureResultOf(self.service.stopService(), StoreError)
-        self.assertEqual(self.log[-1], "kill all")
+        self.assertEqual(self.log[-4:], ["kill all", "close first", "close second", "hang up"])
         self.assertFalse(self.isLocked())
 
     def test_doorDoesNotClose(self) -> None:
         """
-        Running jobs get their grace also if a door does not close well.
+        The daemon ends well also if a door does not close well.
         """
         self.start()
         self.doors[0].closed = fail(FileNotFoundError("no socket"))
         stopped = self.service.stopService()
-        self.assertNoResult(stopped)
-        self.assertEqual(self.log[-1], "close second")
         self.queue.stopped.callback(None)
         self.successResultOf(stopped)
-        self.assertEqual(self.log[-1], "kill all")
+        self.assertEqual(self.log[-3:], ["close first", "close second", "hang up"])
+        self.assertFalse(self.isLocked())
 
     def test_stopWhileHiring(self) -> None:
         """
@@ -443,7 +452,7 @@ class ServiceTests(SynchronousTestCase):
             stopped = self.service.stopService()
             ends()
             self.successResultOf(stopped)
-            self.assertEqual(self.log, ["guard", ("stop queue", 7.0), "kill all"])
+            self.assertEqual(self.log, ["guard", ("stop queue", 7.0), "kill all", "hang up"])
 
     def test_noWorkers(self) -> None:
         """
@@ -474,7 +483,7 @@ class ServiceTests(SynchronousTestCase):
         self.queue.stopped.callback(None)
         self.successResultOf(self.service.stopService())
         self.reactor.start()
-        self.assertEqual(self.log, [("stop queue", 7.0), "kill all"])
+        self.assertEqual(self.log, [("stop queue", 7.0), "kill all", "hang up"])
 
     def test_stopWhileStarting(self) -> None:
         """
@@ -487,7 +496,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertNoResult(stopped)
         self.queue.started.callback(None)
         self.successResultOf(stopped)
-        self.assertEqual(self.log[2:], [("stop queue", 7.0), "kill all"])
+        self.assertEqual(self.log[2:], [("stop queue", 7.0), "kill all", "hang up"])
 
     def test_stopWhileOpening(self) -> None:
         """
@@ -501,7 +510,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertNoResult(stopped)
         self.doors[0].listening.callback(self.doors[0])
         self.successResultOf(stopped)
-        self.assertEqual(self.log[3:], [("stop queue", 7.0), "close first", "kill all"])
+        self.assertEqual(self.log[3:], [("stop queue", 7.0), "kill all", "close first", "hang up"])
         self.assertNotIn(("ready", "Ready for jobs"), self.manager.told)
 
     def test_queueCannotStart(self) -> None:
@@ -528,4 +537,4 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.log[-1], ("abort", "the daemon cannot start: taken"))
         self.queue.stopped.callback(None)
         self.successResultOf(self.service.stopService())
-        self.assertEqual(self.log[-2:], ["close first", "kill all"])
+        self.assertEqual(self.log[-3:], ["kill all", "close first", "hang up"])

@@ -257,6 +257,52 @@ class PipelineTests(SilenceCase):
         self.assertEqual(transport.value().count(b"HTTP/1.1 200 OK"), 5 * 1001)
 
 
+class HangUpTests(WebCase):
+    """
+    Tests for L{JobSite.hangUp}.
+    """
+
+    def test_nobody(self) -> None:
+        """
+        Without a connection there is nothing to wait for.
+        """
+        self.ask("GET", "/v1/pool", connection="close")
+        self.assertIsNone(self.successResultOf(self.site.hangUp()))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_answered(self) -> None:
+        """
+        A connection on which nothing is asked closes at once, and one that is answered
+        when its answer is whole.
+        """
+        idle = self.connect()[1]
+        held: Deferred[Any] = Deferred()
+        self.queue.held = held
+        asking = self.begin("GET", "/v1/pool")[1]
+        gone = self.site.hangUp()
+        self.assertEqual((idle.connected, asking.connected), (False, True))
+        self.assertNoResult(gone)
+        held.callback({})
+        self.assertEqual(Answer(asking.value()).value, {})
+        self.assertFalse(asking.connected)
+        self.assertIsNone(self.successResultOf(gone))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_notTaken(self) -> None:
+        """
+        Who does not take an answer in five seconds is cut off.
+        """
+        asking = self.begin("GET", "/v1/pool")[1]
+        asking.isTaken = False
+        gone = self.site.hangUp()
+        self.reactor.advance(4.9)
+        self.assertNoResult(gone)
+        self.assertTrue(asking.connected)
+        self.reactor.advance(0.1)
+        self.assertFalse(asking.connected)
+        self.assertIsNone(self.successResultOf(gone))
+
+
 class KindTests(WebCase):
     """
     Tests for what a connection is.

@@ -4,6 +4,8 @@ Tests for what L{ganeti_pool.web} sends in parts: pages of jobs, and output.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -92,6 +94,24 @@ class PageTests(WebCase):
         self.assertEqual(self.ask("GET", "/v1/jobs").body, b'{"jobs":[],"next":null}')
 
 
+class HeldThreads:
+    """
+    A thread pool whose work is done at once, and its outcome told later.
+    """
+
+    def __init__(self) -> None:
+        self.outcomes: list[Callable[[], object]] = []
+
+    def callInThreadWithCallback(self, onResult: Any, f: Any, *args: Any) -> None:
+        self.outcomes.append(partial(onResult, True, f(*args)))
+
+    def finish(self) -> None:
+        """
+        Tell an outcome.
+        """
+        self.outcomes.pop(0)()
+
+
 class OutputTests(WebCase):
     """
     Tests for the output of a job.
@@ -135,19 +155,11 @@ class OutputTests(WebCase):
         answer = self.ask("GET", "/v1/jobs/17/output?attempt=3")
         self.assertRefused(answer, 404, "no_such_attempt")
 
-    def test_head(self) -> None:
-        """
-        Who asks for the headers alone gets no bytes.
-        """
-        self.queue.add(makeJob(17))
-        self.write("17.1.stdout", b"text")
-        answer = self.ask("HEAD", "/v1/jobs/17/output")
-        self.assertEqual((answer.status, answer.text[-4:]), (200, b"\r\n\r\n"))
-
     def test_follow(self) -> None:
         """
         The headers come at once, the bytes as they are written, and the end
-        with the end of the job, behind all that it wrote.
+        with the end of the attempt, behind all that it wrote. The queue is asked
+        for no more than that end, however long it takes.
         """
         self.queue.add(makeJob(17))
         _, transport = self.begin("GET", "/v1/jobs/17/output?wait=60")
@@ -158,21 +170,39 @@ class OutputTests(WebCase):
         self.reactor.advance(0.25)
         self.assertEqual(transport.value(), b"3\r\none\r\n")
         self.write("17.1.stdout", b"three")
-        self.queue.add(makeJob(17, attempt=1, state=JobState.SUCCEEDED))
-        self.reactor.advance(0.25)
-        self.assertEqual(transport.value(), b"3\r\none\r\n5\r\nthree\r\n0\r\n\r\n")
+        self.reactor.pump([0.25] * 40)
+        self.write("17.1.stdout", b"!")
+        self.queue.over.callback(None)
+        self.assertEqual(transport.value(), b"3\r\none\r\n5\r\nthree\r\n1\r\n!\r\n0\r\n\r\n")
+        self.assertEqual(self.queue.calls, [("job", 17), ("attemptOver", 17, 1)])
+        # One is for the silence of the connection.
+        self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
 
-    def test_followUntilNextAttempt(self) -> None:
+    def test_followWhatIsOver(self) -> None:
         """
-        An attempt that was followed is over when the next one has begun.
+        There is nothing to wait for in an attempt that is over.
+        """
+        self.queue.add(makeJob(17, attempt=2, state=JobState.RUNNING))
+        self.write("17.1.stdout", b"one")
+        answer = self.ask("GET", "/v1/jobs/17/output?wait=60&attempt=1")
+        self.assertEqual(answer.body, b"one")
+
+    def test_endsWhileItIsRead(self) -> None:
+        """
+        An attempt that ends while its file is read is read once more.
         """
         self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
-        _, transport = self.begin("GET", "/v1/jobs/17/output?wait=60&attempt=1")
-        self.reactor.advance(0.25)
+        self.write("17.1.stdout", b"one")
+        threads = HeldThreads()
+        self.patch(self.reactor, "getThreadPool", lambda: threads)
+        _, transport = self.begin("GET", "/v1/jobs/17/output?wait=60")
+        threads.finish()
+        self.write("17.1.stdout", b"one")
+        self.queue.over.callback(None)
         self.assertFalse(transport.value().endswith(b"0\r\n\r\n"))
-        self.queue.add(makeJob(17, attempt=2, state=JobState.RUNNING))
-        self.reactor.advance(0.25)
-        self.assertTrue(transport.value().endswith(b"0\r\n\r\n"))
+        for _ in range(3):
+            threads.finish()
+        self.assertTrue(transport.value().endswith(b"3\r\none\r\n0\r\n\r\n"))
 
     def test_followUntilTimeIsOver(self) -> None:
         """
@@ -210,10 +240,11 @@ class OutputTests(WebCase):
         """
         self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
         _, transport = self.begin("GET", "/v1/jobs/17/output?wait=60")
-        self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
+        self.assertEqual(len(self.reactor.getDelayedCalls()), 2)
         transport.producer.stopProducing()
         transport.loseConnection()
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertTrue(self.queue.over.called)
 
     def test_breaks(self) -> None:
         """
@@ -221,11 +252,9 @@ class OutputTests(WebCase):
         off and does not pass for whole.
         """
         for error in (QueueStopping(), ZeroDivisionError("odd")):
-            self.queue.failure = None
             self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
             _, transport = self.begin("GET", "/v1/jobs/17/output?wait=60")
-            self.queue.failure = error
-            self.reactor.advance(0.25)
+            self.queue.over.errback(error)
             self.assertFalse(transport.connected)
             self.assertNotIn(b"0\r\n\r\n", transport.value())
             self.assertEqual(len(self.flushLoggedErrors(type(error))), 1)

@@ -95,8 +95,9 @@ async def main(reactor: Any, directory: str) -> None:
     untilTheEnd = _UntilTheEnd()
     StandardIO(untilTheEnd)
     await untilTheEnd.ended
-    await port.stopListening()
     await queue.stop(0)
+    await port.stopListening()
+    await site.hangUp()
 
 
 class SiteProcess:

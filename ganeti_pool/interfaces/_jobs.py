@@ -302,7 +302,7 @@ class IJobQueue(Interface):
         Jobs whose revision is greater than C{after}, by revision. With none of
         them, the answer waits for the first change, C{wait} seconds at most,
         and is then empty. Cancelling the Deferred ends the wait; a queue that
-        stops answers all that wait.
+        has stopped answers all that wait.
         """
 
     def changePriority(jobID: int, priority: int) -> Deferred[Job]:
@@ -363,6 +363,13 @@ class IJobQueue(Interface):
 
         @return: a Deferred that fails with L{QueueStopping
             <ganeti_pool.errors.QueueStopping>} if the daemon stops meanwhile.
+        """
+
+    def attemptOver(jobID: int, attempt: int) -> Deferred[None]:
+        """
+        Wait until an attempt, begun or to come, writes no more: the job is finished or
+        gone, a later attempt has begun, or the queue has stopped. Cancelling the
+        Deferred ends the wait.
         """
 
     def outputPath(jobID: int, attempt: int, stream: str) -> str:

@@ -52,13 +52,22 @@ class Changes:
         self._clock = clock
         self.isClosed = False
         self._waiting: set[Deferred[None]] = set()
+        self._byJob: dict[int, set[Deferred[None]]] = {}
 
-    def announce(self, revision: int) -> None:
+    def announce(self, jobID: int, revision: int) -> None:
         """
         A change was committed.
         """
         self.latest = max(self.latest, revision)
         self._wake()
+        self.lookAgain(jobID)
+
+    def lookAgain(self, jobID: int) -> None:
+        """
+        A job is not as it was, though that may have been committed before.
+        """
+        for change in self._byJob.pop(jobID, ()):
+            change.callback(None)
 
     def close(self) -> None:
         """
@@ -66,6 +75,8 @@ class Changes:
         """
         self.isClosed = True
         self._wake()
+        for jobID in list(self._byJob):
+            self.lookAgain(jobID)
 
     def wait(self, seconds: float) -> Deferred[None]:
         """
@@ -75,6 +86,22 @@ class Changes:
         change: Deferred[None] = Deferred(self._waiting.discard)
         self._waiting.add(change)
         return change.addTimeout(seconds, self._clock, lambda _, timeout: None)
+
+    def waitFor(self, jobID: int) -> Deferred[None]:
+        """
+        @return: a Deferred that fires with the next change of this job. It can be
+            cancelled.
+        """
+
+        def forget(change: Deferred[None]) -> None:
+            waiting = self._byJob[jobID]
+            waiting.discard(change)
+            if not waiting:
+                del self._byJob[jobID]
+
+        change: Deferred[None] = Deferred(forget)
+        self._byJob.setdefault(jobID, set()).add(change)
+        return change
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, set()
@@ -205,10 +232,13 @@ class Journal:
         changed = written if isinstance(written, list) else [written]
         for job in changed:
             if isinstance(job, Job):
-                self._changes.announce(job.revision)
+                self._changes.announce(job.id, job.revision)
         return written
 
     def _refused(self, failure: Failure) -> Failure:
+        if isinstance(failure.value, StaleAttempt):
+            # The store is ahead, whose change was called a failure and so not announced.
+            self._changes.lookAgain(failure.value.jobID)
         if failure.check(StoreError) and not failure.check(StaleAttempt):
             self.lastError = failure.getErrorMessage()
             if failure.check(OwnershipLost):

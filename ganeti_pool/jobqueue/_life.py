@@ -252,7 +252,6 @@ class QueueLife:
             waited for any more.
         """
         self._runs.isStopping = True
-        self._changes.close()
         self._pool.setActive(False)
         for fence in list(self._fences):
             fence.cancel()
@@ -265,6 +264,8 @@ class QueueLife:
         await self._roster.whenIdle(_LAST_WAIT)
         self._journal.close()
         await self._pool.terminateWorkers(deadline=_LAST_WAIT)
+        # Not before: who is answered with nothing new asks again at once.
+        self._changes.close()
         await kept
         await self._store.close()
 

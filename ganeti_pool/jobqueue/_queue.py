@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..errors import InvalidJob, PoolTerminated, QueueStopping
+from ..errors import InvalidJob, NoSuchJob, PoolTerminated, QueueStopping
 from ..interfaces import IJobQueue
-from ..jobs import Attempt, Job, JobEventKind, JobFilter, JobState, NewJob
+from ..jobs import FINISHED, Attempt, Job, JobEventKind, JobFilter, JobState, NewJob
 from ..wire import timestamp
 from ._life import ACTIVE, QueueLife
 from ._status import statusToJSON
@@ -103,6 +103,28 @@ class JobQueue(QueueLife):
             # that was removed since is in it no more.
             if self._changes.latest == seen:
                 await self._changes.wait(left)
+
+    def attemptOver(self, jobID: int, attempt: int) -> Deferred[None]:
+        """
+        Wait for the end of an attempt. See L{IJobQueue.attemptOver
+        <ganeti_pool.interfaces.IJobQueue.attemptOver>}.
+        """
+        return Deferred.fromCoroutine(self._attemptOver(jobID, attempt))
+
+    async def _attemptOver(self, jobID: int, attempt: int) -> None:
+        while not self._changes.isClosed:
+            # Before the store is asked, so that no change is missed in between.
+            changed = self._changes.waitFor(jobID)
+            try:
+                job = await self._store.job(jobID)
+                if job.state in FINISHED or job.attempt > attempt:
+                    return
+                await changed
+            except NoSuchJob:
+                return
+            finally:
+                changed.addErrback(lambda _: None)
+                changed.cancel()
 
     def outputPath(self, jobID: int, attempt: int, stream: str) -> str:
         """

@@ -52,7 +52,8 @@ class JobQueueService(Service):
     """
     Starts the parts of the daemon one after another, and stops them in the other
     direction: the lock on the state directory and the store, the workers, the queue,
-    the doors.
+    the doors. The doors close behind the queue, though: while running jobs get their
+    grace, they can be looked at and cancelled.
 
     The lock is taken at once; the rest waits until the reactor runs, since a
     thread that is started before twistd forks does not survive that. It cannot
@@ -73,6 +74,7 @@ class JobQueueService(Service):
         guard: Callable[[], object],
         hire: Callable[[], Deferred[None]],
         killAll: Callable[[], object],
+        hangUp: Callable[[], Deferred[Any]],
         abort: Callable[[str], object],
         manager: Notifier,
     ) -> None:
@@ -85,6 +87,7 @@ class JobQueueService(Service):
         @param hire: starts the workers; its failure ends the daemon, which would
             run nothing without them.
         @param killAll: ends every process of the jobs, and lets none start.
+        @param hangUp: closes the connections, when no more come.
         @param abort: told, in one sentence, why the daemon cannot start.
         @param manager: told when the daemon is ready, and when it stops.
         """
@@ -97,6 +100,7 @@ class JobQueueService(Service):
         self._guard = guard
         self._hire = hire
         self._killAll = killAll
+        self._hangUp = hangUp
         self._abort = abort
         self._manager = manager
         self._ports: list[IListeningPort] = []
@@ -149,7 +153,7 @@ class JobQueueService(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Close the doors, stop the queue, and give the state directory back.
+        Stop the queue, close the doors, and give the state directory back.
 
         @return: a Deferred that fires when all is done. No process of a job is
             left then.
@@ -169,16 +173,17 @@ class JobQueueService(Service):
         stopped = self._queue.stop(self._grace)
         try:
             await self._life.acquire()
-            await gatherResults(
-                [maybeDeferred(port.stopListening).addErrback(_notClosed) for port in self._ports]
-            )
             await stopped
         finally:
             self._killAll()
+            await gatherResults(
+                [maybeDeferred(port.stopListening).addErrback(_notClosed) for port in self._ports]
+            )
+            await self._hangUp()
             self._lock.release()
             self._manager.close()
 
 
 def _notClosed(failure: Failure) -> None:
-    # Such as a socket whose file is gone. Running jobs get their grace all the same.
+    # Such as a socket whose file is gone. The rest ends well all the same.
     _log.warn("A door did not close well: {reason}", reason=failure.getErrorMessage())

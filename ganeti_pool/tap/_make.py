@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any
 
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import UNIXServerEndpoint
-from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
 
@@ -38,8 +38,6 @@ from ._log import LoggedService, openLog
 from ._options import Options
 
 __all__ = ["makeDaemon", "makeService"]
-
-_Door = tuple[IStreamServerEndpoint, IProtocolFactory]
 
 
 def makeService(options: Options) -> IService:
@@ -80,7 +78,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
     from ..jobqueue import JobQueue
     from ..metrics import JobMetrics
     from ..store.sqlite import SQLiteJobStore
-    from ..web import makeSite
+    from ..web import JobSite, makeSite
 
     most = raiseLimit(options["workers"])
     workerClass = findWorkerClass(options["worker-class"])
@@ -130,7 +128,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
     makeDoor = partial(makeSite, reactor, queue, metrics=partial(metrics.render, queue))
     # Who finds a Unix socket's backlog full is turned away at once.
     own = UNIXServerEndpoint(reactor, paths.socket, backlog=1024, mode=0o600, wantPID=False)
-    doors: list[_Door] = [(own, makeDoor(None))]
+    doors: list[tuple[IStreamServerEndpoint, JobSite]] = [(own, makeDoor(None))]
     doors += [(endpoint, makeDoor(token)) for endpoint in endpoints]
     endAll = partial(killAll, forGood=True)
     service = JobQueueService(
@@ -143,6 +141,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         guard=partial(endOnSignals, partial(reactor.callFromThread, reactor.stop), endAll),
         hire=partial(pool.resize, options["workers"]),
         killAll=endAll,
+        hangUp=lambda: gatherResults([site.hangUp() for _, site in doors]),
         abort=Abort(reactor),
         manager=Notifier.fromEnvironment(reactor, os.environ),
     )

@@ -12,26 +12,18 @@ from typing import Any, TypeVar
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from .. import wire
 from ..errors import JobError
 from ..interfaces import IJobQueue
-from ..jobs import FINISHED, Job
 from ._operations import OPERATIONS, PROMETHEUS, openAPI
-from ._output import ReadChunk, Valve
+from ._output import Growth, ReadChunk, Valve
 from ._pages import changes, page
 from ._request import JobRequest, Refusal
 
 __all__ = ["JobAPI"]
-
-_RECHECK = 0.25
-"""
-After how many seconds a followed file is looked at again. It is the one thing
-that is asked for over and over, since no event tells that a file grows.
-"""
 
 _app = Klein()
 
@@ -81,7 +73,12 @@ def _serve(handler: Callable[..., Coroutine[Any, Any, None]]) -> Any:
     Make a method the handler of the operation that has its name.
     """
     operation = OPERATIONS[handler.__name__]
-    return _app.route(operation.route, methods=[operation.method])(handler)
+    served = _app.route(operation.route, methods=[operation.method])(handler)
+    for rule in _app.url_map.iter_rules(operation.name):
+        assert rule.methods is not None
+        # Werkzeug has it go with GET; nobody describes it, and it would wait as that.
+        rule.methods.discard("HEAD")
+    return served
 
 
 class JobAPI:
@@ -218,7 +215,7 @@ class JobAPI:
         """
         query = wire.parseOutputQuery(_query(request))
         number = _jobID(jobID)
-        deadline = self._clock.seconds() + query.wait
+        asked = self._clock.seconds()
         job = await _detached(self._queue.job(number))
         # A job that has not started has its first attempt to come.
         latest = max(job.attempt, 1)
@@ -231,12 +228,17 @@ class JobAPI:
         request.write(b"")
         valve = Valve()
         request.registerProducer(valve, True)
-        offset = await self._sendFrom(request, valve, path, query.offset)
-        # Looked at before the file: what it wrote before it ended is then sent.
-        while not _isOver(job, attempt) and self._clock.seconds() < deadline:
-            await deferLater(self._clock, _RECHECK)
-            job = await _detached(self._queue.job(number))
-            offset = await self._sendFrom(request, valve, path, offset)
+        offset = query.offset
+        left = query.wait - (self._clock.seconds() - asked)
+        if left > 0:
+            over = self._queue.attemptOver(number, attempt)
+            over.addTimeout(left, self._clock, lambda _, seconds: None)
+            async with Growth(self._clock, over) as growth:
+                while not growth.isOver:
+                    offset = await self._sendFrom(request, valve, path, offset)
+                    await growth.more()
+        # Also what it wrote since, before it ended.
+        await self._sendFrom(request, valve, path, offset)
         request.unregisterProducer()
 
     async def _sendFrom(self, request: JobRequest, valve: Valve, path: str, offset: int) -> int:
@@ -302,10 +304,3 @@ class JobAPI:
         """
         wire.checkNoQuery(_query(request))
         request.answer(200, openAPI())
-
-
-def _isOver(job: Job, attempt: int) -> bool:
-    """
-    Whether an attempt of a job writes no more.
-    """
-    return job.state in FINISHED or job.attempt > attempt

@@ -10,6 +10,8 @@ import socket
 from typing import Any
 
 from twisted.internet.interfaces import ISystemHandle, ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 
 __all__ = ["SILENCE", "JobChannel"]
@@ -51,6 +53,7 @@ class JobChannel(HTTPChannel):
     """
 
     transport: Any
+    site: Any
     isAnswering = False
     _ahead = 0
     _isFull = False
@@ -62,6 +65,7 @@ class JobChannel(HTTPChannel):
         Begin.
         """
         super().connectionMade()
+        self.site.opened(self)
         transport = self.transport
         if ITCPTransport.providedBy(transport) and ISystemHandle.providedBy(transport):
             transport.setTcpKeepAlive(True)
@@ -71,6 +75,22 @@ class JobChannel(HTTPChannel):
             if isinstance(handle, socket.socket) and handle.family != socket.AF_UNIX:
                 for option, value in _KEEPALIVE:
                     handle.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        It is closed.
+        """
+        self.site.closed(self)
+        super().connectionLost(reason)
+
+    def hangUp(self) -> None:
+        """
+        Close it, once the client has what it has asked for.
+        """
+        if self.isAnswering:
+            self.persistent = False
+        else:
+            self.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """

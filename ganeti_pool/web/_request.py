@@ -11,6 +11,7 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,6 +23,11 @@ from ..errors import InvalidJob, JobError, KeyConflict
 from ._channel import SILENCE, JobChannel
 
 __all__ = ["JobRequest", "JobSite", "Refusal"]
+
+LAST_WORDS = 5.0
+"""
+For how many seconds a client may take its answer when the daemon ends.
+"""
 
 _LINGER = 2.0
 """
@@ -197,6 +203,43 @@ class JobSite(Site):
     def __init__(self, reactor: IReactorTime, resource: IResource, token: bytes | None) -> None:
         super().__init__(resource, reactor=reactor, timeout=SILENCE, parsePOSTFormSubmission=False)
         self._token = token
+        self._channels: set[JobChannel] = set()
+        self._hungUp: Deferred[None] | None = None
+
+    def opened(self, channel: JobChannel) -> None:
+        """
+        There is a connection.
+        """
+        self._channels.add(channel)
+
+    def closed(self, channel: JobChannel) -> None:
+        """
+        It is no more.
+        """
+        self._channels.discard(channel)
+        if self._hungUp is not None and not self._channels:
+            hungUp, self._hungUp = self._hungUp, None
+            hungUp.callback(None)
+
+    def hangUp(self) -> Deferred[None]:
+        """
+        Close each connection once its client has what it has asked for, after some
+        seconds at the latest. To be called when there are no new ones.
+
+        @return: a Deferred that fires when all are closed.
+        """
+        if not self._channels:
+            return succeed(None)
+        self._hungUp = hungUp = Deferred[None](self._cutOff)
+        hungUp.addTimeout(LAST_WORDS, self.reactor, lambda _, seconds: None)
+        for channel in list(self._channels):
+            channel.hangUp()
+        return hungUp
+
+    def _cutOff(self, _: Deferred[None]) -> None:
+        self._hungUp = None
+        for channel in list(self._channels):
+            channel.transport.abortConnection()
 
     def acceptableProtocols(self) -> list[bytes]:
         """

@@ -5,16 +5,18 @@ Tests for the questions that a queue answers.
 from __future__ import annotations
 
 import os
+from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 
 from ganeti_pool import errors
 from ganeti_pool.jobs import (
     Job,
     JobFilter,
 )
+from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, WORKER, QueueCase, new
+from .queuecase import FULL, WORKER, QueueCase, Worker, new
 
 
 class ChangesTests(QueueCase):
@@ -116,11 +118,31 @@ class ChangesTests(QueueCase):
 
     def test_stop(self) -> None:
         """
-        A queue that stops answers all who wait, and lets nobody wait any more.
+        A queue that has stopped answers all who wait, and lets nobody wait any more;
+        while its jobs have their grace, all can wait.
         """
-        answer = self.queue.changedJobs(0, 10, 60)
-        self.queue.stop(0)
-        self.assertEqual(self.successResultOf(answer), [])
+        answers: list[Deferred[Any]] = []
+
+        def task(worker: Worker) -> None:
+            jobs = self.successResultOf(self.queue.changedJobs(0, 10, 60))
+            answers.append(self.queue.changedJobs(jobs[-1].revision, 10, 60))
+            answers.append(self.queue.attemptOver(2, 1))
+            stopped.append(self.queue.stop(10))
+            for answer in answers:
+                self.assertNoResult(answer)
+
+        stopped: list[Deferred[None]] = []
+        self.tasks["long"] = task
+        self.submit(new("long"), new("note"))
+        self.stepping.step()
+        self.assertEqual([job.id for job in self.successResultOf(answers[0])], [1])
+        self.assertNoResult(answers[1])
+        last = self.queue.changedJobs(self.job().revision, 10, 60)
+        self.reactor.run()
+        self.successResultOf(stopped[0])
+        self.assertEqual(self.successResultOf(last), [])
+        self.assertIsNone(self.successResultOf(answers[1]))
+        self.assertIsNone(self.successResultOf(self.queue.attemptOver(2, 1)))
 
     def test_list(self) -> None:
         """
@@ -129,6 +151,90 @@ class ChangesTests(QueueCase):
         self.submit(new(), new(title="other"))
         listed = self.queue.listJobs(JobFilter(name="other"), True, 10, None)
         self.assertEqual([job.id for job in self.successResultOf(listed)], [2])
+
+
+class AttemptTests(QueueCase):
+    """
+    Tests for L{JobQueue.attemptOver}.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()
+        self.submit(new(), new())
+
+    def assertNobodyWaits(self) -> None:
+        self.assertEqual(self.queue._changes._byJob, {})
+
+    def test_ends(self) -> None:
+        """
+        Whoever waits for an attempt hears of its end, and of no other job's.
+        """
+        answers = [self.queue.attemptOver(jobID, 1) for jobID in (1, 1, 2)]
+        self.tasks["note"] = lambda worker: [self.assertNoResult(one) for one in answers]
+        self.stepping.step()
+        self.assertIsNone(self.successResultOf(answers[0]))
+        self.assertIsNone(self.successResultOf(answers[1]))
+        self.assertNoResult(answers[2])
+        self.successResultOf(self.queue.cancel(2))
+        self.assertIsNone(self.successResultOf(answers[2]))
+        self.assertIsNone(self.successResultOf(self.queue.attemptOver(1, 1)))
+        self.assertNobodyWaits()
+
+    def test_again(self) -> None:
+        """
+        An attempt that defers itself is still to come. Nobody need wait for it.
+        """
+
+        def defer(worker: Worker) -> None:
+            raise DeferTask()
+
+        self.tasks["note"] = defer
+        answer = self.queue.attemptOver(1, 1)
+        self.stepping.step()
+        self.assertEqual(self.job().attempt, 0)
+        self.assertNoResult(answer)
+        answer.cancel()
+        self.failureResultOf(answer, CancelledError)
+        self.assertNobodyWaits()
+
+    def test_gone(self) -> None:
+        """
+        Nothing more comes of a job that is not there.
+        """
+        self.assertIsNone(self.successResultOf(self.queue.attemptOver(9, 1)))
+        self.assertNobodyWaits()
+
+    def test_changesWhileAsked(self) -> None:
+        """
+        A change that comes while the store is asked is not missed.
+        """
+        asked: Deferred[Job] = Deferred()
+        before = self.job()
+        look = self.patch(self.store, "job", lambda jobID: asked)
+        answer = self.queue.attemptOver(1, 1)
+        look.restore()
+        self.stepping.step()
+        self.assertNoResult(answer)
+        asked.callback(before)
+        self.assertIsNone(self.successResultOf(answer))
+
+    def test_unannounced(self) -> None:
+        """
+        An outcome that the store has kept, and called a failure, is found.
+        """
+        answer = self.queue.attemptOver(1, 1)
+        finish = self.store.finishAttempt
+
+        def finishAndFail(*args: Any) -> Deferred[Job]:
+            failing.restore()
+            self.successResultOf(finish(*args))
+            self.meanwhile.append(lambda: self.reactor.advance(1))
+            return fail(errors.StoreError("kept"))
+
+        failing = self.patch(self.store, "finishAttempt", finishAndFail)
+        self.stepping.step()
+        self.assertIsNone(self.successResultOf(answer))
 
 
 class PoolTests(QueueCase):
