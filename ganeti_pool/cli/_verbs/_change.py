@@ -132,7 +132,8 @@ def cancel(session: Session, jobs: _Jobs) -> Verb:
     Withdraw queued jobs, and tell running ones to end.
 
     Give IDs, or say by --state, --name or --label which jobs. These are counted,
-    and you are asked; with --yes you are not.
+    and you are asked; with --yes you are not. One that was counted as queued and has
+    begun meanwhile is left alone.
     """
     return _changeJobs(session, CANCEL, jobs.ids, jobs.selection(_UNFINISHED), jobs.isSure)
 
