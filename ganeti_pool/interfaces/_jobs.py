@@ -258,6 +258,9 @@ class IJobQueue(Interface):
 
     An acknowledged job is never lost and gets exactly one recorded outcome.
 
+    Who does not want to wait any more may cancel any Deferred. Where the method does
+    not say that this ends something, what was asked for is done all the same.
+
     Threads: called on the reactor thread. Every Deferred fires there.
     """
 

@@ -151,8 +151,11 @@ class Journal:
         Write once.
 
         @param ask: a method of the store, called with the epoch and C{args}.
-        @return: a Deferred that fires and fails as that of the store.
+        @return: a Deferred that fires and fails as that of the store; it fails with
+            L{StoreError} before there is an epoch.
         """
+        if self.epoch < 0:
+            return fail(StoreError("the queue has not been started, so nothing is written"))
         return ask(self.epoch, *args).addCallbacks(self._written, self._refused)
 
     def persist(self, write: Callable[[], Deferred[_T]], isOutcome: bool = True) -> Deferred[_T]:

@@ -15,6 +15,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ..deferred import DeferredWorkerPool
 from ..errors import StoreError
@@ -128,6 +129,8 @@ class QueueLife:
         # One at a time: a start under way comes to its end before the stop goes on.
         self._life = DeferredLock()
         self._isLost = False
+        self._isStopped = False
+        self._stoppers: list[Deferred[None]] = []
         self._fences: set[Deferred[None]] = set()
         self._changes = Changes(reactor)
         self._events = Events(observers)
@@ -249,8 +252,24 @@ class QueueLife:
         @param grace: after how many seconds the running jobs are told to stop,
             and end as their C{onCrash} says.
         @return: a Deferred that fires when all threads have ended, or are not
-            waited for any more.
+            waited for any more. Whoever asks again is told then too, and the grace is
+            that of the first.
         """
+        stopped: Deferred[None] = Deferred()
+        self._stoppers.append(stopped)
+        if not self._runs.isStopping:
+            self._beginStop(grace).addBoth(self._endStop)
+        elif self._isStopped:
+            self._endStop(None)
+        return stopped
+
+    def _endStop(self, result: Failure | None) -> None:
+        self._isStopped = True
+        stoppers, self._stoppers = self._stoppers, []
+        for stopped in stoppers:
+            stopped.callback(result)
+
+    def _beginStop(self, grace: float) -> Deferred[None]:
         self._runs.isStopping = True
         self._pool.setActive(False)
         for fence in list(self._fences):
@@ -263,7 +282,9 @@ class QueueLife:
         self._runs.interrupt()
         await self._roster.whenIdle(_LAST_WAIT)
         self._journal.close()
+        self._roster.release()
         await self._pool.terminateWorkers(deadline=_LAST_WAIT)
+        self._runs.abandon()
         # Not before: who is answered with nothing new asks again at once.
         self._changes.close()
         await kept

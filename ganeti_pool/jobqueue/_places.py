@@ -273,10 +273,17 @@ class Places:
         job = await self._store.job(jobID)
         if job.state not in FINISHED:
             # It has been committed, and the answer that puts it into the heap is
-            # on its way. That of a later write comes behind it.
-            await self._journal.write(self._store.setSettings, {})
+            # on its way.
+            await self._allAnswered()
             job = await self._store.job(jobID)
         return self._roster.find(jobID) or job
+
+    async def _allAnswered(self) -> None:
+        """
+        Wait for the answers of all writes that have been asked for.
+        """
+        # Answers come in the order of asking, that of a write of nothing too.
+        await self._journal.write(self._store.setSettings, {})
 
 
 def _settled(job: Job) -> Job:

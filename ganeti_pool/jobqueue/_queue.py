@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
@@ -22,6 +22,8 @@ from ._life import ACTIVE, QueueLife
 from ._status import statusToJSON
 
 __all__ = ["JobQueue"]
+
+_T = TypeVar("_T")
 
 _MOST_PROBLEMS = 50
 """
@@ -227,7 +229,7 @@ class JobQueue(QueueLife):
         """
         Cancel a job. See L{IJobQueue.cancel <ganeti_pool.interfaces.IJobQueue.cancel>}.
         """
-        return Deferred.fromCoroutine(self._places.cancel(jobID, onlyQueued))
+        return _detached(self._places.cancel(jobID, onlyQueued))
 
     def retry(self, jobID: int) -> Deferred[Job]:
         """
@@ -245,7 +247,7 @@ class JobQueue(QueueLife):
         Forget a finished job. See L{IJobQueue.remove
         <ganeti_pool.interfaces.IJobQueue.remove>}.
         """
-        return Deferred.fromCoroutine(self._remove(jobID))
+        return _detached(self._remove(jobID))
 
     async def _remove(self, jobID: int) -> None:
         await self._places.remove(jobID)
@@ -307,4 +309,14 @@ class JobQueue(QueueLife):
                 raise QueueStopping()
             return await f()
 
-        return Deferred.fromCoroutine(refuseOr())
+        return _detached(refuseOr())
+
+
+def _detached(write: Coroutine[Deferred[Any], Any, _T]) -> Deferred[_T]:
+    """
+    Have something written, and what follows from that done, also if whoever waits for
+    it cancels the Deferred: the store and the heap are to be one.
+    """
+    told: Deferred[_T] = Deferred()
+    Deferred.fromCoroutine(write).chainDeferred(told)
+    return told

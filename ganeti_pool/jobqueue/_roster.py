@@ -90,6 +90,19 @@ class Roster:
         if wake is not None:
             wake._Wake()
 
+    def release(self) -> None:
+        """
+        The pool is about to end, and has nothing to tell the jobs that wait: they are
+        for the next daemon. Nothing is started any more.
+        """
+        pool = self._pool
+        Acquire(pool._lock)
+        for queue in pool._QueuesUnlocked():
+            for entry in queue.byID.values():
+                # A million Failures for nobody would keep the reactor for seconds.
+                entry.completion = None
+        pool._lock.release()
+
     def leave(self, task: JobTask) -> None:
         """
         It does not run, or its end is recorded.

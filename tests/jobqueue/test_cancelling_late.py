@@ -17,7 +17,7 @@ from ganeti_pool.jobs import (
 )
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import QueueCase, Worker, new
+from .queuecase import FULL, QueueCase, Worker, new
 
 
 class LateCancelTests(QueueCase):
@@ -75,6 +75,50 @@ class LateCancelTests(QueueCase):
             self.stepping.step()
         self.failureResultOf(answers[1], errors.JobFinished)
         self.assertEqual(self.successResultOf(answers[3]).state, JobState.CANCELLED)
+
+    def commitSecond(self, outcome: JobState, answers: list[Deferred[Job]]) -> None:
+        """
+        Have the outcome of job 1 and a request to cancel it on their way, the first
+        be committed, and then no room for the second.
+        """
+
+        def end(worker: Worker) -> None:
+            self.store.held = True
+            if outcome is not JobState.SUCCEEDED:
+                raise ValueError()
+
+        self.tasks["end"] = end
+        self.isPosting = True
+        self.submit(new("end"))
+        self.stepping.step()
+        answers.append(self.queue.cancel(1))
+        first, *rest = self.store._waiting
+        self.store._waiting = [first]
+        self.store.commit()
+        self.store._waiting = rest
+        self.store.failure = FULL
+        self.store.commit()
+
+    def test_noRoomAfterOutcome(self) -> None:
+        """
+        If there is no room for the request, and the outcome was there before it, the
+        answer is that.
+        """
+        answers: list[Deferred[Job]] = []
+        self.commitSecond(JobState.SUCCEEDED, answers)
+        failure = self.failureResultOf(answers[0], errors.JobFinished)
+        self.assertEqual(failure.value.state, "succeeded")
+        self.assertEqual(self.job().state, JobState.SUCCEEDED)
+
+    def test_noRoomAfterFailure(self) -> None:
+        """
+        Also if that is a failure.
+        """
+        answers: list[Deferred[Job]] = []
+        self.commitSecond(JobState.FAILED, answers)
+        failure = self.failureResultOf(answers[0], errors.JobFinished)
+        self.assertEqual(failure.value.state, "failed")
+        self.flushLoggedErrors(ValueError)
 
     def test_whileDeferralRests(self) -> None:
         """

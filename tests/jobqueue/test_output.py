@@ -8,6 +8,7 @@ from pathlib import Path
 
 from twisted.internet.defer import Deferred
 
+from ganeti_pool import errors
 from ganeti_pool.jobqueue import JobQueue
 from ganeti_pool.jobqueue._output import removeTrees
 from ganeti_pool.jobs import JobState, OutputSize, currentAttempt
@@ -64,18 +65,63 @@ class OutputTests(QueueCase):
 
     def test_cancelledWithoutOutputDirectory(self) -> None:
         """
-        Meanwhile it can be cancelled, which lets its worker go.
+        Meanwhile it can be cancelled, which lets its worker go, and is no trouble then.
         """
         self.obstruct()
 
         def cancel() -> None:
+            self.assertIn("cannot be kept", self.status()["store"]["last_error"])
             self.successResultOf(self.queue.cancel(1))
+            self.assertIsNone(self.status()["store"]["last_error"])
             self.reactor.advance(1)
 
         self.meanwhile += [cancel]
         self.submit(new())
         self.stepping.step()
         self.assertEqual((self.job().state, self.ran), (JobState.CANCELLED, []))
+        self.assertIsNone(self.status()["store"]["last_error"])
+
+    def test_severalWithoutOutputDirectory(self) -> None:
+        """
+        What keeps one job from its start shows while another one starts, and no
+        longer than it does.
+        """
+        self.open(MemoryJobStore(), numWorkers=2)
+        self.start()
+        make = self.queue._output.make
+        broken = [1]
+
+        def makeSome(jobID: int, attempt: int) -> None:
+            if jobID in broken:
+                raise OSError("no place")
+            make(jobID, attempt)
+
+        def other() -> None:
+            self.stepping.step()
+            troubles.append(self.status()["store"]["last_error"])
+            broken.clear()
+            self.reactor.advance(1)
+
+        troubles: list[str | None] = []
+        self.patch(self.queue._output, "make", makeSome)
+        self.meanwhile.append(other)
+        self.submit(new("note", 1), new("note", 2))
+        self.stepping.step()
+        self.assertEqual(self.ran, [2, 1])
+        self.assertEqual(troubles, ["the output of jobs cannot be kept: no place"])
+        self.assertIsNone(self.status()["store"]["last_error"])
+
+    def test_cancelledJobMakesNone(self) -> None:
+        """
+        A worker that has taken a job which was cancelled since makes no directory for
+        it: what it has written may have been removed.
+        """
+        self.submit(new())
+        task = self.task()
+        self.successResultOf(self.queue.cancel(1))
+        self.successResultOf(self.queue.remove(1))
+        self.assertRaises(errors.StaleAttempt, task.begin, 1)
+        self.assertFalse(Path(self.directory, "output", "1").exists())
 
     def test_outputOfEachRun(self) -> None:
         """

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from ganeti_pool import errors
 from ganeti_pool.jobqueue import JobQueue
+from ganeti_pool.jobqueue._task import JobTask
 from ganeti_pool.jobs import (
     Job,
     JobFailure,
@@ -213,6 +214,25 @@ class StopTests(QueueCase):
         self.assertEqual(self.job().state, JobState.RUNNING)
         self.flushLoggedErrors()
 
+    def test_unendingWithTimeout(self) -> None:
+        """
+        Nothing waits for the time of one that never ends to be over, once the queue
+        has stopped.
+        """
+
+        def task(worker: Worker) -> None:
+            self.stop()
+            for seconds in (10, 15, 15):
+                self.reactor.advance(seconds)
+            self.reactor.run()
+            self.successResultOf(self.stopped[-1])
+            self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+        self.tasks["long"] = task
+        self.submit(new("long", timeout=1000.0), new("note", timeout=1000.0))
+        self.stepping.step()
+        self.flushLoggedErrors()
+
     def test_unwritten(self) -> None:
         """
         An outcome for which there is no room is given up in the end.
@@ -297,6 +317,38 @@ class StopTests(QueueCase):
         self.assertError(1, JobState.FAILED, "interrupted")
         self.finish()
 
+    def test_twice(self) -> None:
+        """
+        Whoever has it stopped once more is told when it has stopped, also after that.
+        """
+
+        def task(worker: Worker) -> None:
+            stops.extend([self.queue.stop(10), self.queue.stop(0)])
+            self.reactor.advance(9)
+            self.assertFalse(worker.IsCancelled())
+            self.assertNoResult(stops[1])
+
+        stops: list[Deferred[None]] = []
+        self.tasks["long"] = task
+        self.submit(new("long"))
+        self.stepping.step()
+        self.reactor.run()
+        for stopped in [*stops, self.queue.stop(0)]:
+            self.successResultOf(stopped)
+        self.assertEqual(self.store.reopened()._journal.jobs[1].state, JobState.SUCCEEDED)
+
+    def test_tellsNobody(self) -> None:
+        """
+        The jobs that wait are told nothing when the pool ends, however many there are.
+        """
+        told: list[object] = []
+        self.patch(JobTask, "fail", told.append)
+        self.submit(new(), new())
+        self.stop()
+        self.finish()
+        self.assertEqual(told, [])
+        self.assertEqual([self.job(jobID).state for jobID in (1, 2)], [JobState.QUEUED] * 2)
+
     def test_afterThePool(self) -> None:
         """
         What waits in the store alone can be cancelled and moved there still.
@@ -325,6 +377,21 @@ class StopTests(QueueCase):
         self.successResultOf(started)
         self.assertFalse(self.pool.statistics().active)
         self.finish()
+
+    def test_beforeTheStart(self) -> None:
+        """
+        What is asked for before the queue has started is refused, and does not look
+        like another owner of the store.
+        """
+        self.open(MemoryJobStore())
+        failure = self.failureResultOf(self.queue.submit([new()]), errors.StoreError)
+        self.assertIn("has not been started", str(failure.value))
+        self.assertNotIsInstance(failure.value, errors.OwnershipLost)
+        self.start()
+        self.assertFalse(self.queue._isLost)
+        self.submit(new("note", 1))
+        self.stepping.step()
+        self.assertEqual(self.ran, [1])
 
     def test_unstarted(self) -> None:
         """

@@ -4,6 +4,8 @@ Tests for jobs that defer themselves as their pool ends.
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
 from ganeti_pool import errors
 from ganeti_pool.jobs import (
     JobState,
@@ -54,6 +56,49 @@ class DeferAtStopTests(QueueCase):
         self.stepping.runAll()
         self.assertError(1, JobState.FAILED, "exception")
         self.flushLoggedErrors(errors.TaskNotStarted)
+
+    def test_deferralGivenUp(self) -> None:
+        """
+        A deferral for which there is no room until the daemon gives up is tried once
+        more, and is no interruption.
+        """
+        stopped: list[Deferred[None]] = []
+
+        def task(worker: Worker) -> None:
+            stopped.append(self.queue.stop(10))
+            self.store.failure = FULL
+            passes = [lambda: self.reactor.advance(1)]
+            # It is tried after 1, 3, 7 and 15 seconds, and given up after 25.
+            self.meanwhile += [*passes * 20, recover, *passes * 5]
+            raise DeferTask(priority=7)
+
+        def recover() -> None:
+            self.store.failure = None
+
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.step()
+        job = self.job()
+        self.assertEqual((job.state, job.deferrals, job.priority), (JobState.QUEUED, 1, 7))
+        self.reactor.run()
+        self.successResultOf(stopped[0])
+
+    def test_deferralLost(self) -> None:
+        """
+        If that finds no room either, it is logged, and is for the next daemon.
+        """
+
+        def task(worker: Worker) -> None:
+            self.store.failure = FULL
+            self.queue._journal.close()
+            raise DeferTask()
+
+        self.tasks["defer"] = task
+        self.submit(new("defer"))
+        self.stepping.step()
+        self.assertEqual(self.job().state, JobState.RUNNING)
+        self.assertEqual(self.queue._roster.running, {})
+        self.assertEqual(len(self.flushLoggedErrors(errors.StoreFull)), 1)
 
     def test_deferredAndCancelled(self) -> None:
         """
