@@ -4,9 +4,10 @@ The journal as the thread that writes knows it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from json import dumps, loads
 from sqlite3 import Connection
 from typing import Any
@@ -27,7 +28,7 @@ from sqlalchemy.dialects import sqlite
 
 from ..jobs import FINISHED, Job, JobState
 from ._reads import getJob, getLatestAttempt
-from ._rows import STATE, allJobs, attemptRow, bodyRow, jobOf, stateRow, timeColumn
+from ._rows import allJobs, attemptRow, changedRow, jobOf, jobRow, timeColumn
 from ._statements import Statement
 from .schema import attempts, jobs, journal, settings
 
@@ -47,8 +48,6 @@ _given = select(func.json_each(bindparam("given")).table_valued("value").c.value
 _jobsByKey = Statement(allJobs.add_columns(jobs.c.fingerprint).where(jobs.c.key.in_(_given)))
 
 _isIt = jobs.c.id == bindparam("jobID")
-_addJob = Statement(insert(jobs))
-_changeJob = Statement(update(jobs).where(_isIt), *STATE)
 _setHandle = Statement(update(jobs).where(_isIt), "handle")
 _addAttempt = Statement(insert(attempts))
 _setting = sqlite.insert(settings)
@@ -74,6 +73,19 @@ _removeAttempts = Statement(delete(attempts).where(attempts.c.jobID.in_(_given))
 _removeJobs = Statement(delete(jobs).where(jobs.c.id.in_(_given)))
 
 
+# Only what there is to write, since for the driver nothing is the slowest of values.
+
+
+@lru_cache(maxsize=64)
+def _addJob(columns: tuple[str, ...]) -> Statement:
+    return Statement(insert(jobs), *columns)
+
+
+@lru_cache(maxsize=64)
+def _changeJob(columns: tuple[str, ...]) -> Statement:
+    return Statement(update(jobs).where(_isIt), *columns)
+
+
 class SQLLedger:
     """
     A L{Ledger <ganeti_pool.store._writes.Ledger>} of a SQLite file.
@@ -97,7 +109,8 @@ class SQLLedger:
         self._counters: tuple[Any, ...] = ()
         self._jobs: dict[int, Job] = {}
         self._added: dict[int, str | None] = {}
-        self._changed: set[int] = set()
+        # the changed ones as the file has them
+        self._changed: dict[int, Job] = {}
         self._handles: dict[int, str | None] = {}
 
     def begin(self) -> None:
@@ -120,23 +133,37 @@ class SQLLedger:
         """
         if self._added:
             added, self._added = self._added, {}
-            rows = (
-                {**bodyRow(job), **stateRow(job), "fingerprint": mark, "handle": None}
-                for job, mark in ((self._jobs[jobID], mark) for jobID, mark in added.items())
-            )
-            _addJob.runAll(self._connection, rows)
+            rows = [jobRow(self._jobs[jobID], mark) for jobID, mark in added.items()]
+            self._writeAll(_addJob, rows)
         if self._changed:
-            changed, self._changed = self._changed, set()
-            rows = ({**stateRow(self._jobs[jobID]), "jobID": jobID} for jobID in changed)
-            _changeJob.runAll(self._connection, rows)
+            changed, self._changed = self._changed, {}
+            rows = [
+                {"jobID": jobID, **changedRow(old, self._jobs[jobID])}
+                for jobID, old in changed.items()
+            ]
+            self._writeAll(_changeJob, rows)
         if self._handles:
             handles, self._handles = self._handles, {}
-            rows = ({"jobID": jobID, "handle": handle} for jobID, handle in handles.items())
-            _setHandle.runAll(self._connection, rows)
+            _setHandle.runAll(
+                self._connection,
+                [{"jobID": jobID, "handle": handle} for jobID, handle in handles.items()],
+            )
         counters = (self.revision, self.lastPosition, self._waiting, dumps(self._unfinished))
         if counters != self._counters[1:]:
             _changeCounters.run(self._connection, **dict(zip(_COUNTERS, counters, strict=True)))
         self._counters = (self.epoch, *counters)
+
+    def _writeAll(
+        self, statement: Callable[[tuple[str, ...]], Statement], rows: Iterable[dict[str, Any]]
+    ) -> None:
+        """
+        Write rows, those with the same columns together.
+        """
+        alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for row in rows:
+            alike.setdefault(tuple(row), []).append(row)
+        for columns, those in alike.items():
+            statement(columns).runAll(self._connection, those)
 
     def end(self) -> None:
         """
@@ -179,11 +206,12 @@ class SQLLedger:
         self._count(job, 1)
 
     def change(self, job: Job) -> None:
-        self._count(self._jobs[job.id], -1)
+        old = self._jobs[job.id]
+        self._count(old, -1)
         self._count(job, 1)
         self._jobs[job.id] = job
         if job.id not in self._added:
-            self._changed.add(job.id)
+            self._changed.setdefault(job.id, old)
 
     def _count(self, job: Job, step: int) -> None:
         if job.state is JobState.QUEUED:

@@ -8,9 +8,10 @@ that it is given, and knows nothing of threads or Deferreds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from json import loads
+from json import dumps, loads
 from sqlite3 import Connection
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "getAttempts",
     "getChangedJobs",
     "getJob",
+    "getKnown",
     "getLastPosition",
     "getLatestAttempt",
     "getListedJobs",
@@ -64,6 +66,8 @@ _theRunning = Statement(allJobs.add_columns(jobs.c.handle).where(_isRunning).ord
 _theLastPosition = Statement(select(journal.c.lastPosition))
 _isIt = jobs.c.id == bindparam("jobID")
 _theJob = Statement(allJobs.where(_isIt))
+_given = func.json_each(bindparam("jobIDs")).table_valued("value")
+_theKnown = Statement(select(jobs.c.id).where(jobs.c.id.in_(select(_given.c.value))))
 _theHandle = Statement(select(jobs.c.handle).where(_isIt))
 _theAttempts = Statement(
     allAttempts.where(attempts.c.jobID == bindparam("jobID")).order_by(
@@ -125,6 +129,10 @@ def getJob(connection: Connection, jobID: int) -> Job:
         for row in _theJob.run(connection, jobID=jobID):
             return jobOf(row)
     raise NoSuchJob(jobID)
+
+
+def getKnown(connection: Connection, jobIDs: Sequence[int]) -> frozenset[int]:
+    return frozenset(jobID for (jobID,) in _theKnown.run(connection, jobIDs=dumps(jobIDs)))
 
 
 def getLatestAttempt(connection: Connection, job: Job) -> Attempt | None:

@@ -7,7 +7,7 @@ that say the same take several times as long.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta, timezone
 from json import dumps, loads
@@ -19,14 +19,13 @@ from ..jobs import Attempt, Job, JobFailure, JobState, OnCrash, OutputSize
 from .schema import attempts, jobs
 
 __all__ = [
-    "STATE",
     "allAttempts",
     "allJobs",
     "attemptOf",
     "attemptRow",
-    "bodyRow",
+    "changedRow",
     "jobOf",
-    "stateRow",
+    "jobRow",
     "timeColumn",
     "timeOf",
 ]
@@ -37,26 +36,6 @@ The columns that make a job, in the order of L{jobOf}.
 """
 
 allAttempts = select(*(attempts.c[field.name] for field in fields(Attempt)))
-
-STATE = (
-    "priority",
-    "maxAttempts",
-    "state",
-    "reason",
-    "position",
-    "attempt",
-    "deferrals",
-    "startedAt",
-    "finishedAt",
-    "cancelRequestedAt",
-    "result",
-    "error",
-    "output",
-    "revision",
-)
-"""
-The columns of L{stateRow}.
-"""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
@@ -72,43 +51,29 @@ def timeOf(column: int | None) -> datetime | None:
     return None if column is None else _EPOCH + column * _MICROSECOND
 
 
-def bodyRow(job: Job) -> dict[str, Any]:
+def jobRow(job: Job, fingerprint: str | None) -> dict[str, Any]:
     """
-    The columns of what a job is, which never change.
+    The columns of a job that have something in them.
     """
-    return {
-        "id": job.id,
-        "worker": job.worker,
-        "args": dumps(job.args),
-        "name": job.name,
-        "onCrash": job.onCrash.value,
-        "key": job.key,
-        "owner": job.owner,
-        "labels": dumps(job.labels),
-        "timeout": job.timeout,
-        "submittedAt": timeColumn(job.submittedAt),
+    row = {
+        name: _COLUMNS[name](value) if name in _COLUMNS else value
+        for name, value in vars(job).items()
+        if value is not None
     }
+    if fingerprint is not None:
+        row["fingerprint"] = fingerprint
+    return row
 
 
-def stateRow(job: Job) -> dict[str, Any]:
+def changedRow(old: Job, new: Job) -> dict[str, Any]:
     """
-    The columns of how a job does.
+    The columns of a job that are to be changed.
     """
+    before = vars(old)
     return {
-        "priority": job.priority,
-        "maxAttempts": job.maxAttempts,
-        "state": job.state.value,
-        "reason": job.reason,
-        "position": job.position,
-        "attempt": job.attempt,
-        "deferrals": job.deferrals,
-        "startedAt": timeColumn(job.startedAt),
-        "finishedAt": timeColumn(job.finishedAt),
-        "cancelRequestedAt": timeColumn(job.cancelRequestedAt),
-        "result": None if job.result is None else dumps(job.result),
-        "error": _errorColumn(job.error),
-        "output": _outputColumn(job.output),
-        "revision": job.revision,
+        name: _COLUMNS[name](value) if name in _COLUMNS else value
+        for name, value in vars(new).items()
+        if value is not before[name]
     }
 
 
@@ -179,7 +144,7 @@ def attemptRow(attempt: Attempt) -> dict[str, Any]:
         "startedAt": timeColumn(attempt.startedAt),
         "finishedAt": timeColumn(attempt.finishedAt),
         "handle": attempt.handle,
-        "outcome": None if attempt.outcome is None else attempt.outcome.value,
+        "outcome": _wordColumn(attempt.outcome),
         "error": _errorColumn(attempt.error),
         "output": _outputColumn(attempt.output),
     }
@@ -201,6 +166,14 @@ def attemptOf(row: Sequence[Any]) -> Attempt:
     )
 
 
+def _wordColumn(word: JobState | OnCrash | None) -> str | None:
+    return None if word is None else word.value
+
+
+def _jsonColumn(value: Any) -> str | None:
+    return None if value is None else dumps(value)
+
+
 def _errorColumn(error: JobFailure | None) -> str | None:
     return None if error is None else dumps(vars(error))
 
@@ -217,3 +190,21 @@ def _outputOf(column: str | None) -> Mapping[str, OutputSize] | None:
     if column is None:
         return None
     return {name: OutputSize(**size) for name, size in loads(column).items()}
+
+
+_COLUMNS: Mapping[str, Callable[[Any], Any]] = {
+    "args": dumps,
+    "onCrash": _wordColumn,
+    "labels": dumps,
+    "state": _wordColumn,
+    "submittedAt": timeColumn,
+    "startedAt": timeColumn,
+    "finishedAt": timeColumn,
+    "cancelRequestedAt": timeColumn,
+    "result": _jsonColumn,
+    "error": _errorColumn,
+    "output": _outputColumn,
+}
+"""
+What makes a column of an attribute that is not one as it is.
+"""

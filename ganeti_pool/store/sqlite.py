@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
@@ -98,6 +98,9 @@ class SQLiteJobStore(Writer):
 
     def job(self, jobID: int) -> Deferred[Job]:
         return self._reads.ask(partial(_reads.getJob, jobID=jobID))
+
+    def known(self, jobIDs: Sequence[int]) -> Deferred[frozenset[int]]:
+        return self._reads.ask(partial(_reads.getKnown, jobIDs=list(jobIDs)))
 
     def attempts(self, jobID: int) -> Deferred[list[Attempt]]:
         return self._reads.ask(partial(_reads.getAttempts, jobID=jobID))
