@@ -9,7 +9,7 @@ from typing import Any
 from treq.client import HTTPClient
 from treq.testing import RequestTraversalAgent, StringStubbingResource
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
@@ -29,7 +29,7 @@ from ganeti_pool.client import (
 )
 from ganeti_pool.client._client import _UnixEndpoints
 from ganeti_pool.client._connections import KeptConnections
-from ganeti_pool.client._exchange import _Text
+from ganeti_pool.client._exchange import _explain, _Text
 from ganeti_pool.errors import InvalidArgument, JobNotQueued, PoolError
 from ganeti_pool.jobs import JobFilter, JobState, NewJob, OnCrash
 from ganeti_pool.web._api import JobAPI
@@ -298,6 +298,7 @@ class ClientTests(SynchronousTestCase):
         error = self.failure(waiting, DaemonUnreachable)
         self.assertEqual(self.pieces, [b"one"])
         self.assertIn("http://daemon/", str(error))
+        self.assertEqual(error.why, "the connection was closed before the answer was whole")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_refused(self) -> None:
@@ -495,11 +496,62 @@ class ConnectTests(SynchronousTestCase):
 
     def test_noURL(self) -> None:
         """
-        What is no URL of HTTP is refused by name.
+        What is no URL of HTTP, or cannot be a daemon's, is refused by name.
         """
-        for url in ("localhost:8080", "ftp://host", ""):
+        for url in (
+            *(
+                "localhost:8080",
+                "ftp://host",
+                "",
+                "http:host",
+                "http://",
+                "http://:80",
+                "http:///v1",
+            ),
+            *(
+                "http://[bad",
+                "http://h:x",
+                "http://h:65536",
+                "http://h:0",
+                "http://a b",
+                "http://a\n",
+            ),
+            *("http://a\x7f", "http://h/?a=b", "http://h/#a"),
+        ):
             error = self.assertRaises(InvalidArgument, connectHTTP, MemoryReactorClock(), url)
             self.assertIn(repr(url), str(error))
+            self.assertNotIn("\n", str(error))
+
+    def test_userInURL(self) -> None:
+        """
+        A URL with a password is refused, and the password not repeated.
+        """
+        for url in ("http://ana:s3cret@h", "http://s3cret@h"):
+            error = self.assertRaises(InvalidArgument, connectHTTP, MemoryReactorClock(), url)
+            self.assertNotIn("s3cret", str(error))
+
+    def test_schemeInCapitals(self) -> None:
+        """
+        The case of the scheme does not matter, and a path stands before that of the
+        request.
+        """
+        reactor = MemoryReactorClock()
+        client = connectHTTP(reactor, "HTTP://127.0.0.1:8080/a/")
+        self.assertEqual(client._exchange._base, "http://127.0.0.1:8080/a")
+        waiting = client.pool()
+        self.assertEqual([entry[:2] for entry in reactor.tcpClients], [("127.0.0.1", 8080)])
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+
+    def test_cutOffBefore(self) -> None:
+        """
+        A connection that is closed before an answer says so in the same words.
+        """
+        for reason in (ConnectionDone(), ConnectionLost()):
+            error = ResponseNeverReceived([Failure(reason)])
+            self.assertEqual(
+                _explain(error), "the connection was closed before the answer was whole"
+            )
 
     def test_body(self) -> None:
         """

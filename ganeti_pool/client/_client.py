@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, succeed
@@ -268,6 +269,32 @@ def connectUnix(reactor: Any, socketPath: str) -> JobClient:
     )
 
 
+def _readURL(url: str) -> str:
+    """
+    What stands before C{/v1} in the URLs of a daemon.
+
+    @raise InvalidArgument: if there can be no daemon.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidArgument(f"{url!r} is no URL: {error}") from error
+    if parts.scheme not in ("http", "https"):
+        raise InvalidArgument(f"{url!r} does not begin with http:// or https://")
+    if "@" in parts.netloc:
+        # What is before it may be a secret.
+        raise InvalidArgument("the URL has a user in it, and the daemon asks for a token alone")
+    # Some of these are left out when it is parsed.
+    if any(char.isspace() or not char.isprintable() for char in url):
+        raise InvalidArgument(f"{url!r} is no URL: it has a space or a control character in it")
+    if not parts.hostname or port == 0:
+        raise InvalidArgument(f"{url!r} does not say where the daemon is, as http://HOST:PORT")
+    if parts.query or parts.fragment:
+        raise InvalidArgument(f"{url!r} has more than a path behind its host")
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
 def connectHTTP(reactor: Any, url: str, token: str | None = None) -> JobClient:
     """
     A client of the daemon at a URL. Nothing is sent yet.
@@ -276,8 +303,7 @@ def connectHTTP(reactor: Any, url: str, token: str | None = None) -> JobClient:
 
     @raise InvalidArgument: if it is no URL of HTTP.
     """
-    if not url.startswith(("http://", "https://")):
-        raise InvalidArgument(f"{url!r} does not begin with http:// or https://")
+    base = _readURL(url)
     connections = KeptConnections(reactor)
     http = HTTPClient(Agent(reactor, pool=connections.pool))
-    return JobClient(http, url, token, connections=connections)
+    return JobClient(http, base, token, connections=connections)

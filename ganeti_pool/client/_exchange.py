@@ -10,7 +10,12 @@ from typing import Any, TypeVar
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
-from twisted.internet.error import ConnectError, ConnectingCancelledError
+from twisted.internet.error import (
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionDone,
+    ConnectionLost,
+)
 from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -27,6 +32,8 @@ from ._errors import DaemonUnreachable, RequestRefused
 __all__ = ["Exchange"]
 
 _T = TypeVar("_T")
+
+_CUT_OFF = "the connection was closed before the answer was whole"
 
 Parameters = Iterable[tuple[str, "str | int | None"]]
 
@@ -104,13 +111,17 @@ class _Body(Protocol):
         if reason.check(ResponseDone):
             self.finished.callback(None)
         else:
-            self.finished.errback(DaemonUnreachable(self._where, _explain(reason.value)))
+            self.finished.errback(DaemonUnreachable(self._where, _CUT_OFF))
 
 
 def _explain(error: BaseException | None) -> str:
     """
     What happened on the way, in words.
     """
+    if isinstance(error, ResponseFailed) and any(
+        reason.check(ConnectionDone, ConnectionLost) for reason in error.reasons
+    ):
+        return _CUT_OFF
     if isinstance(error, (ResponseFailed, RequestTransmissionFailed)):
         return "; ".join(_explain(reason.value) for reason in error.reasons)
     return str(error) or type(error).__name__
