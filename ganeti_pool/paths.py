@@ -7,17 +7,43 @@ One answer for both, so that neither needs to be told where the other is.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 from .errors import InvalidArgument
 
-__all__ = ["LONGEST_SOCKET_PATH", "StatePaths"]
+__all__ = ["LONGEST_SOCKET_PATH", "StatePaths", "readToken"]
 
 LONGEST_SOCKET_PATH = 107
 """
 How many bytes the path of a Unix socket has at most: C{sun_path} without the
 null byte that ends it.
 """
+
+_LONGEST_TOKEN_FILE = 4096
+
+
+def readToken(path: str) -> str:
+    """
+    The bearer token in a file, without the white space around it. The daemon and the
+    command take the same ones.
+
+    @raise OSError: if the file cannot be read.
+    @raise InvalidArgument: if it holds no token: printable ASCII without spaces. The
+        token is not in the sentence.
+    """
+    with open(path, "rb") as file:
+        text = file.read(_LONGEST_TOKEN_FILE + 1)
+    token = text.strip()
+    if len(text) > _LONGEST_TOKEN_FILE:
+        why = f"is longer than {_LONGEST_TOKEN_FILE} bytes"
+    elif not token:
+        why = "is empty"
+    elif not re.fullmatch(rb"[!-~]+", token):
+        why = "holds something else than one word of printable ASCII"
+    else:
+        return token.decode("ascii")
+    raise InvalidArgument(f"the token file {path} {why}")
 
 
 @dataclass(frozen=True)

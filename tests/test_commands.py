@@ -494,6 +494,59 @@ class SurroundingTests(CommandCase):
         self.assertEqual(len(self.handles), 1)
 
 
+class FileLimitTests(CommandCase):
+    """
+    Tests for L{limitFiles}.
+    """
+
+    def limits(self) -> bytes:
+        """
+        How many files a command may open, and at most, once it is registered.
+        """
+        go = self.state / "go"
+        os.mkfifo(go)
+        # Both ends, so that nobody waits for the other.
+        descriptor = os.open(go, os.O_RDWR)
+        self.addCleanup(os.close, descriptor)
+
+        def letGo(handle: str) -> None:
+            os.write(descriptor, b"\n")
+
+        self.attempt = replace(self.attempt, recordHandle=letGo)
+        self.run_(["sh", "-c", 'read line < "$1"; ulimit -Sn; ulimit -Hn', "sh", str(go)])
+        return self.kept("stdout")
+
+    def test_asTheDaemonWasStarted(self) -> None:
+        """
+        A command may open as many files as was said, and could allow itself more.
+        """
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        self.patch(commands._groups.processGroups, "fileLimit", None)
+        commands.limitFiles(123)
+        self.assertEqual(commands._groups.processGroups.fileLimit, 123)
+        self.groups.fileLimit = 123
+        self.assertEqual(self.limits(), b"123\n%d\n" % hard)
+
+    def test_programOfAnother(self) -> None:
+        """
+        A program whose limit is not ours to set runs with the one of this process.
+        """
+
+        def prlimit(*args: object) -> None:
+            raise PermissionError()
+
+        self.patch(resource, "prlimit", prlimit)
+        self.groups.fileLimit = 123
+        self.assertEqual(self.limits(), b"%d\n%d\n" % resource.getrlimit(resource.RLIMIT_NOFILE))
+
+    def test_missing(self) -> None:
+        """
+        A program that is missing is told as such.
+        """
+        self.groups.fileLimit = 123
+        self.assertEqual(self.failureOf(["/no/such"]).code, "not_started")
+
+
 class OutputTests(CommandCase):
     """
     Tests for how output is kept.

@@ -4,6 +4,8 @@ Tests for the service of the daemon, its lock and its ends.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 from collections.abc import Callable
@@ -12,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool.errors import StoreError, WorkersNotStarted
 from ganeti_pool.service import JobQueueService
 from ganeti_pool.service._lock import InUse, LockFile, Locks
-from ganeti_pool.service._signals import Abort, endOnSignals
+from ganeti_pool.service._signals import Abort, endOnSignals, stopOnce
 from ganeti_pool.testing import FakeReactor
 
 
@@ -70,6 +73,20 @@ class LockTests(SynchronousTestCase):
         self.lock.acquire()
         before = len(os.listdir("/proc/self/fd"))
         self.assertRaises(InUse, self.another().acquire)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+
+    def test_noLocks(self) -> None:
+        """
+        A file system that has no locks is not taken for another daemon.
+        """
+
+        def flock(descriptor: int, operation: int) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        self.patch(fcntl, "flock", flock)
+        before = len(os.listdir("/proc/self/fd"))
+        error = self.assertRaises(OSError, self.lock.acquire)
+        self.assertEqual((error.filename, error.strerror), (self.path, "No locks available"))
         self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     def test_commandsDoNotInherit(self) -> None:
@@ -201,6 +218,8 @@ class StoppableReactor:
     stops = 0
 
     def stop(self) -> None:
+        if self.stops:
+            raise ReactorNotRunning()
         self.stops += 1
 
 
@@ -226,6 +245,17 @@ class AbortTests(SynchronousTestCase):
         stderr = StringIO()
         self.assertEqual(self.abort(stderr), [1])
         self.assertEqual(stderr.getvalue(), "ganeti-pool: it is so\n")
+
+    def test_stopsAlready(self) -> None:
+        """
+        A reactor that was told to stop, by a signal for instance, is not told again.
+        """
+        reactor = StoppableReactor()
+        stopOnce(reactor)
+        stderr = StringIO()
+        Abort(reactor, stderr, lambda end: None)("it is so")
+        stopOnce(reactor)
+        self.assertEqual((reactor.stops, stderr.getvalue()), (1, "ganeti-pool: it is so\n"))
 
     def test_withoutStderr(self) -> None:
         """

@@ -11,7 +11,7 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool.errors import InvalidArgument
-from ganeti_pool.paths import LONGEST_SOCKET_PATH, StatePaths
+from ganeti_pool.paths import LONGEST_SOCKET_PATH, StatePaths, readToken
 
 
 class StatePathsTests(SynchronousTestCase):
@@ -77,3 +77,50 @@ class StatePathsTests(SynchronousTestCase):
             f"the socket path {deep.socket} has 108 bytes, and the system takes 107 at most: "
             "choose a shorter state directory",
         )
+
+
+class TokenTests(SynchronousTestCase):
+    """
+    Tests for L{readToken}.
+    """
+
+    def read(self, content: bytes) -> str:
+        path = self.mktemp()
+        with open(path, "wb") as file:
+            file.write(content)
+        self.path = path
+        return readToken(path)
+
+    def test_taken(self) -> None:
+        """
+        A token is one word of printable ASCII, with or without white space around it.
+        """
+        word = "".join(map(chr, range(33, 127)))
+        for content in (word, f" \t{word}\r\n", word.ljust(4096)):
+            self.assertEqual(self.read(content.encode()), word)
+
+    def test_refused(self) -> None:
+        """
+        Whatever else is in the file is refused by the name of the file, without saying
+        what that is.
+        """
+        for content, why in (
+            (b"", "is empty"),
+            (b" \n", "is empty"),
+            (b"s3cret".ljust(4097), "is longer than 4096 bytes"),
+            (b"s3cret two", "one word"),
+            (b"s3cret\ntwo", "one word"),
+            (b"s3cret\x00", "one word"),
+            ("s3crét".encode(), "one word"),
+            (b"\xef\xbb\xbfs3cret", "one word"),
+        ):
+            error = self.assertRaises(InvalidArgument, self.read, content)
+            self.assertIn(self.path, str(error))
+            self.assertIn(why, str(error))
+            self.assertNotIn("s3c", str(error))
+
+    def test_missing(self) -> None:
+        """
+        A file that is not there is said to be so.
+        """
+        self.assertRaises(FileNotFoundError, readToken, self.mktemp())

@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from ganeti_pool import tap, web
 from ganeti_pool.commands import CommandWorker, checkArgs
+from ganeti_pool.commands._groups import processGroups
 from ganeti_pool.errors import InvalidJob
 from ganeti_pool.interfaces import IWorker
 from ganeti_pool.jobqueue import JobQueue
@@ -363,9 +364,28 @@ class MakeTests(TapCase):
         """
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        self.patch(processGroups, "fileLimit", None)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1] - 1, limits[1]))
         self.make()
         self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE), (limits[1],) * 2)
+        # Commands as many as it would have.
+        self.assertEqual(processGroups.fileLimit, limits[1] - 1)
+
+    def test_errorWithoutFile(self) -> None:
+        """
+        An error of the system that names no file is said as it is.
+        """
+        for error, sentence in (
+            (OSError(24, "Too many open files"), "ganeti-pool: Too many open files"),
+            (OSError("odd"), "ganeti-pool: odd"),
+        ):
+
+            def fail(*args: object, error: OSError = error) -> None:
+                raise error
+
+            self.patch(tap._make, "makeDaemon", fail)
+            refused = self.assertRaises(SystemExit, tap.makeService, self.parse())
+            self.assertEqual(refused.code, sentence)
 
     def test_workersStartWithTheService(self) -> None:
         """
@@ -578,6 +598,7 @@ class RefusalTests(TapCase):
         missing = str(self.scratch / "missing")
         self.assertSentence(self.refuse("--token-file", missing), missing)
         self.assertSentence(self.refuse("--token-file", self.file(b" \n")), "empty")
+        self.assertSentence(self.refuse("--token-file", self.file(b"two words")), "one word")
         token = self.file(b"secret")
         os.chmod(token, 0o604)
         self.assertSentence(self.refuse("--token-file", token), token, "0604")

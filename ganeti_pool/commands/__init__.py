@@ -10,7 +10,7 @@ from typing import Any
 from ..jobs import currentAttempt
 from ..workerpool import BaseWorker
 from ._arguments import checkArgs
-from ._groups import NoMoreCommands, killAll
+from ._groups import NoMoreCommands, killAll, limitFiles
 from ._run import CommandFailed, runCommand
 from ._survivors import SurvivorsLeft, killSurvivors
 
@@ -22,6 +22,7 @@ __all__ = [
     "checkArgs",
     "killAll",
     "killSurvivors",
+    "limitFiles",
 ]
 
 

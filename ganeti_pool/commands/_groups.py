@@ -5,6 +5,7 @@ The process groups that live at this moment, and the one way to end them all.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +15,15 @@ from threading import Condition
 
 from ..errors import PoolError
 
-__all__ = ["Group", "NoMoreCommands", "ProcessGroups", "killAll", "processGroups", "signalGroup"]
+__all__ = [
+    "Group",
+    "NoMoreCommands",
+    "ProcessGroups",
+    "killAll",
+    "limitFiles",
+    "processGroups",
+    "signalGroup",
+]
 
 _SPAWN_WAIT = 1.0
 
@@ -46,6 +55,9 @@ class ProcessGroups:
     """
     Every group that was spawned through it and is not over.
 
+    @ivar fileLimit: how many files a child may open at first (the soft limit); L{None}
+        for as many as this process.
+
     Threads: used from any. The lock is never held while a process is spawned or
     awaited, since a program on a file system that hangs would hold up
     L{killAll}. It is reentrant, so a signal handler may take it.
@@ -56,6 +68,7 @@ class ProcessGroups:
         self._live: dict[int, Group] = {}
         self._spawning = 0
         self._closed = False
+        self.fileLimit: int | None = None
 
     @contextmanager
     def running(self, spawn: Callable[[], Popen[bytes]]) -> Iterator[Group]:
@@ -74,6 +87,7 @@ class ProcessGroups:
             self._spawning += 1
         try:
             group = Group(spawn())
+            self._limit(group.process.pid)
         except BaseException:
             self._spawned(None)
             raise
@@ -85,6 +99,20 @@ class ProcessGroups:
                 with self._changed:
                     del self._live[group.process.pid]
                 signalGroup(group, signal.SIGKILL)
+
+    def _limit(self, pid: int) -> None:
+        """
+        Give a child its limit. That is a moment after it has begun with the one of this
+        process, but before a program has loaded its libraries; whoever forks while
+        there are threads may do nothing in between, and a shell in between could not
+        tell a missing program from one that fails.
+        """
+        if self.fileLimit is None:
+            return
+        # A program of another user, by setuid, keeps what it has.
+        with suppress(ProcessLookupError, PermissionError):
+            _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (self.fileLimit, hard))
 
     def _spawned(self, group: Group | None) -> None:
         with self._changed:
@@ -138,3 +166,11 @@ def killAll(forGood: bool = False) -> None:
     @param forGood: also start no command any more; for a process that exits next.
     """
     processGroups.killAll(forGood)
+
+
+def limitFiles(soft: int) -> None:
+    """
+    Let each command that this process starts from now on open so many files, by its
+    soft limit, which it may raise to the hard one of this process.
+    """
+    processGroups.fileLimit = soft

@@ -62,7 +62,7 @@ class LockFile:
         Take the lock, unless it is held already.
 
         @raise InUse: if somebody else has it.
-        @raise OSError: if the file cannot be opened.
+        @raise OSError: if the file cannot be opened or locked.
         """
         if self._descriptor is not None:
             return
@@ -71,7 +71,10 @@ class LockFile:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
-            raise InUse(self._what, self._path) from error
+            if isinstance(error, BlockingIOError):
+                raise InUse(self._what, self._path) from error
+            # Such as a file system that has no locks.
+            raise OSError(error.errno, error.strerror, self._path) from error
         self._descriptor = descriptor
 
     def release(self) -> None:

@@ -9,10 +9,22 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, TextIO
 
-__all__ = ["Abort", "endOnSignals"]
+from twisted.internet.error import ReactorNotRunning
+
+__all__ = ["Abort", "endOnSignals", "stopOnce"]
+
+
+def stopOnce(reactor: Any) -> None:
+    """
+    Stop a reactor, unless it stops already: a daemon that cannot start may get a
+    signal besides.
+    """
+    with suppress(ReactorNotRunning):
+        reactor.stop()
 
 
 def endOnSignals(
@@ -87,7 +99,7 @@ class Abort:
             self._stderr.write(f"ganeti-pool: {sentence}\n")
             self._stderr.flush()
         self._atEnd(self._exit)
-        self._reactor.stop()
+        stopOnce(self._reactor)
 
     def _exit(self) -> None:
         for stream in (sys.stdout, sys.stderr):

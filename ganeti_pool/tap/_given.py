@@ -16,10 +16,12 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
 from twisted.python.reflect import namedAny
 
+from ..commands import limitFiles
 from ..deferred import DeferredWorkerPool
 from ..errors import InvalidJob
 from ..interfaces import IWorker
 from ..jobs import OnCrash
+from ..paths import readToken
 
 __all__ = [
     "BoundedPool",
@@ -29,7 +31,7 @@ __all__ = [
     "onCrashOf",
     "prepareDirectory",
     "raiseLimit",
-    "readToken",
+    "readOwnToken",
 ]
 
 # A command takes seven, and thirteen for the moment in which it is started: one that
@@ -71,18 +73,20 @@ class BoundedPool(DeferredWorkerPool):
 
 def raiseLimit(workers: int) -> int | None:
     """
-    Let the daemon open as many files as it may.
+    Let the daemon open as many files as it may, and its commands as many as before.
 
     @return: for how many jobs at once these are enough; L{None} for any number.
     @raise usage.UsageError: if they are too few for C{workers}.
     """
-    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    startedWith, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = None if limit < 0 else (limit - _FILES_FOR_ITSELF) // _FILES_FOR_A_JOB
     if most is not None and workers > most:
         raise usage.UsageError(
             f"--workers takes at most {most} here, not {workers}, since the daemon may open "
             f"{limit} files (ulimit -Hn)"
         )
+    # A program may want no more than select(2) takes, or close all that it could have.
+    limitFiles(startedWith)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     return most
 
@@ -126,23 +130,21 @@ def onCrashOf(workerClass: object, name: str) -> OnCrash:
         ) from None
 
 
-def readToken(path: str | None) -> bytes | None:
+def readOwnToken(path: str | None) -> bytes | None:
     """
     @raise OSError: if the file cannot be read.
-    @raise usage.UsageError: if it is empty, or everybody can use it.
+    @raise InvalidArgument: if it holds no token.
+    @raise usage.UsageError: if everybody can use it.
     """
     if path is None:
         return None
-    with open(path, "rb") as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-        token = file.read(4096).strip()
+    token = readToken(path)
+    mode = stat.S_IMODE(os.stat(path).st_mode)
     if mode & stat.S_IRWXO:
         raise usage.UsageError(
             f"the token file {path} is open to everybody (mode {mode:04o}): chmod 600 {path}"
         )
-    if not token:
-        raise usage.UsageError(f"the token file {path} is empty: whoever asks would be let in")
-    return token
+    return token.encode("ascii")
 
 
 def listenAt(reactor: Any, text: str, token: bytes | None) -> IStreamServerEndpoint:

@@ -22,7 +22,7 @@ from ..paths import StatePaths
 from ..service import JobQueueService
 from ..service._joblog import logEvent
 from ..service._lock import LockFile, Locks
-from ..service._signals import Abort, endOnSignals
+from ..service._signals import Abort, endOnSignals, stopOnce
 from ..service._systemd import Notifier
 from ._given import (
     BoundedPool,
@@ -32,7 +32,7 @@ from ._given import (
     onCrashOf,
     prepareDirectory,
     raiseLimit,
-    readToken,
+    readOwnToken,
 )
 from ._log import LoggedService, openLog
 from ._options import Options
@@ -58,9 +58,8 @@ def makeService(options: Options) -> IService:
             "pip install 'ganeti-pool[daemon]'"
         ) from error
     except OSError as error:
-        raise SystemExit(
-            f"ganeti-pool: {error.filename} cannot be used: {error.strerror}"
-        ) from error
+        what = "" if error.filename is None else f"{error.filename} cannot be used: "
+        raise SystemExit(f"ganeti-pool: {what}{error.strerror or error}") from error
     except (PoolError, usage.UsageError) as error:
         raise SystemExit(f"ganeti-pool: {error}") from error
 
@@ -87,7 +86,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
     paths = StatePaths.default() if stateDir is None else StatePaths.at(stateDir)
     paths.checkSocket()
     storePath = paths.store if options["store"] is None else checkStore(options["store"])
-    token = readToken(options["token-file"])
+    token = readOwnToken(options["token-file"])
     endpoints = [listenAt(reactor, text, token) for text in options["listen"]]
     log = None
     if options["log-format"] == "json":
@@ -138,7 +137,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         doors,
         socket=paths.socket,
         grace=options["grace"],
-        guard=partial(endOnSignals, partial(reactor.callFromThread, reactor.stop), endAll),
+        guard=partial(endOnSignals, partial(reactor.callFromThread, stopOnce, reactor), endAll),
         hire=partial(pool.resize, options["workers"]),
         killAll=endAll,
         hangUp=lambda: gatherResults([site.hangUp() for _, site in doors]),
