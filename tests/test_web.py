@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -410,6 +411,34 @@ class MetricsTests(WebCase):
         """
         self.site = makeSite(self.reactor, self.queue, None)
         self.assertRefused(self.ask("GET", "/metrics"), 404, "no_such_path")
+
+
+class LogTests(WebCase):
+    """
+    Tests for what is logged of requests.
+    """
+
+    def test_line(self) -> None:
+        """
+        Method, path, status and length are told, in a line and as fields, and nothing
+        of the query, the headers and the body.
+        """
+        self.queue.add(makeJob(17))
+        with capturedLogs() as events:
+            answer = self.ask("GET", "/v1/jobs?label=a%3Ds3cret", authorization="Bearer s3cret")
+        (event,) = events
+        size = len(answer.body)
+        self.assertEqual(formatEvent(event), f"192.168.1.1 GET /v1/jobs 200 {size}")
+        self.assertEqual((event["path"], event["status"], event["bytes"]), ("/v1/jobs", 200, size))
+        self.assertNotIn("s3cret", str(event))
+
+    def test_oddRequest(self) -> None:
+        """
+        Whatever a client sends is in one line.
+        """
+        with capturedLogs() as events:
+            self.ask("GET", "/{x}\\\x85?")
+        self.assertIn(r" GET /{x}\\\x85 404 ", formatEvent(events[0]))
 
 
 class RoutingTests(WebCase):

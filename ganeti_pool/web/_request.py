@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web import http
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
@@ -23,6 +24,8 @@ from ..errors import InvalidJob, JobError, KeyConflict
 from ._channel import SILENCE, JobChannel
 
 __all__ = ["JobRequest", "JobSite", "Refusal"]
+
+_log = Logger(namespace="ganeti_pool.request")
 
 LAST_WORDS = 5.0
 """
@@ -162,13 +165,19 @@ class JobRequest(Request):
         Log what nobody expected, and tell the client no more than that. An
         answer that has begun is cut off, so that it does not pass for whole.
         """
-        self._log.failure("{method} {path} failed", reason, method=self.method, path=self.path)
+        method, path = _printable(self.method), _printable(self.path)
+        self._log.failure("{method} {path} failed", reason, method=method, path=path)
         if self.startedWriting:
             self._isCutOff = True
             self.channel.transport.abortConnection()
             return
         self.tell(Refusal("internal_error", "the daemon failed at this: its log has more"))
         self.finish()
+
+
+def _printable(text: bytes) -> str:
+    # What a client has sent is not to look like another line of the log.
+    return text.decode("latin-1").encode("unicode_escape").decode("ascii")
 
 
 def _tooLarge() -> Refusal:
@@ -220,6 +229,21 @@ class JobSite(Site):
         if self._hungUp is not None and not self._channels:
             hungUp, self._hungUp = self._hungUp, None
             hungUp.callback(None)
+
+    def log(self, request: http.Request) -> None:
+        """
+        A line for a request, and its parts as fields of the log event. What stands in
+        the query, such as labels, is in none.
+        """
+        address = request.getClientAddress()
+        _log.info(
+            "{client} {method} {path} {status} {bytes}",
+            client=getattr(address, "host", None) or "-",
+            method=_printable(request.method),
+            path=_printable(request.path),
+            status=request.code,
+            bytes=request.sentLength,
+        )
 
     def hangUp(self) -> Deferred[None]:
         """
