@@ -50,6 +50,7 @@ class JobMetrics:
     """
 
     def __init__(self) -> None:
+        self._version = version("ganeti-pool")
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         events = Counter(
@@ -143,7 +144,7 @@ class JobMetrics:
             status = await queue.poolStatus()
         except StoreError:
             status = None
-        return generate_latest(_Families(status, queue.waiting, self._registry))
+        return generate_latest(_Families(self._version, status, queue.waiting, self._registry))
 
 
 class _Families:
@@ -153,15 +154,18 @@ class _Families:
 
     def __init__(
         self,
+        version: str,
         status: Mapping[str, Any] | None,
         waiting: Mapping[int, int],
         registry: CollectorRegistry,
     ) -> None:
         """
+        @param version: of the daemon.
         @param status: see L{IJobQueue.poolStatus}; L{None} if it cannot be had.
         @param waiting: see L{IJobQueue.waiting}.
         @param registry: what has been counted.
         """
+        self._version = version
         self._status = status
         self._waiting = waiting
         self._registry = registry
@@ -171,7 +175,7 @@ class _Families:
         Each metric with its values.
         """
         yield InfoMetricFamily(
-            "ganeti_pool_build", "The running daemon.", {"version": version("ganeti-pool")}
+            "ganeti_pool_build", "The running daemon.", {"version": self._version}
         )
         yield self._depths()
         status = self._status

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from ganeti_pool import metrics
 from ganeti_pool.errors import StoreError
 from ganeti_pool.jobs import JobEvent, JobEventKind, JobFailure, JobState
 from ganeti_pool.metrics import JobMetrics
@@ -71,6 +72,14 @@ class MetricsTests(SynchronousTestCase):
                 self.assertNotIn(key, found.setdefault(sample.name, {}), sample)
                 found[sample.name][key] = sample.value
         return found
+
+    def test_versionIsReadOnce(self) -> None:
+        """
+        The version of the daemon is not looked up on the disk each time.
+        """
+        self.patch(metrics, "version", None)
+        for _ in range(2):
+            self.assertIn("ganeti_pool_build_info{version=", self.render())
 
     def value(self, name: str, **given: str) -> float:
         """

@@ -4,6 +4,7 @@ Tests for L{ganeti_pool.wire}.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import wire
 from ganeti_pool.errors import InvalidJob
+from ganeti_pool.interfaces import PoolStatistics
 from ganeti_pool.jobs import (
     Attempt,
     JobFailure,
@@ -674,6 +676,22 @@ CANDIDATES: list[Any] = [
 """
 Values at both sides of what is allowed, here or there.
 """
+
+
+class StatisticsTests(SynchronousTestCase):
+    """
+    Tests for L{wire.STATISTICS}.
+    """
+
+    def test_all(self) -> None:
+        """
+        All that a pool says of itself is described, there or beside it.
+        """
+        pool = wire.components()["Pool"]["properties"]
+        described = {*pool["statistics"]["properties"], *pool} | {"idle"}
+        names = {field.name for field in dataclasses.fields(PoolStatistics)}
+        self.assertEqual(names - described, set())
+        self.assertEqual(list(pool["statistics"]["properties"]), list(wire.STATISTICS))
 
 
 class SchemaTests(SynchronousTestCase):

@@ -10,22 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from ..interfaces import PoolStatistics
-from ..wire import timestamp
+from ..wire import STATISTICS, timestamp
 from ._journal import Journal
 
 __all__ = ["statusToJSON"]
-
-_COUNTS = (
-    "added",
-    "queued",
-    "running",
-    "succeeded",
-    "failed",
-    "cancelled",
-    "unstarted",
-    "deferrals",
-    "waited",
-)
 
 
 def statusToJSON(
@@ -47,7 +35,7 @@ def statusToJSON(
         "active": statistics.active,
         "workers": statistics.workers,
         "busy": busy,
-        "statistics": {name: counts[name] for name in _COUNTS},
+        "statistics": {name: counts[name] for name in STATISTICS},
         "jobs": {
             **summary["states"],
             "oldest_queued_at": _moment(summary["oldestQueuedAt"]),

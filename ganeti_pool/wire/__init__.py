@@ -39,7 +39,7 @@ from ._queries import (
     parseOutputQuery,
     parseQuiesceQuery,
 )
-from ._schemas import components
+from ._schemas import STATISTICS, components
 
 __all__ = [
     "CANCEL_QUERY",
@@ -55,6 +55,7 @@ __all__ = [
     "POOL_CHANGE",
     "PRIORITY",
     "QUIESCE_QUERY",
+    "STATISTICS",
     "STATUS",
     "ChangesQuery",
     "Check",

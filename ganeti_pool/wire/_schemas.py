@@ -6,17 +6,28 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from datetime import datetime
 from enum import Enum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from ..interfaces import PoolStatistics
 from ..jobs import FINISHED, Attempt, Job, JobState
 from ._bodies import NEW_JOB
 from ._checks import Schema, reference
 from ._documents import ATTEMPT_KEYS, JOB_KEYS, PROBLEM, snakeCase
 from ._json import MAX_INTEGER, MIN_INTEGER
 
-__all__ = ["components"]
+__all__ = ["STATISTICS", "components"]
+
+STATISTICS = tuple(
+    field.name
+    for field in fields(PoolStatistics)
+    if field.name not in ("workers", "idle", "active")
+)
+"""
+What is told of a pool's L{PoolStatistics}, but for what has another place.
+"""
 
 _PLAIN: Mapping[Any, Schema] = {
     Any: {},
@@ -93,17 +104,8 @@ def _pool() -> Schema:
     """
     What the queue tells of itself.
     """
-    statistics = _numbers(
-        "added",
-        "queued",
-        "running",
-        "succeeded",
-        "failed",
-        "cancelled",
-        "unstarted",
-        "deferrals",
-    )
     waited = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}]}
+    statistics = {**_numbers(*STATISTICS), "waited": waited}
     jobs = {
         **_numbers(JobState.QUEUED.value, JobState.RUNNING.value),
         "oldest_queued_at": _MOMENT,
@@ -124,7 +126,7 @@ def _pool() -> Schema:
         {
             "active": _PLAIN[bool],
             **_numbers("workers", "busy"),
-            "statistics": _object({**statistics, "waited": waited}),
+            "statistics": _object(statistics),
             "jobs": _object(jobs),
             "store": _object(store),
             "daemon": _object(daemon),
