@@ -35,10 +35,11 @@ def connectToDaemon(session: Session) -> JobClient:
 
     @raise click.UsageError: if the options contradict each other or the token
         cannot be read.
-    @raise InvalidArgument: if the state directory is too deep for a socket.
+    @raise InvalidArgument: if the state directory is too deep for a socket, or the
+        token file holds no token.
     """
     from ..client import connectHTTP, connectUnix
-    from ..paths import StatePaths
+    from ..paths import StatePaths, readToken
 
     if session.url is None:
         if session.tokenFile is not None:
@@ -49,17 +50,14 @@ def connectToDaemon(session: Session) -> JobClient:
         return connectUnix(session.reactor, paths.socket)
     if session.stateDir is not None:
         raise click.UsageError("--url and --state-dir name two daemons: give one of them.")
-    return connectHTTP(session.reactor, session.url, _readToken(session.tokenFile))
-
-
-def _readToken(path: str | None) -> str | None:
-    if path is None:
-        return None
+    path = session.tokenFile
     try:
-        with open(path, encoding="ascii") as file:
-            return file.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"The token file {path} cannot be read: {error}.") from error
+        token = None if path is None else readToken(path)
+    except OSError as error:
+        raise click.UsageError(
+            f"The token file {path} cannot be read: {error.strerror}."
+        ) from error
+    return connectHTTP(session.reactor, session.url, token)
 
 
 def runInReactor(function: Callable[..., Any], arguments: Sequence[object]) -> NoReturn:

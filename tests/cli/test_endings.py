@@ -357,9 +357,26 @@ class ConnectTests(CommandCase):
         """
         self.refuse(
             *("status", "--url", "http://pool", "--token-file", "/nowhere/at-all"),
-            err="ganeti-pool: The token file /nowhere/at-all cannot be read: [Errno 2] No such "
-            "file or directory: '/nowhere/at-all'. See --help.\n",
+            err="ganeti-pool: The token file /nowhere/at-all cannot be read: No such file or "
+            "directory. See --help.\n",
         )
+
+    def test_noToken(self) -> None:
+        """
+        A token file in which the daemon would find no token is a mistake.
+        """
+        path = Path(self.mktemp())
+        for content, why in (
+            (b" \n", "is empty"),
+            (b"two words", "holds something else than one word of printable ASCII"),
+            (b"\xff", "holds something else than one word of printable ASCII"),
+        ):
+            path.write_bytes(content)
+            self.err = Stream()
+            self.refuse(
+                *("status", "--url", "http://pool", "--token-file", str(path)),
+                err=f"ganeti-pool: the token file {path} {why}\n",
+            )
 
     def test_deepDirectory(self) -> None:
         """
