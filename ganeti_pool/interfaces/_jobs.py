@@ -219,6 +219,11 @@ class IJobStore(Interface):
             <ganeti_pool.errors.NoSuchJob>}.
         """
 
+    def known(jobIDs: Sequence[int]) -> Deferred[frozenset[int]]:
+        """
+        Which of some jobs there are, by their IDs.
+        """
+
     def attempts(jobID: int) -> Deferred[list[Attempt]]:
         """
         The attempts of a job, oldest first; a deferred start is listed with the

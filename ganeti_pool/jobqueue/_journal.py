@@ -66,8 +66,7 @@ class Changes:
         """
         A job is not as it was, though that may have been committed before.
         """
-        for change in self._byJob.pop(jobID, ()):
-            change.callback(None)
+        _callAll(self._byJob.pop(jobID, set()))
 
     def close(self) -> None:
         """
@@ -93,20 +92,28 @@ class Changes:
             cancelled.
         """
 
+        waiting = self._byJob.setdefault(jobID, set())
+
         def forget(change: Deferred[None]) -> None:
-            waiting = self._byJob[jobID]
             waiting.discard(change)
-            if not waiting:
+            if not waiting and self._byJob.get(jobID) is waiting:
                 del self._byJob[jobID]
 
         change: Deferred[None] = Deferred(forget)
-        self._byJob.setdefault(jobID, set()).add(change)
+        waiting.add(change)
         return change
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, set()
-        for change in waiting:
-            change.callback(None)
+        _callAll(waiting)
+
+
+def _callAll(waiting: set[Deferred[None]]) -> None:
+    """
+    Let go on who waits, but for those whom another one of them gives up just then.
+    """
+    while waiting:
+        waiting.pop().callback(None)
 
 
 class Journal:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -28,6 +28,11 @@ _BATCH = 200
 So many are removed in one commit, so that no other write waits long for it.
 """
 
+_SWEPT = 1_000
+"""
+Of so many jobs with output the store is asked at once whether they are there.
+"""
+
 _SHORTEST, _LONGEST = 60.0, 3600.0
 """
 Between so many seconds lies the time from one look to the next.
@@ -39,6 +44,9 @@ class Keeping:
     Removes jobs, and what they have written, when their time is over: at the start,
     and then as often as that time is long, but for at least each hour, and at most
     each minute. So a job can stay an hour longer.
+
+    At the start it also removes what jobs have written that are gone: an earlier
+    daemon has died between the two.
 
     Threads: the reactor's.
     """
@@ -63,15 +71,22 @@ class Keeping:
         self._isStopping = False
         self._looks = LoopingCall(lambda: Deferred.fromCoroutine(self._look()))
         self._looks.clock = clock
-        self._running: Deferred[Any] | None = None
+        self._running: list[Deferred[Any]] = []
 
     def start(self) -> None:
         """
         Begin to look.
         """
-        if self._seconds is not None and not self._isStopping:
+        if self._isStopping:
+            return
+        swept = Deferred.fromCoroutine(self._sweep())
+        self._running.append(swept.addErrback(self._broken, "What is left over is not removed"))
+        if self._seconds is not None:
             interval = min(max(self._seconds, _SHORTEST), _LONGEST)
-            self._running = self._looks.start(interval).addErrback(self._broken)
+            looks = self._looks.start(interval)
+            self._running.append(
+                looks.addErrback(self._broken, "Finished jobs are not removed any more")
+            )
 
     def stop(self) -> Deferred[Any]:
         """
@@ -80,14 +95,28 @@ class Keeping:
         @return: a Deferred that fires when all is removed whose records are gone.
         """
         self._isStopping = True
-        if self._running is None:
-            return succeed(None)
         if self._looks.running:
             self._looks.stop()
-        return self._running
+        return gatherResults(self._running)
 
-    def _broken(self, failure: Failure) -> None:
-        _log.failure("Finished jobs are not removed any more", failure)
+    def _broken(self, failure: Failure, what: str) -> None:
+        _log.failure(what, failure)
+
+    async def _sweep(self) -> None:
+        """
+        Remove what jobs have written that are gone.
+        """
+        # A job that comes later is in the store before it has a directory.
+        jobIDs = await self._output.jobIDs()
+        for first in range(0, len(jobIDs), _SWEPT):
+            if self._isStopping:
+                return
+            some = jobIDs[first : first + _SWEPT]
+            known = await self._store.known(some)
+            gone = [jobID for jobID in some if jobID not in known]
+            if gone:
+                await self._output.remove(gone)
+                _log.info("Removed what {count} jobs had written that are gone", count=len(gone))
 
     async def _look(self) -> None:
         """

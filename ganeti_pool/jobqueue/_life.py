@@ -28,7 +28,7 @@ from ._handover import Handover, ThreadHandover
 from ._journal import Changes, Journal
 from ._keeping import Keeping
 from ._outcome import Requeue, afterCrash
-from ._output import Output, RemoveTrees, removeTrees
+from ._output import InThread, Output
 from ._places import Places
 from ._room import Room, Waiting
 from ._roster import Roster
@@ -78,7 +78,7 @@ class QueueLife:
         maxQueued: int | None = None,
         keepFinished: float | None = None,
         observers: Sequence[Observer] = (),
-        removeOutput: RemoveTrees | None = None,
+        inThread: InThread | None = None,
         handover: Handover | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
         monotonic: Callable[[], float] = monotonic,
@@ -106,8 +106,9 @@ class QueueLife:
         @param observers: each is called on the reactor thread with every L{JobEvent
             <ganeti_pool.jobs.JobEvent>}, once that is in the store. What one raises
             is logged.
-        @param removeOutput: removes directories, and fires when that is done; by
-            default on a thread of the reactor's.
+        @param inThread: calls a function with arguments, such as one that removes
+            directories, and fires with what it returns; by default on a thread of
+            the reactor's.
         @param handover: how the workers have things done on the reactor thread.
         @param now: gives the time, aware.
         @param monotonic: gives seconds that no change of the clock touches, by
@@ -137,7 +138,7 @@ class QueueLife:
         self._journal = Journal(reactor, self._changes, self._lose)
         self._waiting = Waiting()
         self._room = Room(self._waiting, maxQueued)
-        self._output = Output(paths.output, removeOutput or self._removeInThread)
+        self._output = Output(paths.output, inThread or self._inThread)
         self._keeping = Keeping(reactor, store, self._journal, self._output, now, keepFinished)
         self._roster = Roster(reactor, self._core, self._journal)
         self._runs = Runs(
@@ -171,9 +172,9 @@ class QueueLife:
         # Its threads may start when they like; what they find is not there yet.
         pool.setActive(False)
 
-    def _removeInThread(self, directories: Sequence[str]) -> Deferred[None]:
+    def _inThread(self, f: Callable[..., Any], *args: Any) -> Deferred[Any]:
         reactor = self._clock
-        return deferToThreadPool(reactor, reactor.getThreadPool(), removeTrees, directories)
+        return deferToThreadPool(reactor, reactor.getThreadPool(), f, *args)
 
     def start(self) -> Deferred[None]:
         """
@@ -284,11 +285,12 @@ class QueueLife:
         self._journal.close()
         self._roster.release()
         await self._pool.terminateWorkers(deadline=_LAST_WAIT)
-        self._runs.abandon()
         # Not before: who is answered with nothing new asks again at once.
         self._changes.close()
         await kept
         await self._store.close()
+        # All starts have been answered now.
+        self._runs.abandon()
 
     def _lose(self) -> None:
         """

@@ -20,7 +20,6 @@ from ..errors import (
     NoSuchJob,
     NoSuchTask,
     OwnershipLost,
-    PoolError,
     QueueStopping,
     StaleAttempt,
     StoreError,
@@ -108,11 +107,7 @@ class Runs:
             with L{QueueStopping} if nothing is started any more, or with
             L{StoreError} if the journal was closed meanwhile.
         """
-        try:
-            self._checkStart(task)
-        except PoolError:
-            self._journal.hindrances.pop(task.jobID, None)
-            raise
+        self._checkStart(task)
         self._journal.hindrances[task.jobID] = f"the output of jobs cannot be kept: {error}"
         return Deferred.fromCoroutine(self._journal.rest(pause))
 
@@ -395,5 +390,4 @@ class Runs:
         Wait no longer for the time of any attempt to be over.
         """
         for task in self._roster.running.values():
-            if task.run is not None:
-                task.run.unlimit()
+            task.running.unlimit()

@@ -190,6 +190,9 @@ class MemoryJobStore(Writer):
     def job(self, jobID: int) -> Deferred[Job]:
         return self._read(lambda: self._journal.job(jobID))
 
+    def known(self, jobIDs: Sequence[int]) -> Deferred[frozenset[int]]:
+        return self._read(lambda: frozenset(jobIDs) & self._journal.jobs.keys())
+
     def attempts(self, jobID: int) -> Deferred[list[Attempt]]:
         def work() -> list[Attempt]:
             latest = self._journal.latestAttempt(self._journal.job(jobID))

@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from ganeti_pool import errors
 from ganeti_pool.jobqueue import JobQueue
 from ganeti_pool.jobqueue._handover import Ask
+from ganeti_pool.jobqueue._output import removeTrees
 from ganeti_pool.jobqueue._task import JobTask
 from ganeti_pool.jobs import Attempt, Job, JobEvent, JobFailure, JobState, NewJob
 from ganeti_pool.paths import StatePaths
@@ -124,7 +125,7 @@ class QueueCase(SynchronousTestCase):
             now=lambda: NOON,
             monotonic=lambda: self.monotonic,
             observers=[self.events.append],
-            removeOutput=self.removeOutput,
+            inThread=self.inThread,
             keepsOutput=keepsOutput,
             **options,
         )
@@ -132,6 +133,11 @@ class QueueCase(SynchronousTestCase):
     def reapAll(self, handles: Sequence[str]) -> Deferred[Any]:
         self.reaped.append(handles)
         return self.reap
+
+    def inThread(self, f: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        if f is removeTrees:
+            return self.removeOutput(*args)
+        return maybeDeferred(f, *args)
 
     def removeOutput(self, directories: Sequence[str]) -> Deferred[Any]:
         self.removed.append([os.path.relpath(one, self.directory) for one in directories])

@@ -5,9 +5,10 @@ Tests for how long finished jobs are kept.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from ganeti_pool import errors
 from ganeti_pool.jobqueue import _keeping
@@ -205,3 +206,61 @@ class KeepingTests(QueueCase):
         self.successResultOf(first)
         self.failureResultOf(second, errors.NoSuchJob)
         self.assertEqual((self.left(), self.removed[-1]), ([1], ["output/2"]))
+
+
+class SweepTests(QueueCase):
+    """
+    Tests for output that an earlier daemon has left behind.
+    """
+
+    def leave(self, *names: str) -> None:
+        """
+        Have something in the directory of the output.
+        """
+        for name in names:
+            Path(self.directory, "output", name).mkdir(parents=True)
+
+    def test_leftOver(self) -> None:
+        """
+        At the start, what jobs have written that are gone is removed, and nothing else.
+        """
+        self.start()
+        self.submit(new(), new(), new())
+        self.successResultOf(self.queue.cancel(1))
+        self.successResultOf(self.queue.cancel(3))
+        # the daemon dies between the two
+        self.successResultOf(self.store.removeJob(self.queue._journal.epoch, 1))
+        self.leave("1", "2", "3", "7", "10", "lost+found", "9" * 30, "\u0663")
+        self.patch(_keeping, "_SWEPT", 2)
+        self.restart()
+        self.assertEqual(self.removed, [["output/1"], ["output/7"], ["output/10"]])
+
+    def test_stop(self) -> None:
+        """
+        A queue that stops waits for what is being removed, and removes nothing more.
+        """
+        self.patch(_keeping, "_SWEPT", 1)
+        self.leave("1", "2")
+        self.removal = Deferred()
+        self.start()
+        stopped = self.queue.stop(0)
+        self.reactor.run()
+        self.assertNoResult(stopped)
+        self.removal.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(self.removed, [["output/1"]])
+
+    def test_fault(self) -> None:
+        """
+        A fault is logged, and hinders neither the jobs nor the stop.
+        """
+        self.leave("1")
+        self.store.known = lambda jobIDs: fail(ZeroDivisionError())  # type: ignore[method-assign]
+        self.start()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.submit(new("note", 1))
+        self.stepping.runAll()
+        self.assertEqual(self.ran, [1])
+        stopped = self.queue.stop(0)
+        self.reactor.run()
+        self.successResultOf(stopped)

@@ -181,6 +181,22 @@ class AttemptTests(QueueCase):
         self.assertIsNone(self.successResultOf(self.queue.attemptOver(1, 1)))
         self.assertNobodyWaits()
 
+    def test_givenUpWhileOthersWait(self) -> None:
+        """
+        Who does not wait any more is told nothing; the others are, also if one of them
+        gives another up just then.
+        """
+        answers = [self.queue.attemptOver(1, 1) for _ in range(4)]
+        answers[0].cancel()
+        self.failureResultOf(answers[0], CancelledError)
+        for one, other in ((1, 2), (2, 1)):
+            answers[one].addCallback(lambda _, other=other: answers[other].cancel())
+        for answer in answers[1:3]:
+            answer.addErrback(lambda failure: failure.trap(CancelledError))
+        self.stepping.step()
+        self.successResultOf(answers[3])
+        self.assertNobodyWaits()
+
     def test_again(self) -> None:
         """
         An attempt that defers itself is still to come. Nobody need wait for it.

@@ -57,9 +57,10 @@ class OutputTests(QueueCase):
             self.reactor.advance(2)
 
         self.meanwhile += [meanwhile, mended]
-        self.submit(new("note", 1))
+        self.tasks["see"] = lambda worker: self.ran.append(self.status()["store"]["last_error"])
+        self.submit(new("see"))
         self.stepping.step()
-        self.assertEqual((self.ran, self.meanwhile), ([1], []))
+        self.assertEqual((self.ran, self.meanwhile), ([None], []))
         self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 1))
         self.assertIsNone(self.status()["store"]["last_error"])
 

@@ -225,12 +225,31 @@ class StopTests(QueueCase):
             for seconds in (10, 15, 15):
                 self.reactor.advance(seconds)
             self.reactor.run()
-            self.successResultOf(self.stopped[-1])
-            self.assertEqual(self.reactor.getDelayedCalls(), [])
+            seen.append((self.stopped[-1].called, self.reactor.getDelayedCalls()))
 
+        seen: list[object] = []
         self.tasks["long"] = task
         self.submit(new("long", timeout=1000.0), new("note", timeout=1000.0))
         self.stepping.step()
+        self.assertEqual(seen, [(True, [])])
+        self.flushLoggedErrors()
+
+    def test_startWithTimeoutAtTheEnd(self) -> None:
+        """
+        Nor if its start is committed as the store is closed.
+        """
+        end = [lambda: self.reactor.advance(15)] * 3 + [self.reactor.run]
+
+        def look(worker: Worker) -> None:
+            self.reactor.run()
+            seen.append((self.stopped[-1].called, self.reactor.getDelayedCalls()))
+
+        seen: list[object] = []
+        self.tasks["long"] = look
+        self.submit(new("long", timeout=1000.0))
+        self.hold(lambda: self.stop(0), *end)
+        self.stepping.step()
+        self.assertEqual(seen, [(True, [])])
         self.flushLoggedErrors()
 
     def test_unwritten(self) -> None:
@@ -408,7 +427,13 @@ class StopTests(QueueCase):
         pool, _, reactor = makeSteppingPool(1, Worker, reactor=FakeReactor())
         paths = StatePaths.at(self.directory)
         queue = JobQueue(
-            reactor, pool, MemoryJobStore(), WORKER, paths, reap=lambda handles: succeed(0)
+            reactor,
+            pool,
+            MemoryJobStore(),
+            WORKER,
+            paths,
+            reap=lambda handles: succeed(0),
+            inThread=self.inThread,
         )
         self.successResultOf(queue.start())
         started = self.successResultOf(queue.poolStatus())["daemon"]["started_at"]
