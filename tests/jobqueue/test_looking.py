@@ -199,19 +199,23 @@ class AttemptTests(QueueCase):
 
     def test_again(self) -> None:
         """
-        An attempt that defers itself is still to come. Nobody need wait for it.
+        An attempt that defers itself is still to come. Nobody need wait for it, and
+        who does not takes nobody with him.
         """
 
         def defer(worker: Worker) -> None:
             raise DeferTask()
 
         self.tasks["note"] = defer
-        answer = self.queue.attemptOver(1, 1)
+        answer, other = (self.queue.attemptOver(1, 1) for _ in range(2))
         self.stepping.step()
         self.assertEqual(self.job().attempt, 0)
         self.assertNoResult(answer)
         answer.cancel()
         self.failureResultOf(answer, CancelledError)
+        self.assertNoResult(other)
+        self.successResultOf(self.queue.cancel(1))
+        self.successResultOf(other)
         self.assertNobodyWaits()
 
     def test_gone(self) -> None:
