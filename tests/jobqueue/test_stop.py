@@ -225,7 +225,7 @@ class StopTests(QueueCase):
             for seconds in (10, 15, 15):
                 self.reactor.advance(seconds)
             self.reactor.run()
-            seen.append((self.stopped[-1].called, self.reactor.getDelayedCalls()))
+            seen.append((self.stopped[-1].called, list(self.reactor.getDelayedCalls())))
 
         seen: list[object] = []
         self.tasks["long"] = task
@@ -242,7 +242,7 @@ class StopTests(QueueCase):
 
         def look(worker: Worker) -> None:
             self.reactor.run()
-            seen.append((self.stopped[-1].called, self.reactor.getDelayedCalls()))
+            seen.append((self.stopped[-1].called, list(self.reactor.getDelayedCalls())))
 
         seen: list[object] = []
         self.tasks["long"] = look
