@@ -47,8 +47,8 @@ class JobQueue(QueueLife):
         meanwhile waits for that;
       - cancel of what runs: the store, then the job is told;
       - outcome: the store. The worker takes its next job meanwhile, whose start is
-        asked for behind it, so both are one commit most often; that job runs only
-        once both are recorded;
+        asked for behind it, so both are one commit most often. The store refuses that
+        start while the outcome is missing, and the job goes back to its place;
       - retry: the store, then the heap, as a submission;
       - removal: the store, then the output.
 

@@ -166,7 +166,7 @@ class JobTask:
     @ivar attempts: how many times it was started, deferred starts not counted.
     @ivar since: since when it waits, by the monotonic clock; L{None} if that was
         before this daemon.
-    @ivar run: the attempt that runs, in C{RUNNING}.
+    @ivar run: the attempt that runs, in C{RUNNING}; L{None} in any other state.
     """
 
     __slots__ = ("_desk", "attempts", "jobID", "priority", "run", "since", "state")
@@ -266,9 +266,11 @@ class JobTask:
 
         @raise AlreadyCompleted: if the job does not run.
         """
-        if self.state is not TaskState.RUNNING:
+        # Read once: the reactor thread may find just now that it is over.
+        run = self.run
+        if run is None:
             raise AlreadyCompleted(f"job {self.jobID} does not run")
-        outcome = Outcome(JobState.SUCCEEDED, result=value, output=self.running.output)
+        outcome = Outcome(JobState.SUCCEEDED, result=value, output=run.output)
         self._desk.succeed(self, outcome)
 
     def fail(self, failure: Failure) -> None:
@@ -277,7 +279,7 @@ class JobTask:
         record: what took the job out of the queue does so, or it waits for the
         next daemon.
         """
-        if self.state is TaskState.RUNNING:
+        if self.run is not None:
             self._desk.fail(self, failure)
 
     def _understand(self, deferral: DeferTask) -> Deferral:

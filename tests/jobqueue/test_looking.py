@@ -189,8 +189,8 @@ class AttemptTests(QueueCase):
         answers = [self.queue.attemptOver(1, 1) for _ in range(4)]
         answers[0].cancel()
         self.failureResultOf(answers[0], CancelledError)
-        for one, other in ((1, 2), (2, 1)):
-            answers[one].addCallback(lambda _, other=other: answers[other].cancel())
+        answers[1].addCallback(lambda _: answers[2].cancel())
+        answers[2].addCallback(lambda _: answers[1].cancel())
         for answer in answers[1:3]:
             answer.addErrback(lambda failure: failure.trap(CancelledError))
         self.stepping.step()
