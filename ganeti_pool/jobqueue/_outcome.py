@@ -90,13 +90,25 @@ def saidBy(failure: Failure) -> Said:
     error = failure.value
     try:
         told = getattr(error, "failure", None)
-        if not isinstance(told, JobFailure):
+        if not (isinstance(told, JobFailure) and _isSound(told)):
             told = None
     except BaseException:
         told = None
     # Whatever its text raises, there is one.
     message = f"{type(error).__name__}: {failure.getErrorMessage()}"
     return Said(told, message[:_LONGEST_MESSAGE])
+
+
+def _isSound(told: JobFailure) -> bool:
+    """
+    Whether it has what its types say, which its author may not have checked.
+    """
+    return (
+        isinstance(told.code, str)
+        and isinstance(told.message, str)
+        and isinstance(told.exitCode, int | None)
+        and isinstance(told.signal, str | None)
+    )
 
 
 def outcomeOf(

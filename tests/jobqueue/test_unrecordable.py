@@ -151,6 +151,30 @@ class UnrecordableTests(OutcomeCase):
         self.assertEqual(self.ran, [2])
         self.flushLoggedErrors(Unspeakable)
 
+    def test_nonsense(self) -> None:
+        """
+        What an exception says of itself counts only if it can be recorded.
+        """
+        nonsense: list[Any] = [
+            JobFailure("code", b"bytes"),  # type: ignore[arg-type]
+            JobFailure(5, "text"),  # type: ignore[arg-type]
+            JobFailure("code", "text", "3"),  # type: ignore[arg-type]
+            JobFailure("code", "text", None, 9),  # type: ignore[arg-type]
+            "text",
+        ]
+
+        def end(worker: Worker) -> None:
+            error = ValueError("no")
+            error.failure = nonsense.pop()  # type: ignore[attr-defined]
+            raise error
+
+        self.tasks["end"] = end
+        for jobID in self.submit(*[new("end")] * len(nonsense)):
+            self.stepping.step()
+            error = self.assertError(jobID, JobState.FAILED, "exception")
+            self.assertEqual(error.message, "ValueError: no")
+        self.flushLoggedErrors(ValueError)
+
     def test_speaksOnItsThread(self) -> None:
         """
         An exception is asked before anything is put on the reactor thread.
