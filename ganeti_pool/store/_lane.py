@@ -165,8 +165,10 @@ class Lane(Generic[_Place]):
             while self._serveNext():
                 pass
         finally:
-            self._session.close()
-            self._reactor.callFromThread(self._ended)
+            try:
+                self._session.close()
+            finally:
+                self._reactor.callFromThread(self._ended)
 
     def _serveNext(self) -> bool:
         """

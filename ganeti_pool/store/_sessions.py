@@ -98,9 +98,9 @@ class WriteSession(_Session):
 
     A group of requests is one transaction. Those that are refused change nothing,
     and what the others change is written at its end, together. If that fails, be it
-    for one row that SQLite does not take, all is rolled back, and each request is
-    served once more, in a savepoint of its own. So each has the outcome that it
-    would have alone, and a group costs no more than its rows.
+    for one row that SQLite does not take or for one too large for the disk, all is
+    rolled back, and each request is served once more, in a transaction of its own.
+    So each has the outcome that it would have alone, and a group costs one commit.
 
     Threads: one, but for the making of this.
     """
@@ -115,20 +115,15 @@ class WriteSession(_Session):
             self._opened = self._open()
         connection, ledger = self._opened
         try:
-            with _transaction(connection, ledger):
-                for request in group:
-                    try:
-                        request.serve(ledger)
-                    except PoolError as error:
-                        request.fail(error)
-                ledger.flush()
+            _serveTogether(connection, ledger, group)
         except Exception:
             if len(group) == 1:
                 raise
-            with _transaction(connection, ledger):
-                for request in group:
-                    _serveAlone(connection, ledger, request)
-        ledger.end()
+            for request in group:
+                try:
+                    _serveTogether(connection, ledger, [request])
+                except Exception as error:
+                    request.fail(error)
 
     def _open(self) -> tuple[Connection, SQLLedger]:
         """
@@ -166,21 +161,17 @@ def _transaction(connection: Connection, ledger: SQLLedger) -> Iterator[None]:
         raise
 
 
-def _serveAlone(connection: Connection, ledger: SQLLedger, request: Request[Ledger]) -> None:
+def _serveTogether(
+    connection: Connection, ledger: SQLLedger, group: Sequence[Request[Ledger]]
+) -> None:
     """
-    Do one request of a group, or nothing of it.
+    Do the requests of a group in one transaction, but for what they refuse.
     """
-    connection.execute("SAVEPOINT request")
-    try:
-        request.serve(ledger)
+    with _transaction(connection, ledger):
+        for request in group:
+            try:
+                request.serve(ledger)
+            except PoolError as error:
+                request.fail(error)
         ledger.flush()
-    except Exception as error:
-        # A full disk makes SQLite roll back the whole transaction at times: then
-        # there is no savepoint to go back to, and nothing of the group is left.
-        if not connection.in_transaction:
-            raise
-        connection.execute("ROLLBACK TO request")
-        ledger.forget()
-        ledger.begin()
-        request.fail(error)
-    connection.execute("RELEASE request")
+    ledger.end()

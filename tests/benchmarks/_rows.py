@@ -232,7 +232,7 @@ ROWS = (
     ),
     Row(
         "durable-batches",
-        "durable jobs submitted, run and recorded: one client, in batches where it can",
+        "durable jobs, one client, in batches where it can",
         module="_durable",
         counts=(8_000,),
         quickCounts=(1_000,),
@@ -243,7 +243,7 @@ ROWS = (
     ),
     Row(
         "durable-singles",
-        "durable jobs submitted, run and recorded: eight clients, one job at a time",
+        "durable jobs, eight clients, one job at a time",
         module="_durable",
         counts=(8_000,),
         quickCounts=(80,),
