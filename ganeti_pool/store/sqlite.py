@@ -41,7 +41,7 @@ class SQLiteJobStore(Writer):
     A write is durable when its Deferred fires: the log is synchronised with the
     disk at every commit. Writes that wait together share one commit. Reads see
     all that was committed before they were asked for, and never wait for a
-    commit. Nothing is opened and no thread started before L{acquire}.
+    commit. Nothing is opened and no thread started before C{acquire}.
 
     Threads: called on the reactor thread, where every Deferred fires. Two
     daemonic threads, one that writes and one that reads, last until L{close}
@@ -58,7 +58,7 @@ class SQLiteJobStore(Writer):
         onCommit: Callable[[int, float], object] | None = None,
     ) -> None:
         """
-        @param path: a file, made by L{acquire} if it is not there; the directory
+        @param path: a file, made by C{acquire} if it is not there; the directory
             must be.
         @param clock: gives the time, aware, in UTC; called on the reactor thread.
         @param onCommit: told of each group of writes that was committed, before those
