@@ -55,12 +55,12 @@ class ProcessGroups:
     """
     Every group that was spawned through it and is not over.
 
-    @ivar fileLimit: how many files a child may open at first (the soft limit); L{None}
-        for as many as this process.
-
     Threads: used from any. The lock is never held while a process is spawned or
     awaited, since a program on a file system that hangs would hold up
     L{killAll}. It is reentrant, so a signal handler may take it.
+
+    @ivar fileLimit: how many files a child may open at first (the soft limit); L{None}
+        for as many as this process.
     """
 
     def __init__(self) -> None:
