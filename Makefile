@@ -69,7 +69,7 @@ docs: $(VENV)/dev.stamp man
 
 # What setup.py puts into share/ where the package is installed, if it is there.
 man: $(VENV)/dev.stamp
-	$(python) -m sphinx -W --keep-going -q -D extensions=measured,commandpages \
+	$(python) -m sphinx -W --keep-going -q -D extensions=measured,commandpages,httppages \
 	    -d doc/_build/man/.doctrees -b man doc doc/_build/man
 	@mkdir -p $(addprefix doc/_build/completion/,bash zsh fish)
 	$(VENV)/bin/ganeti-pool completion bash > doc/_build/completion/bash/ganeti-pool

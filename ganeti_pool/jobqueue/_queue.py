@@ -298,6 +298,9 @@ class JobQueue(QueueLife):
             await self._pool.resize(workers)
         except PoolTerminated:
             raise QueueStopping() from None
+        # The surplus workers have ended, but so have all the others.
+        if self._runs.isStopping:
+            raise QueueStopping()
 
     def _unlessStopping(self, f: Callable[[], Coroutine[Any, Any, Any]]) -> Deferred[Any]:
         """

@@ -309,6 +309,17 @@ class PoolTests(QueueCase):
         self.successResultOf(resized)
         self.assertEqual(self.status()["workers"], 3)
 
+    def test_resizeMeetsStop(self) -> None:
+        """
+        A change that a stop has overtaken is not said to be done.
+        """
+        self.start()
+        resized = self.queue.resize(3)
+        stopped = self.queue.stop(0)
+        self.reactor.run()
+        self.failureResultOf(resized, errors.QueueStopping)
+        self.successResultOf(stopped)
+
     def test_resizeOfAPoolThatEnds(self) -> None:
         """
         A pool that has begun to stop before the queue has is not resized.
