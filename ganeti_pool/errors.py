@@ -313,8 +313,8 @@ class QueueFull(JobError):
 
     def __init__(self, count: int, limit: int) -> None:
         super().__init__(
-            f"the queue has no room for {count} more: {limit} jobs may wait (--max-queued), and "
-            "the rest can be submitted when some have started"
+            f"the queue has no room for {count} more: {limit} jobs may wait (--max-queued); "
+            "submit again when some have started"
         )
         self.count = count
         self.limit = limit
