@@ -114,6 +114,14 @@ def _checkPriority(priority: int, what: str) -> None:
         raise InvalidArgument(f"the priority of {what} cannot be stored in 64 bits: {priority}")
 
 
+_NOTHING_YET: Mapping[str, Any] = dict.fromkeys(
+    ("startedAt", "finishedAt", "cancelRequestedAt", "result", "error", "output")
+)
+"""
+What a job has not that waits for its first start, or for another after its end.
+"""
+
+
 def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) -> Job:
     """
     A job that was not there before.
@@ -139,13 +147,8 @@ def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) 
         attempt=0,
         deferrals=0,
         submittedAt=now,
-        startedAt=None,
-        finishedAt=None,
-        cancelRequestedAt=None,
-        result=None,
-        error=None,
-        output=None,
         revision=revision,
+        **_NOTHING_YET,
     )
 
 
@@ -346,12 +349,7 @@ def retried(job: Job, position: int) -> Job:
         state=JobState.QUEUED,
         position=position,
         maxAttempts=max(job.maxAttempts, job.attempt + 1),
-        startedAt=None,
-        finishedAt=None,
-        cancelRequestedAt=None,
-        result=None,
-        error=None,
-        output=None,
+        **_NOTHING_YET,
     )
 
 
