@@ -219,7 +219,7 @@ class MainTests(SynchronousTestCase):
         """
         Where no daemon listens, that is one sentence and exit code 3.
         """
-        path = os.path.abspath(self.mktemp())
+        path = "/nonexistent/state"
         ended = subprocess.run(
             [*MAIN, "--state-dir", os.path.relpath(path), "status"],
             capture_output=True,
@@ -237,7 +237,7 @@ class MainTests(SynchronousTestCase):
         """
         The exit code is the same where standard error takes no more or is closed.
         """
-        nowhere = ["--state-dir", os.path.abspath(self.mktemp()), "status"]
+        nowhere = ["--state-dir", "/nonexistent", "status"]
         without = [*MAIN[:2], "import sys; sys.modules['click'] = None; " + MAIN[2]]
         with open("/dev/full", "wb") as full:
             codes = [

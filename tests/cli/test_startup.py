@@ -94,7 +94,7 @@ class StartTests(SynchronousTestCase):
         """
         A verb that asks the daemon needs the client, and nothing of the daemon.
         """
-        nowhere = ["--state-dir", os.path.abspath(self.mktemp())]
+        nowhere = ["--state-dir", "/nonexistent"]
         for arguments in (
             ["list"],
             ["status"],
@@ -112,7 +112,7 @@ class StartTests(SynchronousTestCase):
         """
         A verb that sends nothing needs no schemas either.
         """
-        nowhere = ["--state-dir", os.path.abspath(self.mktemp())]
+        nowhere = ["--state-dir", "/nonexistent"]
         for arguments in (["list"], ["status"], ["show", "1"], ["wait", "--all"], ["cancel", "1"]):
             found = self.imported([*nowhere, *arguments])
             self.assertEqual(found & {"cattrs", "ganeti_pool.wire"}, set(), arguments)
