@@ -146,8 +146,8 @@ class StopTests(DaemonCase):
 
     def test_secondSignal(self) -> None:
         """
-        A second signal ends the jobs' processes and the daemon at once; the next
-        daemon settles what was left.
+        A second signal ends the jobs' processes and the daemon at once, and is in the
+        log; the next daemon settles what was left.
         """
         meeting = self.meeting()
         daemon = self.start("--grace", str(PATIENCE))
@@ -156,6 +156,7 @@ class StopTests(DaemonCase):
         daemon.process.send_signal(signal.SIGTERM)
         daemon.awaitLog("Stopping")
         self.assertEqual(daemon.stop(signal.SIGINT), -signal.SIGINT)
+        self.assertIn("SIGINT came while the daemon stops", daemon.log)
         self.assertNothingLeft()
         daemon = self.start()
         self.assertEqual(daemon.awaitEnds(jobID)[0]["error"]["code"], "interrupted")

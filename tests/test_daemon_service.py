@@ -16,6 +16,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.protocol import Factory
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool.errors import StoreError, WorkersNotStarted
@@ -202,11 +203,15 @@ class SignalTests(SynchronousTestCase):
     def test_second(self) -> None:
         """
         The second one, also if it is the other, ends the processes of the jobs and
-        then this one, by that signal.
+        then this one, by that signal; and says so in one line.
         """
-        self.signals.handlers[signal.SIGTERM](signal.SIGTERM, None)
-        self.signals.handlers[signal.SIGINT](signal.SIGINT, None)
+        with capturedLogs() as logged:
+            self.signals.handlers[signal.SIGTERM](signal.SIGTERM, None)
+            self.assertEqual(logged, [])
+            self.signals.handlers[signal.SIGINT](signal.SIGINT, None)
         self.assertEqual(self.calls, ["stop", "end all", (os.getpid(), signal.SIGINT)])
+        self.assertEqual([event["log_level"].name for event in logged], ["warn"])
+        self.assertTrue((formatEvent(logged[0]) or "").startswith("SIGINT came while"))
         self.assertIs(self.signals.handlers[signal.SIGINT], signal.SIG_DFL)
 
 

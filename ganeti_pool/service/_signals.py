@@ -14,8 +14,11 @@ from types import FrameType
 from typing import Any, TextIO
 
 from twisted.internet.error import ReactorNotRunning
+from twisted.logger import Logger
 
 __all__ = ["Abort", "endOnSignals", "stopOnce"]
+
+_log = Logger()
 
 
 def stopOnce(reactor: Any) -> None:
@@ -36,7 +39,7 @@ def endOnSignals(
     """
     At the first SIGTERM, SIGINT or SIGHUP stop in good order; at the second one, which
     Twisted's own handlers would only log, end the process at once, by that
-    signal. A SIGHUP that is ignored, as C{nohup} has it, stays so.
+    signal, with a line in the log. A SIGHUP that is ignored, as C{nohup} has it, stays so.
 
     Threads: the main thread's, when the reactor runs: its own handlers, set when
     it starts, would replace these.
@@ -56,7 +59,13 @@ def endOnSignals(
             stop()
         else:
             endAll()
+            # Before the log, which may be a pipe that nobody reads.
             signals.signal(number, signal.SIG_DFL)
+            _log.warn(
+                "{signal} came while the daemon stops: what still ran has been killed, and is "
+                "for the next daemon to settle; this one ends at once",
+                signal=signal.Signals(number).name,
+            )
             kill(os.getpid(), number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
