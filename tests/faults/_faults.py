@@ -67,6 +67,7 @@ class Fault:
 WAITING = "workerpool/_waiting.py"
 FENCES = "workerpool/_fences.py"
 SCHEDULER = "workerpool/_scheduler.py"
+STAFF = "workerpool/_staff.py"
 POOL = "workerpool/_pool.py"
 WORKER = "workerpool/_worker.py"
 DELIVERY = "_delivery.py"
@@ -146,7 +147,7 @@ FAULTS = (
     Fault(
         "A woken worker that fails instead of looking for a task passes the wake on.",
         WAKING + "test_parkFails",
-        POOL,
+        STAFF,
         "            actions.append(wake._Wake)",
         "pass",
     ),
@@ -160,21 +161,21 @@ FAULTS = (
     Fault(
         "A worker that was just woken can be surplus like any other.",
         RESIZE + "test_resizePicksTheWoken",
-        POOL,
+        STAFF,
         "            worker._retired = True",
         "worker._retired = worker is not self._waking",
     ),
     Fault(
         "Of two sizes the last holds, also for threads that the first has started.",
         RESIZE + "test_smallerWhileGrowing",
-        POOL,
-        "                worker._retired = len(self._workers) >= self._size",
+        STAFF,
+        "            worker._retired = len(self._workers) >= self._size",
         "worker._retired = False",
     ),
     Fault(
         "Workers that another thread is starting count.",
         RESIZE + "test_largerWhileGrowing",
-        POOL,
+        STAFF,
         "        missing = max(0, size - len(self._workers) - self._starting)",
         "missing = max(0, size - len(self._workers))",
     ),
@@ -188,8 +189,8 @@ FAULTS = (
     Fault(
         "Workers that could not be started do not count any more.",
         RESIZING + "test_failureWhileOthersGrow",
-        POOL,
-        "            self._starting -= count",
+        STAFF,
+        "        self._starting -= count",
         "self._starting -= len(started)",
     ),
     Fault(
@@ -237,7 +238,7 @@ FAULTS = (
     Fault(
         "Who waits for quiet goes on when the last busy worker is abandoned.",
         QUIESCING + "test_abandonedToQuiet",
-        POOL,
+        STAFF,
         "            actions = self._TakeDownFencesUnlocked()",
         "actions = []",
     ),
@@ -363,7 +364,7 @@ FAULTS = (
     Fault(
         "A worker of another pool waits like every other thread.",
         QUIESCING + "test_anotherPoolsWorkerWaits",
-        POOL,
+        STAFF,
         "        return thread if isinstance(thread, BaseWorker) and thread.pool is self else None",
         "return thread if isinstance(thread, BaseWorker) else None",
     ),
