@@ -182,7 +182,8 @@ class _Families:
         isWell = status is not None and status["store"]["last_error"] is None
         yield GaugeMetricFamily(
             "ganeti_pool_store_trouble",
-            "1 while the store cannot be read, or has refused the latest change; else 0.",
+            "1 while the store cannot be read, has refused the latest change, or has a job that "
+            "cannot start; else 0.",
             value=not isWell,
         )
         if status is not None:

@@ -58,10 +58,12 @@ class Roster:
     @property
     def busy(self) -> int:
         """
-        How many workers have a job, one whose end cannot be written included.
+        How many workers have a job, one whose end cannot be written and one that cannot
+        start included.
         """
         ending = sum(task.hasEnded for task in self.running.values())
-        return len(self.running) - ending + self._journal.unwritten
+        held = self._journal.unwritten + len(self._journal.hindrances)
+        return len(self.running) - ending + held
 
     def enter(self, task: JobTask) -> None:
         """

@@ -108,7 +108,7 @@ class Runs:
             L{StoreError} if the journal was closed meanwhile.
         """
         self._checkStart(task)
-        self._journal.hindrances[task.jobID] = f"the output of jobs cannot be kept: {error}"
+        self._journal.hinder(task.jobID, f"the output of jobs cannot be kept: {error}")
         return Deferred.fromCoroutine(self._journal.rest(pause))
 
     def start(self, task: JobTask, before: JobTask | None) -> Deferred[None]:

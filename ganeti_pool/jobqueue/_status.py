@@ -25,7 +25,7 @@ def statusToJSON(
 ) -> dict[str, Any]:
     """
     @param busy: how many workers have a job, one whose outcome is not yet
-        written included.
+        written and one that cannot start included.
     @param summary: see L{IJobStore.summary
         <ganeti_pool.interfaces.IJobStore.summary>}.
     @param daemon: what to tell under C{daemon}.

@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from ganeti_pool import errors
 from ganeti_pool.jobqueue import JobQueue
@@ -40,14 +41,18 @@ class OutputTests(QueueCase):
 
     def test_noOutputDirectory(self) -> None:
         """
-        A job whose output cannot be kept stays queued, and the worker waits, longer
-        each time, until it can; the status says why.
+        A job whose output cannot be kept stays queued, and the worker, which is busy
+        with it, waits, longer each time, until it can. The status says why, and the log
+        does once.
         """
         obstacle = self.obstruct()
 
         def meanwhile() -> None:
-            self.assertEqual((self.job().state, self.status()["busy"]), (JobState.QUEUED, 0))
-            self.assertIn("output of jobs cannot be kept", self.status()["store"]["last_error"])
+            self.assertEqual((self.job().state, self.status()["busy"]), (JobState.QUEUED, 1))
+            self.assertIn(
+                "job 1 cannot start: the output of jobs cannot be kept: ",
+                self.status()["store"]["last_error"],
+            )
             self.reactor.advance(1)
 
         def mended() -> None:
@@ -59,8 +64,13 @@ class OutputTests(QueueCase):
         self.meanwhile += [meanwhile, mended]
         self.tasks["see"] = lambda worker: self.ran.append(self.status()["store"]["last_error"])
         self.submit(new("see"))
-        self.stepping.step()
+        with capturedLogs() as logged:
+            self.stepping.step()
         self.assertEqual((self.ran, self.meanwhile), ([None], []))
+        warnings = [event for event in logged if event["log_level"] is LogLevel.warn]
+        self.assertEqual([event["job"] for event in warnings], [1])
+        self.assertIn("Job 1 cannot start, and waits: ", formatEvent(warnings[0]))
+        self.assertEqual(self.status()["busy"], 0)
         self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 1))
         self.assertIsNone(self.status()["store"]["last_error"])
 
@@ -109,8 +119,32 @@ class OutputTests(QueueCase):
         self.submit(new("note", 1), new("note", 2))
         self.stepping.step()
         self.assertEqual(self.ran, [2, 1])
-        self.assertEqual(troubles, ["the output of jobs cannot be kept: no place"])
+        self.assertEqual(
+            troubles, ["job 1 cannot start: the output of jobs cannot be kept: no place"]
+        )
         self.assertIsNone(self.status()["store"]["last_error"])
+
+    def test_allWithoutOutputDirectory(self) -> None:
+        """
+        Of several jobs that cannot start, the status names one, and says how many more
+        there are.
+        """
+        self.open(MemoryJobStore(), numWorkers=2)
+        self.start()
+        obstacle = self.obstruct()
+
+        def mended() -> None:
+            troubles.append(self.status()["store"]["last_error"])
+            obstacle.unlink()
+            self.reactor.advance(1)
+
+        troubles: list[str] = []
+        self.meanwhile += [self.stepping.step, mended, lambda: self.reactor.advance(1)]
+        self.submit(new("note", 1), new("note", 2))
+        self.stepping.runAll()
+        self.assertEqual(sorted(self.ran), [1, 2])
+        self.assertEqual(len(troubles), 1)
+        self.assertRegex(troubles[0], r"^job 1 cannot start: .* \(and 1 more\)$")
 
     def test_cancelledJobMakesNone(self) -> None:
         """
