@@ -16,7 +16,7 @@ from ..wire import MAX_BODY, MAX_JOBS, encode
 from ._session import Session
 
 if TYPE_CHECKING:
-    from ..client import JobClient
+    from ..client import JobClient, RequestRefused
 
 __all__ = ["Command", "commandOptions", "loginName", "makeJobs", "readCommands", "submitAll"]
 
@@ -158,22 +158,59 @@ def _batches(jobs: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     yield batch
 
 
+def _placed(refusal: RequestRefused, places: Sequence[str]) -> RequestRefused:
+    """
+    A refusal whose sentence says where the first job that is wrong stands; the refusal
+    as it is, if none is to blame.
+
+    @param places: where each job of the request stands, for a person.
+    """
+    if not refusal.errors:
+        return refusal
+    first = refusal.errors[0]
+    pointer = first["pointer"]
+    number, slash, rest = pointer[1:].partition("/")
+    if number.isdecimal() and int(number) < len(places):
+        where, pointer = places[int(number)], slash + rest
+    elif len(places) == 1:
+        # Of a list of one, a pointer may be into that job.
+        where = places[0]
+    else:
+        return refusal
+    # Other codes say themselves what they are about.
+    what = f"{pointer}: " if pointer and refusal.code == "invalid_field" else ""
+    more = len(refusal.errors) - 1
+    sentence = f"{where}: {what}{first['detail']}" + (f" (and {more} more)" if more else "")
+    return type(refusal)(refusal.status, refusal.code, sentence, refusal.errors)
+
+
 async def submitAll(
-    session: Session, client: JobClient, jobs: Sequence[dict[str, Any]]
+    session: Session,
+    client: JobClient,
+    jobs: Sequence[dict[str, Any]],
+    places: Sequence[str],
 ) -> list[dict[str, Any]]:
     """
     Submit jobs, and print the ids (or the jobs) of each batch that is accepted.
 
-    If it ends before that, what is said tells how many are known to be submitted.
+    If it ends before that, what is said tells how many are known to be submitted, and
+    for a refusal, which of them is to blame.
 
+    @param places: where each job stands, for a person.
     @return: the jobs as the daemon has them.
     """
+    # Not above: a mistake in a file needs no HTTP client to be told.
+    from ..client import RequestRefused
+
     submitted: list[dict[str, Any]] = []
     for batch in _batches(jobs):
         progress = f"{len(submitted)} of {len(jobs)} jobs are known to be submitted"
         session.interruption = f"interrupted: {progress}" + (", and go on" if submitted else "")
         session.aftermath = progress if len(jobs) > 1 else ""
-        accepted = await client.submit(batch)
+        try:
+            accepted = await client.submit(batch)
+        except RequestRefused as refusal:
+            raise _placed(refusal, places[len(submitted) :][: len(batch)]) from refusal
         submitted += accepted
         for job in accepted:
             session.emit(job, str(job["id"]))

@@ -378,6 +378,78 @@ class SubmitTests(CommandCase):
         self.client.troubles["submit"] = RequestRefused(429, "queue_full", "the queue is full")
         self.check("submit", "ls", err="ganeti-pool: the queue is full\n", code=4)
 
+    def refuse(self, code: str, *errors: tuple[str, str]) -> None:
+        """
+        Have the next submission refused, for what is wrong at some pointers.
+        """
+        self.client.troubles["submit"] = RequestRefused(
+            400,
+            code,
+            "it is wrong",
+            [{"pointer": pointer, "code": "x", "detail": text} for pointer, text in errors],
+        )
+
+    def test_refusedLine(self) -> None:
+        """
+        A refusal says which line of the file is wrong, and how much is besides.
+        """
+        lines = '["a"]\n\n["b"]\n["c"]\n'
+        for code, errors, said in (
+            ("invalid_field", [("/1/args/0/0", "no")], "{path}, line 3: /args/0/0: no"),
+            ("invalid_field", [("/2", "no"), ("/0/a", "no")], "{path}, line 4: no (and 1 more)"),
+            ("key_conflict", [("/0/key", "taken")], "{path}, line 1: taken"),
+            ("invalid_field", [("", "too long")], "it is wrong"),
+            ("invalid_field", [("/3/args", "no")], "it is wrong"),
+        ):
+            self.err = Stream()
+            self.refuse(code, *errors)
+            self.fromFile(
+                lines,
+                err=f"ganeti-pool: {said} (0 of 3 jobs are known to be submitted)\n",
+                code=4,
+            )
+
+    def test_refusedLineOfOne(self) -> None:
+        """
+        So it does of a line that is alone in its request, whether or not the daemon
+        counts it; and of a command.
+        """
+        for pointer in ("/0/args/0/0", "/args/0/0"):
+            self.err = Stream()
+            self.refuse("invalid_field", (pointer, "no"))
+            self.fromFile('\n["a"]', err="ganeti-pool: {path}, line 2: /args/0/0: no\n", code=4)
+        self.err = Stream()
+        self.refuse("invalid_field", ("/args/0/0", "no"))
+        self.fromFile(
+            '["%s"]\n' % ("x" * 600_000) * 2,
+            err="ganeti-pool: {path}, line 1: /args/0/0: no (0 of 2 jobs are known to be "
+            "submitted)\n",
+            code=4,
+        )
+        self.err = Stream()
+        self.refuse("invalid_field", ("/args/0/0", "no"))
+        self.check("submit", "ls", err="ganeti-pool: the command: /args/0/0: no\n", code=4)
+
+    def test_refusedLineOfLaterBatch(self) -> None:
+        """
+        The lines of earlier requests count.
+        """
+        accept = self.client.submit
+
+        def submit(jobs: Sequence[dict[str, Any]]) -> Deferred[Any]:
+            if self.client.jobs:
+                self.refuse("invalid_field", ("/4/args/0/0", "no"))
+            return accept(jobs)
+
+        self.patch(self.client, "submit", submit)
+        self.fromFile(
+            '["ls"]\n' * 1500,
+            out="".join(f"{n}\n" for n in range(1, 1001)),
+            err="ganeti-pool: {path}, line 1005: /args/0/0: no (1000 of 1500 jobs are known to "
+            "be submitted)\n",
+            code=4,
+        )
+
     def test_refusedInTheMiddle(self) -> None:
         """
         Of several batches, those before a refusal are submitted, and it is said so.

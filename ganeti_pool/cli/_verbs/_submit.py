@@ -103,8 +103,10 @@ def submit(
 
     The job gets the working directory, umask and PATH of this process, and its
     owner is whoever calls. With --from-file, nothing is submitted if any line is
-    wrong; with --key too, the key of a job is KEY-1, KEY-2 and so on, by the
-    number of its line, so that a file can be submitted again after a break.
+    no such array; if the daemon refuses one, its line is named, and how many jobs
+    of lines before it are submitted. With --key too, the key of a job is KEY-1,
+    KEY-2 and so on, by the number of its line, so that a file can be submitted
+    again after a break.
 
     With --wait, what became of each job is said on standard error.
     """
@@ -134,7 +136,7 @@ def submit(
         if not jobs:
             return ExitCode.DONE
         client = session.connect()
-        submitted = await submitAll(session, client, jobs)
+        submitted = await submitAll(session, client, jobs, [line.where for line in lines])
         if not wait:
             return ExitCode.DONE
         from .._watch import waitForJobs
