@@ -7,7 +7,7 @@ as attributes. A refused call has changed nothing.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 from twisted.internet.defer import CancelledError
 
@@ -320,6 +320,12 @@ class QueueFull(JobError):
         self.limit = limit
 
 
+_CHANGEABLE = "/priority or /max_attempts"
+"""
+What a job may have otherwise now than as it was submitted.
+"""
+
+
 class KeyConflict(JobError):
     """
     A key belongs to a job that was submitted with something else in it. Nothing
@@ -332,22 +338,25 @@ class KeyConflict(JobError):
 
     code = "key_conflict"
 
-    def __init__(self, conflicts: Mapping[int, tuple[str, int | None]], count: int) -> None:
+    def __init__(
+        self, conflicts: Mapping[int, tuple[str, int | None, Sequence[str]]], count: int
+    ) -> None:
         """
-        @param conflicts: the key and the ID of the job that has it, by the place in
-            the list.
+        @param conflicts: by the place in the list, the key, the ID of the job that has
+            it, and where it differs, as far as that can be told, as JSON pointers.
         @param count: how many jobs are in the list.
         """
-        self.conflicts = {place: jobID for place, (_, jobID) in conflicts.items()}
+        self.conflicts = {place: jobID for place, (_, jobID, _) in conflicts.items()}
         self.problems = [
             (
                 f"/{place}/key" if count > 1 else "/key",
                 self.code,
                 f"the key {key!r} belongs to "
                 + ("a job before it in the list" if jobID is None else f"job {jobID}")
-                + ", which differs from this one",
+                + f", which differs in {', '.join(differences) or _CHANGEABLE}: submit it as "
+                "that one was, or with another key",
             )
-            for place, (key, jobID) in conflicts.items()
+            for place, (key, jobID, differences) in conflicts.items()
         ]
         more = f" (and {len(conflicts) - 1} more)" if len(conflicts) > 1 else ""
         super().__init__(self.problems[0][2] + more)

@@ -292,7 +292,9 @@ class StoreContract(_Mixin):
         fine = self.store.addJobs(self.epoch, [new("b", key="b")], 4)
         sentence = self.refused(errors.KeyConflict, refused)
         self.assertEqual(
-            sentence, "the key 'a' belongs to job 1, which differs from this one (and 1 more)"
+            sentence,
+            "the key 'a' belongs to job 1, which differs in /name: submit it as that one was, or "
+            "with another key (and 1 more)",
         )
         (job,) = self.wait(fine)
         self.assertEqual((job.id, job.revision), (2, 2))
@@ -313,9 +315,10 @@ class StoreContract(_Mixin):
             [("/1/key", "key_conflict"), ("/2/key", "key_conflict")],
         )
         self.assertIn("a job before it in the list", error.problems[1][2])
-        alone = errors.KeyConflict({0: ("a", 1)}, 1)
+        self.assertIn("differs in /name:", error.problems[1][2])
+        alone = errors.KeyConflict({0: ("a", 1, [])}, 1)
         self.assertEqual(alone.problems[0][0], "/key")
-        self.assertEqual(str(alone), "the key 'a' belongs to job 1, which differs from this one")
+        self.assertIn("the key 'a' belongs to job 1, which differs in ", str(alone))
 
     def test_listByLabels(self) -> None:
         """

@@ -128,11 +128,11 @@ class JobTests(WebCase):
         """
         A key of another job is a conflict, with a sentence for each such job.
         """
-        self.queue.failure = KeyConflict({1: ("k", 7)}, 2)
+        self.queue.failure = KeyConflict({1: ("k", 7, ["/name"])}, 2)
         answer = self.ask("POST", "/v1/jobs", b'[{"args": []}, {"args": [], "key": "k"}]')
         self.assertRefused(answer, 409, "key_conflict")
-        sentence = "the key 'k' belongs to job 7, which differs from this one"
-        self.assertEqual(answer.value["detail"], sentence)
+        sentence = answer.value["detail"]
+        self.assertIn("the key 'k' belongs to job 7, which differs in /name: ", sentence)
         self.assertEqual(
             answer.value["errors"],
             [{"pointer": "/1/key", "code": "key_conflict", "detail": sentence}],

@@ -24,6 +24,7 @@ from ..errors import (
     StaleAttempt,
 )
 from ..jobs import FINISHED, Attempt, Job, JobState, NewJob, Outcome
+from ._conflicts import differences
 
 __all__ = [
     "Addition",
@@ -199,14 +200,16 @@ def addedAll(
     """
     jobs: list[Job] = []
     fresh: list[tuple[Job, str | None]] = []
-    conflicts: dict[int, tuple[str, int | None]] = {}
+    conflicts: dict[int, tuple[str, int | None, list[str]]] = {}
     byKey = dict(known)
     for place, new in enumerate(wanted):
         mark = None if new.key is None else fingerprint(new)
         if new.key is not None and new.key in byKey:
             job, marked = byKey[new.key]
             if mark != marked:
-                conflicts[place] = (new.key, job.id if new.key in known else None)
+                args = plainJSON(new.args, "the arguments")
+                where = differences(new, args, job)
+                conflicts[place] = (new.key, job.id if new.key in known else None, where)
         else:
             step = len(fresh) + 1
             job = added(new, lastID + step, firstPosition + place, now, revision + step)

@@ -1,0 +1,78 @@
+"""
+What tells a job from another one with its key. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
+from typing import Any
+
+from ..jobs import Job, NewJob
+
+__all__ = ["differences"]
+
+_LASTING: Mapping[str, str] = {
+    "worker": "worker",
+    "name": "name",
+    "onCrash": "on_crash",
+    "owner": "owner",
+    "timeout": "timeout",
+}
+"""
+What stays as it was submitted, beside C{args} and C{labels}, and what that is called in
+a request.
+"""
+
+_MOST = 3
+"""
+So many places are enough to see what is another.
+"""
+
+_LONGEST = 80
+"""
+A name in the arguments may be as long as a request.
+"""
+
+_encode = json.JSONEncoder(sort_keys=True).encode
+
+
+def differences(new: NewJob, args: list[Any], job: Job) -> list[str]:
+    """
+    Where a job to submit differs from one that is there, as JSON pointers; not all of
+    them, if they are many.
+
+    Its priority and how often it may start can have changed since that one was
+    submitted, so they are not looked at.
+
+    @param args: those of the new job, as they come back from a store.
+    """
+    places = chain(
+        _places(args, list(job.args), "/args"),
+        _places(dict(new.labels), dict(job.labels), "/labels"),
+        (f"/{said}" for name, said in _LASTING.items() if getattr(new, name) != getattr(job, name)),
+    )
+    return [
+        place if len(place) <= _LONGEST else f"{place[:_LONGEST]}…"
+        for place in islice(places, _MOST)
+    ]
+
+
+def _places(one: Any, other: Any, where: str) -> Iterator[str]:
+    """
+    Where two JSON values differ.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in sorted({*one, *other}):
+            place = f"{where}/{name.replace('~', '~0').replace('/', '~1')}"
+            if name in one and name in other:
+                yield from _places(one[name], other[name], place)
+            else:
+                yield place
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for index, (mine, yours) in enumerate(zip(one, other, strict=True)):
+            yield from _places(mine, yours, f"{where}/{index}")
+    # As texts: true is another value there than 1, and than 1.0.
+    elif _encode(one) != _encode(other):
+        yield where
