@@ -192,21 +192,6 @@ class JobTests(WebCase):
         transport.loseConnection()
         self.assertEqual(cancelled, [waiting])
 
-    def test_submitterLeaves(self) -> None:
-        """
-        A client that goes away while its jobs are written does not stop that,
-        and what comes of it then is nobody's.
-        """
-        outcomes: list[Deferred[Any]] = [Deferred(), Deferred()]
-        for outcome in outcomes:
-            self.queue.held = outcome
-            _, transport = self.begin("POST", "/v1/jobs", b'{"args": []}')
-            transport.loseConnection()
-            self.assertNoResult(outcome)
-        outcomes[0].callback([makeJob(1)])
-        outcomes[1].errback(StoreFull("the disk is full"))
-        self.assertEqual(transport.value(), b"")
-
     def test_job(self) -> None:
         """
         One job comes with its attempts.

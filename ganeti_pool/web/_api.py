@@ -7,7 +7,7 @@ The requests and their answers.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from klein import Klein
 from twisted.internet.defer import Deferred
@@ -26,18 +26,6 @@ from ._request import JobRequest, Refusal
 __all__ = ["JobAPI"]
 
 _app = Klein()
-
-_T = TypeVar("_T")
-
-
-def _detached(outcome: Deferred[_T]) -> Deferred[_T]:
-    """
-    The same outcome, but a client that goes away, which cancels the Deferred
-    that its handler waits for, does not stop the queue halfway.
-    """
-    mine: Deferred[_T] = Deferred()
-    outcome.chainDeferred(mine)
-    return mine
 
 
 def _query(request: JobRequest) -> bytes:
@@ -84,7 +72,8 @@ def _serve(handler: Callable[..., Coroutine[Any, Any, None]]) -> Any:
 class JobAPI:
     """
     The handlers, each of which reads a request, asks the queue one thing, and
-    writes the answer.
+    writes the answer. A client that goes away cancels what its handler waits for,
+    which is what the queue allows: what it was asked to do it does all the same.
 
     Threads: used on the reactor thread only.
 
@@ -140,7 +129,7 @@ class JobAPI:
         new, wasList = wire.parseNewJobs(
             _body(request), self._queue.workerName, self._queue.onCrash
         )
-        jobs = await _detached(self._queue.submit(new))
+        jobs = await self._queue.submit(new)
         documents = [wire.jobToJSON(job) for job in jobs]
         request.answer(201, documents if wasList else documents[0])
 
@@ -163,8 +152,8 @@ class JobAPI:
         """
         wire.checkNoQuery(_query(request))
         number = _jobID(jobID)
-        job = await _detached(self._queue.job(number))
-        attempts = await _detached(self._queue.attempts(number))
+        job = await self._queue.job(number)
+        attempts = await self._queue.attempts(number)
         request.answer(200, wire.jobToJSON(job, attempts))
 
     @_serve
@@ -175,7 +164,7 @@ class JobAPI:
         wire.checkNoQuery(_query(request))
         number = _jobID(jobID)
         priority = wire.parsePriority(_body(request))
-        job = await _detached(self._queue.changePriority(number, priority))
+        job = await self._queue.changePriority(number, priority)
         request.answer(200, wire.jobToJSON(job))
 
     @_serve
@@ -185,7 +174,7 @@ class JobAPI:
         """
         onlyQueued = wire.parseCancelQuery(_query(request))
         wire.checkNoBody(request.content.read())
-        job = await _detached(self._queue.cancel(_jobID(jobID), onlyQueued))
+        job = await self._queue.cancel(_jobID(jobID), onlyQueued)
         request.answer(200, wire.jobToJSON(job))
 
     @_serve
@@ -195,7 +184,7 @@ class JobAPI:
         """
         wire.checkNoQuery(_query(request))
         wire.checkNoBody(request.content.read())
-        job = await _detached(self._queue.retry(_jobID(jobID)))
+        job = await self._queue.retry(_jobID(jobID))
         request.answer(200, wire.jobToJSON(job))
 
     @_serve
@@ -205,7 +194,7 @@ class JobAPI:
         """
         wire.checkNoQuery(_query(request))
         wire.checkNoBody(request.content.read())
-        await _detached(self._queue.remove(_jobID(jobID)))
+        await self._queue.remove(_jobID(jobID))
         request.setResponseCode(204)
 
     @_serve
@@ -216,7 +205,7 @@ class JobAPI:
         query = wire.parseOutputQuery(_query(request))
         number = _jobID(jobID)
         asked = self._clock.seconds()
-        job = await _detached(self._queue.job(number))
+        job = await self._queue.job(number)
         # A job that has not started has its first attempt to come.
         latest = max(job.attempt, 1)
         attempt = query.attempt or latest
@@ -257,7 +246,7 @@ class JobAPI:
         The pool, the store, the daemon.
         """
         wire.checkNoQuery(_query(request))
-        request.answer(200, await _detached(self._queue.poolStatus()))
+        request.answer(200, await self._queue.poolStatus())
 
     @_serve
     async def changePool(self, request: JobRequest) -> None:
@@ -268,10 +257,10 @@ class JobAPI:
         wire.checkNoQuery(_query(request))
         change = wire.parsePoolChange(_body(request))
         if change.active is not None:
-            await _detached(self._queue.setActive(change.active))
+            await self._queue.setActive(change.active)
         if change.workers is not None:
-            await _detached(self._queue.resize(change.workers))
-        request.answer(200, await _detached(self._queue.poolStatus()))
+            await self._queue.resize(change.workers)
+        request.answer(200, await self._queue.poolStatus())
 
     @_serve
     async def quiesce(self, request: JobRequest) -> None:
@@ -281,7 +270,7 @@ class JobAPI:
         """
         wait = wire.parseQuiesceQuery(_query(request))
         wire.checkNoBody(request.content.read())
-        # Not detached: who is gone holds nothing back.
+        # Who goes away cancels this as well, and so holds nothing back.
         quiet = self._queue.quiesce().addCallback(lambda _: True)
         if wait is not None:
             quiet.addTimeout(wait, self._clock, lambda _, seconds: False)
@@ -295,7 +284,7 @@ class JobAPI:
         wire.checkNoQuery(_query(request))
         if self._metrics is None:
             raise Refusal("no_such_path", "this daemon keeps no metrics")
-        request.answerText(await _detached(self._metrics()), PROMETHEUS)
+        request.answerText(await self._metrics(), PROMETHEUS)
 
     @_serve
     async def openAPI(self, request: JobRequest) -> None:

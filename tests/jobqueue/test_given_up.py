@@ -4,11 +4,13 @@ Tests for who does not wait any more for what the queue is asked to do.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from ganeti_pool.errors import StoreFull
 from ganeti_pool.jobs import JobState
 
 from .queuecase import QueueCase, new
@@ -41,6 +43,17 @@ class GivenUpTests(QueueCase):
         self.assertEqual(dict(self.queue.waiting), {0: 1})
         self.stepping.runAll()
         self.assertEqual(self.ran, [1])
+
+    def test_failure(self) -> None:
+        """
+        What cannot be written is nobody's, and has no effect.
+        """
+        self.store.failure = StoreFull("the disk is full")
+        self.giveUp(lambda: self.queue.submit([new()]))
+        self.assertEqual((dict(self.queue.waiting), self.told()), ({}, []))
+        # What nobody has taken is logged when all have let go of it.
+        self.store.failure = None
+        gc.collect()
 
     def test_cancel(self) -> None:
         """
