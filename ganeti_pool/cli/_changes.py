@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ._format import Wire, describeEnd
+from ._describe import describeEnd
+from ._format import Wire
 
 if TYPE_CHECKING:
     from ..client import JobClient

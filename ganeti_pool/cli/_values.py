@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from ._format import COLUMNS, parseDuration
+from ._format import parseDuration
+from ._table import COLUMNS
 
 __all__ = [
     "MOST",

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
+from ._describe import describeEnd
 from ._endings import ExitCode
 from ._find import LONG_POLL, PAGE, findJobs
-from ._format import Wire, describeEnd
+from ._format import Wire
 from ._patience import within
 from ._session import Session
 

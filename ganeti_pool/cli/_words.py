@@ -10,8 +10,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..jobs import JobState
-from ._format import COLUMNS, escapeControls
+from ._format import escapeControls
 from ._session import Session
+from ._table import COLUMNS
 from ._values import MOST, PRIORITIES
 
 __all__ = [

@@ -11,20 +11,14 @@ from datetime import datetime, timedelta
 import click
 
 from ...jobs import JobState
+from .._describe import describeJob, describeStatus
 from .._endings import ExitCode
 from .._find import Selection, findJobs, listPages
-from .._format import (
-    DEFAULT_COLUMNS,
-    Wire,
-    describeJob,
-    describeStatus,
-    formatRows,
-    parseTimestamp,
-    toJSON,
-)
+from .._format import Wire, parseTimestamp, toJSON
 from .._group import verb
 from .._options import jobIDs, labelOption, nameOption, stateOption, timeoutOption
 from .._session import Session
+from .._table import DEFAULT_COLUMNS, formatRows
 from .._values import Number, parseColumns, parseMoment
 from .._words import JobID, completeColumns
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import click
 
+from .._describe import describePool
 from .._endings import ExitCode
-from .._format import describePool
 from .._group import verb
 from .._options import timeoutOption
 from .._session import Session

@@ -1,0 +1,107 @@
+"""
+What became of a job, and how the daemon is, in words. Pure: no clock, no stream.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from ._format import Wire, escapeControls, formatSince, formatSize, formatTime, toJSON
+
+__all__ = ["describeEnd", "describeJob", "describePool", "describeStatus"]
+
+
+def describeEnd(job: Wire) -> str:
+    """
+    What became of a job, on one line.
+    """
+    text = f"{job['id']} {job['state']}"
+    if job["error"] is not None:
+        text += f": {job['error']['message']}"
+    return escapeControls(text)
+
+
+def _describeOutput(output: Wire) -> str:
+    return ", ".join(
+        f"{stream} {formatSize(size['bytes'])}" + (" (truncated)" if size["truncated"] else "")
+        for stream, size in output.items()
+    )
+
+
+def _describeValue(key: str, value: Any) -> str:
+    if key.endswith("_at"):
+        return formatTime(value)
+    if key == "error":
+        return f"{value['code']}: {value['message']}"
+    if key == "output":
+        return _describeOutput(value)
+    return value if isinstance(value, str) else toJSON(value)
+
+
+def _describeFields(fields: Wire, indent: str) -> list[str]:
+    return [
+        f"{indent}{key.replace('_', ' '):{20 - len(indent)}} "
+        + escapeControls(_describeValue(key, value))
+        for key, value in fields.items()
+        if value not in (None, {}, [])
+    ]
+
+
+def describeJob(job: Wire) -> str:
+    """
+    Everything about a job, on a line each; times are local, with their offset.
+    """
+    attempts = job.get("attempts", ())
+    lines = _describeFields({k: v for k, v in job.items() if k != "attempts"}, "")
+    for attempt in attempts:
+        lines.append(f"attempt {attempt['number']}")
+        lines += _describeFields({k: v for k, v in attempt.items() if k != "number"}, "  ")
+    return "\n".join(lines)
+
+
+def describePool(pool: Wire) -> str:
+    """
+    Whether the pool starts jobs, and how many of its workers run one.
+    """
+    state = "active" if pool["active"] else "paused"
+    return f"{state}, {pool['busy']} of {pool['workers']} workers busy"
+
+
+def describeStatus(status: Wire, now: datetime) -> str:
+    """
+    The state of the daemon, a line for each of its parts.
+    """
+    daemon, jobs, store = status["daemon"], status["jobs"], status["store"]
+    lastDay = jobs["last_day"]
+    stopping = ", stopping" if daemon["stopping"] else ""
+    lines = [
+        (
+            "daemon",
+            f"pid {daemon['pid']}, version {daemon['version']}, "
+            f"up {formatSince(daemon['started_at'], None, now)}{stopping}",
+        ),
+        ("worker", daemon["worker"]),
+        ("directory", daemon["state_directory"]),
+        ("pool", describePool(status)),
+        ("queued", f"{jobs['queued']}{_withAge('oldest', jobs['oldest_queued_at'], now)}"),
+        ("running", f"{jobs['running']}{_withAge('longest', jobs['longest_running_at'], now)}"),
+        (
+            "last 24 h",
+            f"{lastDay['succeeded']} succeeded, {lastDay['failed']} failed, "
+            f"{lastDay['cancelled']} cancelled",
+        ),
+        (
+            "store",
+            f"{formatSize(store['bytes'])}, {formatSize(store['free_bytes'])} free",
+        ),
+    ]
+    if store["unwritten"]:
+        lines.append(("unwritten", f"{store['unwritten']} outcomes wait for the store"))
+    if store["last_error"] is not None:
+        lines.append(("last error", store["last_error"]))
+    return "\n".join(f"{label:<11}{escapeControls(text)}" for label, text in lines)
+
+
+def _withAge(which: str, since: str | None, now: datetime) -> str:
+    return "" if since is None else f", {which} {formatSince(since, None, now)}"
