@@ -110,6 +110,26 @@ class LaneTests(SynchronousTestCase):
         self.assertEqual([self.turns.wait(deferred) for deferred in asked], [2, 3, 4])
         self.assertEqual(self.session.groups, [1, 3])
 
+    def test_aboutToAsk(self) -> None:
+        """
+        The thread lets others have the interpreter once before it takes what waits: who
+        was about to ask is in the group.
+        """
+        reached, gate = threading.Event(), threading.Event()
+
+        def sleep(seconds: float) -> None:
+            self.assertEqual(seconds, 0)
+            reached.set()
+            self.assertTrue(gate.wait(TIMEOUT))
+
+        self.patch(_lane, "sleep", sleep)
+        asked = [self.lane.ask(saying("a"))]
+        self.assertTrue(reached.wait(TIMEOUT))
+        asked.append(self.lane.ask(saying("b")))
+        gate.set()
+        self.assertEqual([self.turns.wait(deferred) for deferred in asked], [1, 2])
+        self.assertEqual(self.session.groups, [2])
+
     def test_onCommit(self) -> None:
         """
         A group that was served is told of once, before it is answered.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from sqlite3 import DataError
 from threading import Thread
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -198,6 +198,9 @@ class Lane(Generic[_Place]):
         """
         group: list[Request[_Place]] = []
         request = self._waiting.get()
+        # Whoever is about to ask does so first: this lets go of the interpreter's lock, and
+        # waits for nothing else. With it, half as many groups do.
+        sleep(0)
         while request is not None:
             group.append(request)
             try:

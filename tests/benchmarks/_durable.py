@@ -28,6 +28,7 @@ from ganeti_pool.workerpool import BaseWorker
 
 from ._blocking import Figures, verify
 from ._looping import react
+from ._sharing import SharedCommits
 
 __all__ = ["MEASUREMENTS"]
 
@@ -176,11 +177,35 @@ def _persistQueue(clients: int, count: int, workers: int) -> Figures:
     return figures
 
 
+def _sharedCommits(clients: int, count: int, workers: int) -> Figures:
+    """
+    @param clients: how many submit; a single one does it in batches.
+    """
+    size = _BATCH if clients == 1 else 1
+    verify("what is left over", count % size, 0)
+    with _directory() as directory:
+        commits = SharedCommits(f"{directory}/jobs.sqlite", workers)
+
+        def submit(number: int) -> None:
+            commits.submit(range(number * size, (number + 1) * size))
+
+        figures = _fromThreads(clients, count // size, submit, lambda: commits.wait(count), size)
+        verify("succeeded", commits.close(), count)
+    return figures
+
+
 def _fromThreads(
-    clients: int, count: int, submit: Callable[[int], object], untilDone: Callable[[], object]
+    clients: int,
+    count: int,
+    submit: Callable[[int], object],
+    untilDone: Callable[[], object],
+    size: int = 1,
 ) -> Figures:
     """
-    Time jobs that are submitted from threads, one after another in each.
+    Time jobs that are submitted from threads, one call after another in each.
+
+    @param count: how many calls of C{submit}.
+    @param size: how many jobs each submits.
     """
 
     def submitAll(first: int) -> None:
@@ -195,7 +220,7 @@ def _fromThreads(
     seconds = time.perf_counter() - begin
     for thread in threads:
         thread.join()
-    return {"microseconds": seconds / count * 1e6}
+    return {"microseconds": seconds / (count * size) * 1e6}
 
 
 MEASUREMENTS: dict[tuple[str, str], Callable[[int, int], Figures]] = {
@@ -205,6 +230,7 @@ MEASUREMENTS: dict[tuple[str, str], Callable[[int, int], Figures]] = {
         ("job-queue", _jobQueue),
         ("huey", _huey),
         ("persist-queue", _persistQueue),
+        ("shared-commits", _sharedCommits),
     )
 }
 """
