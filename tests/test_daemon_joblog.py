@@ -1,5 +1,5 @@
 """
-Tests for L{ganeti_pool.service._joblog}.
+Tests for L{ganeti_pool.daemon.logEvent}.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from ganeti_pool.daemon import logEvent
 from ganeti_pool.jobs import JobEvent, JobEventKind, JobFailure, JobState
-from ganeti_pool.service._joblog import logEvent
 
 from .fakequeue import NOON, makeJob
 

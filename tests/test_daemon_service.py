@@ -19,10 +19,16 @@ from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from ganeti_pool.daemon import (
+    Abort,
+    InUse,
+    JobQueueService,
+    LockFile,
+    Locks,
+    endOnSignals,
+    stopOnce,
+)
 from ganeti_pool.errors import StoreError, WorkersNotStarted
-from ganeti_pool.service import JobQueueService
-from ganeti_pool.service._lock import InUse, LockFile, Locks
-from ganeti_pool.service._signals import Abort, endOnSignals, stopOnce
 from ganeti_pool.testing import FakeReactor
 
 

@@ -1,5 +1,5 @@
 """
-Tests for L{ganeti_pool.service._systemd}.
+Tests for L{ganeti_pool.daemon.Notifier}.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from ganeti_pool.service._systemd import Notifier
+from ganeti_pool.daemon import Notifier
 
 from .managercase import FakeManager
 

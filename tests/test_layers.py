@@ -28,7 +28,7 @@ HOUSE = (
     {"workers", "commands", "_delivery", "store"},
     {"deferred"},
     {"jobqueue"},
-    {"metrics", "service", "web"},
+    {"daemon", "metrics", "service", "web"},
     {"tap", "client"},
     {"cli"},
     {"testing", FACE},

@@ -22,14 +22,13 @@ from zope.interface import implementer
 from ganeti_pool import tap, web
 from ganeti_pool.commands import CommandWorker, checkArgs
 from ganeti_pool.commands._groups import processGroups
+from ganeti_pool.daemon import InUse, JobQueueService, LockFile
 from ganeti_pool.errors import InvalidJob
 from ganeti_pool.interfaces import IWorker
 from ganeti_pool.jobqueue import JobQueue
 from ganeti_pool.jobs import OnCrash
 from ganeti_pool.metrics import JobMetrics
 from ganeti_pool.paths import StatePaths
-from ganeti_pool.service import JobQueueService
-from ganeti_pool.service._lock import InUse, LockFile
 from ganeti_pool.tap import _make
 from ganeti_pool.testing import FakeReactor
 from ganeti_pool.web import JobSite

@@ -17,13 +17,18 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
 
 from ..commands import killAll, killSurvivors
+from ..daemon import (
+    Abort,
+    JobQueueService,
+    LockFile,
+    Locks,
+    Notifier,
+    endOnSignals,
+    logEvent,
+    stopOnce,
+)
 from ..errors import PoolError
 from ..paths import StatePaths
-from ..service import JobQueueService
-from ..service._joblog import logEvent
-from ..service._lock import LockFile, Locks
-from ..service._signals import Abort, endOnSignals, stopOnce
-from ..service._systemd import Notifier
 from ._given import (
     BoundedPool,
     checkStore,

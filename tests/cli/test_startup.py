@@ -26,7 +26,7 @@ The command, which says at its end which modules it has imported.
 NEVER = {
     # the daemon's
     *("klein", "sqlalchemy", "prometheus_client", "werkzeug"),
-    *("ganeti_pool.deferred", "ganeti_pool.jobqueue", "ganeti_pool.service"),
+    *("ganeti_pool.daemon", "ganeti_pool.deferred", "ganeti_pool.jobqueue", "ganeti_pool.service"),
     *("ganeti_pool.store", "ganeti_pool.web", "ganeti_pool.workerpool", "ganeti_pool.commands"),
     "twisted.application.service",
     # only for a bar on a terminal, and for what is wider than ASCII

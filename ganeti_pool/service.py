@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
-from ..interfaces import IDeferredWorkerPool
+from .interfaces import IDeferredWorkerPool
 
 __all__ = ["WorkerPoolService"]
 

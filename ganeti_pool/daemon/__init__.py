@@ -1,0 +1,22 @@
+"""
+The daemon's process: what it holds, in which order its parts start and stop, how it
+ends, and whom it tells.
+"""
+
+from ._joblog import logEvent
+from ._lock import InUse, LockFile, Locks
+from ._service import JobQueueService
+from ._signals import Abort, endOnSignals, stopOnce
+from ._systemd import Notifier
+
+__all__ = [
+    "Abort",
+    "InUse",
+    "JobQueueService",
+    "LockFile",
+    "Locks",
+    "Notifier",
+    "endOnSignals",
+    "logEvent",
+    "stopOnce",
+]
