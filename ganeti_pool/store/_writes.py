@@ -118,6 +118,32 @@ class Writer(ABC):
             it has done nothing.
         """
 
+    def _writeAs(self, epoch: int, work: Callable[[Ledger], _T]) -> Deferred[_T]:
+        """
+        As L{_write}, for the owner of an epoch: refused if that is over.
+        """
+
+        def owned(ledger: Ledger) -> _T:
+            if epoch != ledger.epoch:
+                raise OwnershipLost(epoch, ledger.epoch)
+            return work(ledger)
+
+        return self._write(owned)
+
+    def _change(self, epoch: int, jobID: int, transition: Callable[[Job], Job]) -> Deferred[Job]:
+        """
+        Keep what has become of a job that stays where it is in the queue.
+
+        @param transition: gives what becomes of it, or the job itself for nothing.
+        """
+
+        def work(ledger: Ledger) -> Job:
+            job = ledger.job(jobID)
+            changed = transition(job)
+            return job if changed is job else _save(ledger, changed)
+
+        return self._writeAs(epoch, work)
+
     def acquire(self, owner: str) -> Deferred[int]:
         now = self._clock()
         return self._write(lambda ledger: ledger.acquire(owner, now))
@@ -129,7 +155,6 @@ class Writer(ABC):
         wanted = tuple(jobs)
 
         def work(ledger: Ledger) -> list[Job]:
-            _checkOwner(ledger, epoch)
             known = ledger.jobsByKey([job.key for job in wanted if job.key is not None])
             addition = _transitions.addedAll(
                 wanted, ledger.lastID, firstPosition, now, ledger.revision, known, room
@@ -142,7 +167,7 @@ class Writer(ABC):
                 ledger.lastPosition = max(ledger.lastPosition, job.position)
             return addition.jobs
 
-        return self._write(work)
+        return self._writeAs(epoch, work)
 
     def startAttempt(
         self, epoch: int, jobID: int, attempt: int, after: tuple[int, int] | None = None
@@ -150,32 +175,27 @@ class Writer(ABC):
         now = self._clock()
 
         def work(ledger: Ledger) -> Job:
-            _checkOwner(ledger, epoch)
             if after is not None:
                 _checkEnded(ledger, *after)
             return _save(ledger, _transitions.started(ledger.job(jobID), attempt, now))
 
-        return self._write(work)
+        return self._writeAs(epoch, work)
 
     def recordHandle(self, epoch: int, jobID: int, attempt: int, handle: str) -> Deferred[None]:
         def work(ledger: Ledger) -> None:
-            _checkOwner(ledger, epoch)
             _transitions.checkRunning(ledger.job(jobID), attempt)
             _transitions.checkText(handle, f"the handle of job {jobID}")
             ledger.setHandle(jobID, handle)
 
-        return self._write(work)
+        return self._writeAs(epoch, work)
 
     def finishAttempt(
         self, epoch: int, jobID: int, attempt: int, outcome: Outcome
     ) -> Deferred[Job]:
         now = self._clock()
-
-        def work(ledger: Ledger) -> Job:
-            _checkOwner(ledger, epoch)
-            return _save(ledger, _transitions.finished(ledger.job(jobID), attempt, outcome, now))
-
-        return self._write(work)
+        return self._change(
+            epoch, jobID, lambda job: _transitions.finished(job, attempt, outcome, now)
+        )
 
     def requeueAttempt(
         self,
@@ -190,46 +210,26 @@ class Writer(ABC):
         now = self._clock()
 
         def work(ledger: Ledger) -> Job:
-            _checkOwner(ledger, epoch)
             job = ledger.job(jobID)
             waiting = _transitions.requeued(job, attempt, priority, position, deferred, reason)
             ledger.setAside(job, finishedAt=now, outcome=JobState.QUEUED)
             return _place(ledger, waiting)
 
-        return self._write(work)
+        return self._writeAs(epoch, work)
 
     def changePriority(self, epoch: int, jobID: int, priority: int) -> Deferred[Job]:
-        def work(ledger: Ledger) -> Job:
-            _checkOwner(ledger, epoch)
-            job = ledger.job(jobID)
-            moved = _transitions.reprioritised(job, priority)
-            return job if moved is job else _save(ledger, moved)
-
-        return self._write(work)
+        return self._change(epoch, jobID, lambda job: _transitions.reprioritised(job, priority))
 
     def cancelQueued(self, epoch: int, jobID: int) -> Deferred[Job]:
         now = self._clock()
-
-        def work(ledger: Ledger) -> Job:
-            _checkOwner(ledger, epoch)
-            return _save(ledger, _transitions.withdrawn(ledger.job(jobID), now))
-
-        return self._write(work)
+        return self._change(epoch, jobID, lambda job: _transitions.withdrawn(job, now))
 
     def requestCancel(self, epoch: int, jobID: int) -> Deferred[Job]:
         now = self._clock()
-
-        def work(ledger: Ledger) -> Job:
-            _checkOwner(ledger, epoch)
-            job = ledger.job(jobID)
-            told = _transitions.cancelRequested(job, now)
-            return job if told is job else _save(ledger, told)
-
-        return self._write(work)
+        return self._change(epoch, jobID, lambda job: _transitions.cancelRequested(job, now))
 
     def retryJob(self, epoch: int, jobID: int, position: int) -> Deferred[Job]:
         def work(ledger: Ledger) -> Job:
-            _checkOwner(ledger, epoch)
             job = ledger.job(jobID)
             again = _transitions.retried(job, position)
             if again is job:
@@ -237,30 +237,27 @@ class Writer(ABC):
             ledger.setAside(job)
             return _place(ledger, again)
 
-        return self._write(work)
+        return self._writeAs(epoch, work)
 
     def removeJob(self, epoch: int, jobID: int) -> Deferred[None]:
         def work(ledger: Ledger) -> None:
-            _checkOwner(ledger, epoch)
             _transitions.checkRemovable(ledger.job(jobID))
             ledger.remove([jobID])
 
-        return self._write(work)
+        return self._writeAs(epoch, work)
 
     def removeFinished(self, epoch: int, before: datetime, limit: int) -> Deferred[list[int]]:
         def work(ledger: Ledger) -> list[int]:
-            _checkOwner(ledger, epoch)
             jobIDs = ledger.ended(before, limit)
             ledger.remove(jobIDs)
             return jobIDs
 
-        return self._write(work)
+        return self._writeAs(epoch, work)
 
     def setSettings(self, epoch: int, settings: Mapping[str, Any]) -> Deferred[None]:
         values = dict(settings)
 
         def work(ledger: Ledger) -> None:
-            _checkOwner(ledger, epoch)
             ledger.set(
                 {
                     name: _transitions.plainJSON(value, f"the setting {name!r}")
@@ -268,15 +265,7 @@ class Writer(ABC):
                 }
             )
 
-        return self._write(work)
-
-
-def _checkOwner(ledger: Ledger, epoch: int) -> None:
-    """
-    @raise OwnershipLost: if the epoch is over.
-    """
-    if epoch != ledger.epoch:
-        raise OwnershipLost(epoch, ledger.epoch)
+        return self._writeAs(epoch, work)
 
 
 def _checkEnded(ledger: Ledger, jobID: int, attempt: int) -> None:
