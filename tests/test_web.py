@@ -24,7 +24,7 @@ from ganeti_pool.errors import (
     StoreFull,
 )
 from ganeti_pool.interfaces import IJobQueue
-from ganeti_pool.jobs import JobFilter, JobState, NewJob, OnCrash
+from ganeti_pool.jobs import Job, JobFilter, JobState, NewJob, OnCrash
 from ganeti_pool.web import makeSite
 from ganeti_pool.wire import jobToJSON
 
@@ -416,6 +416,34 @@ class LogTests(WebCase):
         self.assertEqual(formatEvent(event), f"192.168.1.1 GET /v1/jobs 200 {size}")
         self.assertEqual((event["path"], event["status"], event["bytes"]), ("/v1/jobs", 200, size))
         self.assertNotIn("s3cret", str(event))
+
+    def logOfChanges(self, query: str, *jobs: Job) -> int:
+        """
+        Ask for changes, of which there are some in the end.
+
+        @return: how many lines that has.
+        """
+        self.queue.held = waiting = Deferred[Any]()
+        with capturedLogs() as events:
+            self.begin("GET", f"/v1/jobs?changed_after=7{query}")
+            waiting.callback(list(jobs))
+        return len(events)
+
+    def test_waitForNothing(self) -> None:
+        """
+        Who waits for changes, and is told that there are none, leaves no line. Who is
+        told some does, and who does not wait.
+        """
+        self.assertEqual(self.logOfChanges("&wait=5"), 0)
+        self.assertEqual(self.logOfChanges("&wait=5", makeJob(2)), 1)
+        self.assertEqual(self.logOfChanges(""), 1)
+        # Of a connection that stays, the next request is another one.
+        self.queue.held = waiting = Deferred[Any]()
+        protocol, _ = self.begin("GET", "/v1/jobs?changed_after=7&wait=5")
+        waiting.callback([])
+        with capturedLogs() as events:
+            protocol.dataReceived(b"GET /v1/pool HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertEqual(len(events), 1)
 
     def test_oddRequest(self) -> None:
         """

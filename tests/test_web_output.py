@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 
 from ganeti_pool.errors import QueueStopping
 from ganeti_pool.jobs import JobState
@@ -214,6 +215,28 @@ class OutputTests(WebCase):
         self.assertFalse(transport.value().endswith(b"0\r\n\r\n"))
         self.reactor.advance(0.25)
         self.assertTrue(transport.value().endswith(b"0\r\n\r\n"))
+
+    def test_logOfFollowing(self) -> None:
+        """
+        Who follows a silent job until the wait is over leaves no line in the log. Who
+        gets anything does, or hears of the end, or does not wait.
+        """
+
+        def count(query: str, *meanwhile: Callable[[], object]) -> int:
+            with capturedLogs() as events:
+                self.begin("GET", f"/v1/jobs/17/output?{query}")
+                for act in meanwhile:
+                    act()
+            return len(events)
+
+        self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
+        later = partial(self.reactor.advance, 0.25)
+        self.assertEqual(count("wait=0.5", later, later), 0)
+        self.assertEqual(count("wait=0.5", later, lambda: self.queue.over.callback(None)), 1)
+        self.assertEqual(count("stream=stdout"), 1)
+        self.write("17.1.stdout", b"one")
+        self.assertEqual(count("wait=0.5", later, later), 1)
+        self.assertEqual(count("wait=0.5&offset=3", later, later), 0)
 
     def test_slowReader(self) -> None:
         """

@@ -140,7 +140,8 @@ class JobAPI:
         """
         query = wire.parseJobsQuery(_query(request))
         if isinstance(query, wire.ChangesQuery):
-            text = await changes(self._queue, query)
+            text, isNews = await changes(self._queue, query)
+            request.waitedInVain = query.wait > 0 and not isNews
         else:
             text = await page(self._queue, query)
         request.answerText(text, "application/json")
@@ -227,7 +228,9 @@ class JobAPI:
                     offset = await self._sendFrom(request, valve, path, offset)
                     await growth.more()
         # Also what it wrote since, before it ended.
-        await self._sendFrom(request, valve, path, offset)
+        offset = await self._sendFrom(request, valve, path, offset)
+        waited = self._clock.seconds() - asked
+        request.waitedInVain = offset == query.offset and 0 < query.wait <= waited
         request.unregisterProducer()
 
     async def _sendFrom(self, request: JobRequest, valve: Valve, path: str, offset: int) -> int:

@@ -78,9 +78,11 @@ async def page(queue: IJobQueue, query: wire.ListQuery) -> bytes:
             return found.encode(next=None)
 
 
-async def changes(queue: IJobQueue, query: wire.ChangesQuery) -> bytes:
+async def changes(queue: IJobQueue, query: wire.ChangesQuery) -> tuple[bytes, bool]:
     """
     What has changed, in JSON, as soon as anything has.
+
+    @return: the text, and whether anything is in it.
     """
     found = _Page(query.limit)
     revision, wait = query.after, query.wait
@@ -93,4 +95,4 @@ async def changes(queue: IJobQueue, query: wire.ChangesQuery) -> bytes:
         if len(jobs) < wanted:
             break
         wait = 0.0
-    return found.encode(revision=revision, next=None)
+    return found.encode(revision=revision, next=None), revision != query.after

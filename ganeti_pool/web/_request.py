@@ -59,12 +59,15 @@ class JobRequest(Request):
     too large with the byte that is too many. Its body is kept in memory, and
     never in a file.
 
+    @ivar waitedInVain: whether it asked to be told news when there is any, and there was
+        none. A client that watches an idle daemon does little else.
     @ivar _refusal: why it is refused, or L{None}.
     @ivar _isCutOff: whether its answer was broken off, and so never finishes.
     """
 
     channel: Any
     content: BytesIO
+    waitedInVain = False
     _log = Logger()
     _refusal: Refusal | None = None
     _isCutOff = False
@@ -233,8 +236,11 @@ class JobSite(Site):
     def log(self, request: http.Request) -> None:
         """
         A line for a request, and its parts as fields of the log event. What stands in
-        the query, such as labels, is in none.
+        the query, such as labels, is in none. One that waited in vain has no line, not
+        even one at debug level, which twistd would write like any other.
         """
+        if isinstance(request, JobRequest) and request.waitedInVain:
+            return
         address = request.getClientAddress()
         _log.info(
             "{client} {method} {path} {status} {bytes}",
