@@ -11,17 +11,16 @@ from twisted.internet.defer import Deferred, fail
 from ganeti_pool import errors
 from ganeti_pool.jobs import Job, JobFailure, JobState, Outcome
 
-from .queuecase import QueueCase, Told, Worker, new
+from .queuecase import StartedCase, Told, Worker, new
 
 
-class AgainCase(QueueCase):
+class AgainCase(StartedCase):
     """
     A queue with a job that has failed.
     """
 
     def setUp(self) -> None:
         super().setUp()
-        self.start()
         self.ends: list[Exception] = [Told(JobFailure("exit_nonzero", "it exited", 3))]
         self.tasks["flaky"] = self.flaky
 

@@ -10,19 +10,18 @@ from twisted.internet.defer import Deferred, fail
 
 from ganeti_pool.jobs import Job
 
-from .queuecase import QueueCase
+from .queuecase import StartedCase
 
 __all__ = ["OutcomeCase"]
 
 
-class OutcomeCase(QueueCase):
+class OutcomeCase(StartedCase):
     """
     A queue whose workers take their next job while the end of the last is recorded.
     """
 
     def setUp(self) -> None:
         super().setUp()
-        self.start()
         self.isPosting = True
 
     def states(self, *jobIDs: int) -> list[str]:

@@ -26,7 +26,17 @@ from ganeti_pool.paths import StatePaths
 from ganeti_pool.testing import MemoryJobStore, makeSteppingPool
 from ganeti_pool.workerpool import BaseWorker
 
-__all__ = ["FULL", "NOON", "WORKER", "QueueCase", "Task", "Told", "Worker", "new"]
+__all__ = [
+    "FULL",
+    "NOON",
+    "WORKER",
+    "QueueCase",
+    "StartedCase",
+    "Task",
+    "Told",
+    "Worker",
+    "new",
+]
 
 WORKER = "tests.jobqueue.queuecase.Worker"
 
@@ -262,3 +272,13 @@ class QueueCase(SynchronousTestCase):
         Have the task C{nested} make a step itself, as if two ran at once.
         """
         self.tasks["nested"] = lambda worker: self.stepping.step()
+
+
+class StartedCase(QueueCase):
+    """
+    A queue that has started.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()

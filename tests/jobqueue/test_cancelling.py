@@ -17,17 +17,13 @@ from ganeti_pool.jobs import (
 )
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, NOON, QueueCase, Told, Worker, new
+from .queuecase import FULL, NOON, StartedCase, Told, Worker, new
 
 
-class CancelTests(QueueCase):
+class CancelTests(StartedCase):
     """
     Tests for L{JobQueue.cancel}.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
 
     def cancel(self, jobID: int = 1) -> Job:
         return self.successResultOf(self.queue.cancel(jobID))

@@ -17,17 +17,13 @@ from ganeti_pool.jobs import (
 )
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, QueueCase, Worker, new
+from .queuecase import FULL, StartedCase, Worker, new
 
 
-class LateCancelTests(QueueCase):
+class LateCancelTests(StartedCase):
     """
     Tests for a cancellation while the store and this daemon differ.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
 
     def test_whileEnding(self) -> None:
         """

@@ -8,17 +8,13 @@ from ganeti_pool import errors
 from ganeti_pool.jobs import Job, JobEvent, JobEventKind, JobFailure, JobState, OnCrash
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, QueueCase, Told, Worker, new
+from .queuecase import FULL, StartedCase, Told, Worker, new
 
 
-class EventsTests(QueueCase):
+class EventsTests(StartedCase):
     """
     Tests for the observers of a queue.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
 
     def wait(self, seconds: float) -> None:
         """
@@ -246,14 +242,10 @@ class EventsTests(QueueCase):
         self.assertEqual(self.told(), [])
 
 
-class ReasonTests(QueueCase):
+class ReasonTests(StartedCase):
     """
     Tests for why a job that has begun before waits again.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
 
     def deferFor(self, reason: object) -> int:
         """

@@ -13,17 +13,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from ganeti_pool.errors import StoreFull
 from ganeti_pool.jobs import JobState
 
-from .queuecase import QueueCase, new
+from .queuecase import StartedCase, new
 
 
-class GivenUpTests(QueueCase):
+class GivenUpTests(StartedCase):
     """
     Tests for Deferreds that are cancelled.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
 
     def giveUp(self, ask: Callable[[], Deferred[Any]]) -> None:
         """

@@ -16,17 +16,13 @@ from ganeti_pool.jobs import (
 )
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, WORKER, QueueCase, Worker, new
+from .queuecase import FULL, WORKER, QueueCase, StartedCase, Worker, new
 
 
-class ChangesTests(QueueCase):
+class ChangesTests(StartedCase):
     """
     Tests for L{JobQueue.changedJobs} and the other questions.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
 
     def test_atOnce(self) -> None:
         """
@@ -153,14 +149,13 @@ class ChangesTests(QueueCase):
         self.assertEqual([job.id for job in self.successResultOf(listed)], [2])
 
 
-class AttemptTests(QueueCase):
+class AttemptTests(StartedCase):
     """
     Tests for L{JobQueue.attemptOver}.
     """
 
     def setUp(self) -> None:
         super().setUp()
-        self.start()
         self.submit(new(), new())
 
     def assertNobodyWaits(self) -> None:

@@ -11,17 +11,13 @@ from ganeti_pool.jobs import (
     Job,
 )
 
-from .queuecase import FULL, QueueCase, Worker, new
+from .queuecase import FULL, StartedCase, Worker, new
 
 
-class PriorityTests(QueueCase):
+class PriorityTests(StartedCase):
     """
     Tests for L{JobQueue.changePriority}.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
 
     def order(self) -> list[object]:
         self.store.held = False

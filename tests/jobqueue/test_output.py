@@ -16,17 +16,13 @@ from ganeti_pool.jobs import JobState, OutputSize, currentAttempt
 from ganeti_pool.testing import MemoryJobStore, makeSteppingPool
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import NOON, QueueCase, Worker, new
+from .queuecase import NOON, QueueCase, StartedCase, Worker, new
 
 
-class OutputTests(QueueCase):
+class OutputTests(StartedCase):
     """
     Tests for the directories of the attempts.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
 
     def obstruct(self) -> Path:
         """

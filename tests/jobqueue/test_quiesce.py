@@ -10,17 +10,13 @@ from ganeti_pool import errors
 from ganeti_pool.jobs import JobState
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, QueueCase, Worker, new
+from .queuecase import FULL, StartedCase, Worker, new
 
 
-class QuiesceTests(QueueCase):
+class QuiesceTests(StartedCase):
     """
     Tests for L{JobQueue.quiesce <ganeti_pool.jobqueue.JobQueue.quiesce>}.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
 
     def quiesce(self) -> Deferred[None]:
         quiet = self.queue.quiesce()

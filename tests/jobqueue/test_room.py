@@ -13,17 +13,13 @@ from ganeti_pool.jobs import Job, JobState, NewJob, OnCrash
 from ganeti_pool.testing import MemoryJobStore
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, NOON, QueueCase, Worker, new
+from .queuecase import FULL, NOON, QueueCase, StartedCase, Worker, new
 
 
-class WaitingTests(QueueCase):
+class WaitingTests(StartedCase):
     """
     Tests for the count of what waits.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
 
     def assertWaiting(self, **counts: int) -> None:
         """

@@ -19,17 +19,13 @@ from ganeti_pool.jobs import (
 )
 from ganeti_pool.workerpool import BaseWorker, DeferTask
 
-from .queuecase import FULL, QueueCase, Told, Worker, new
+from .queuecase import FULL, StartedCase, Told, Worker, new
 
 
-class RunTests(QueueCase):
+class RunTests(StartedCase):
     """
     Tests for attempts and their outcomes.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
 
     def test_succeeds(self) -> None:
         """

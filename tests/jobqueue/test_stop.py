@@ -22,17 +22,16 @@ from ganeti_pool.paths import StatePaths
 from ganeti_pool.testing import FakeReactor, MemoryJobStore, makeSteppingPool
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, WORKER, QueueCase, Task, Told, Worker, new
+from .queuecase import FULL, WORKER, StartedCase, Task, Told, Worker, new
 
 
-class StopTests(QueueCase):
+class StopTests(StartedCase):
     """
     Tests for L{JobQueue.stop}.
     """
 
     def setUp(self) -> None:
         super().setUp()
-        self.start()
         self.stopped: list[Deferred[None]] = []
 
     def stop(self, grace: float = 10) -> Deferred[None]:

@@ -12,17 +12,13 @@ from ganeti_pool.jobs import (
 )
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, QueueCase, Worker, new
+from .queuecase import FULL, StartedCase, Worker, new
 
 
-class DeferAtStopTests(QueueCase):
+class DeferAtStopTests(StartedCase):
     """
     Tests for deferrals that the pool does not take back.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
 
     def test_deferredInAPoolThatEnds(self) -> None:
         """

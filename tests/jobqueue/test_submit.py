@@ -12,17 +12,13 @@ from ganeti_pool.jobs import (
     NewJob,
 )
 
-from .queuecase import FULL, WORKER, QueueCase, new
+from .queuecase import FULL, WORKER, StartedCase, new
 
 
-class SubmitTests(QueueCase):
+class SubmitTests(StartedCase):
     """
     Tests for L{JobQueue.submit}.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
 
     def test_interface(self) -> None:
         """
@@ -123,14 +119,10 @@ class SubmitTests(QueueCase):
         self.assertEqual(self.submit(new()), [1])
 
 
-class KeyTests(QueueCase):
+class KeyTests(StartedCase):
     """
     Tests for jobs that are submitted again.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
 
     def test_runsOnce(self) -> None:
         """

@@ -15,17 +15,13 @@ from ganeti_pool.jobs import (
 )
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, QueueCase, Told, Worker, new
+from .queuecase import FULL, StartedCase, Told, Worker, new
 
 
-class TimeoutTests(QueueCase):
+class TimeoutTests(StartedCase):
     """
     Tests for jobs that may run for some time only.
     """
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.start()
 
     def pass_(self, seconds: float) -> None:
         """
