@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from ganeti_pool.daemon import (
     LockFile,
     Locks,
     endOnSignals,
+    settle,
     stopOnce,
 )
 from ganeti_pool.errors import StoreError, WorkersNotStarted
@@ -147,6 +149,39 @@ class LocksTests(SynchronousTestCase):
         self.both = Locks(self.locks[0], LockFile("/nowhere/lock", ""))
         self.assertRaises(FileNotFoundError, self.both.acquire)
         self.assertTrue(self.isFree(self.locks[0]))
+
+
+class MemoryTests(SynchronousTestCase):
+    """
+    Tests for L{settle}.
+    """
+
+    def setUp(self) -> None:
+        self.addCleanup(gc.set_threshold, *gc.get_threshold())
+        self.addCleanup(gc.unfreeze)
+        gc.unfreeze()
+
+    def test_whatIsThere(self) -> None:
+        """
+        The collector goes through what came later alone, and frees of that what is
+        garbage.
+        """
+        kept: list[object] = []
+        settle()
+        self.assertFalse(any(kept is known for known in gc.get_objects()))
+        garbage: list[object] = []
+        garbage.append(garbage)
+        del garbage
+        self.assertEqual(gc.collect(), 1)
+
+    def test_lessOften(self) -> None:
+        """
+        More has to come together before it looks.
+        """
+        before = gc.get_threshold()
+        settle()
+        for more, less in zip(gc.get_threshold(), before, strict=True):
+            self.assertGreater(more, less)
 
 
 class FakeSignals:
@@ -363,6 +398,7 @@ class ServiceTests(SynchronousTestCase):
             grace=7.0,
             guard=lambda: self.log.append("guard"),
             hire=lambda: self.hired,
+            settle=lambda: self.log.append("settle"),
             killAll=lambda: self.log.append("kill all"),
             hangUp=self.hangUp,
             abort=lambda sentence: self.log.append(("abort", sentence)),
@@ -394,8 +430,8 @@ class ServiceTests(SynchronousTestCase):
 
     def test_start(self) -> None:
         """
-        The lock comes first; then, when the reactor runs, the queue; then one door
-        after the other.
+        The lock comes first; then, when the reactor runs, the queue; then, with all
+        that waits in memory, one door after the other.
         """
         self.service.startService()
         self.assertTrue(self.isLocked())
@@ -403,12 +439,12 @@ class ServiceTests(SynchronousTestCase):
         self.reactor.start()
         self.assertEqual(self.log, ["guard", "start queue"])
         self.queue.started.callback(None)
-        self.assertEqual(self.log[2:], ["open first"])
+        self.assertEqual(self.log[2:], ["settle", "open first"])
         self.doors[0].listening.callback(self.doors[0])
-        self.assertEqual(self.log[3:], ["open second"])
+        self.assertEqual(self.log[4:], ["open second"])
         self.assertEqual(self.manager.told, [])
         self.doors[1].listening.callback(self.doors[1])
-        self.assertEqual(len(self.log), 4)
+        self.assertEqual(len(self.log), 5)
         self.assertEqual(self.manager.told, [("ready", "Ready for jobs")])
 
     def test_inUse(self) -> None:
@@ -537,7 +573,8 @@ class ServiceTests(SynchronousTestCase):
         self.assertNoResult(stopped)
         self.queue.started.callback(None)
         self.successResultOf(stopped)
-        self.assertEqual(self.log[2:], [("stop queue", 7.0), "kill all", "hang up"])
+        ended = [("stop queue", 7.0), "settle", "kill all", "hang up"]
+        self.assertEqual(self.log[2:], ended)
 
     def test_stopWhileOpening(self) -> None:
         """
@@ -551,7 +588,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertNoResult(stopped)
         self.doors[0].listening.callback(self.doors[0])
         self.successResultOf(stopped)
-        self.assertEqual(self.log[3:], [("stop queue", 7.0), "kill all", "close first", "hang up"])
+        self.assertEqual(self.log[4:], [("stop queue", 7.0), "kill all", "close first", "hang up"])
         self.assertNotIn(("ready", "Ready for jobs"), self.manager.told)
 
     def test_queueCannotStart(self) -> None:

@@ -5,6 +5,7 @@ ends, and whom it tells.
 
 from ._joblog import logEvent
 from ._lock import InUse, LockFile, Locks
+from ._memory import settle
 from ._service import JobQueueService
 from ._signals import Abort, endOnSignals, stopOnce
 from ._systemd import Notifier
@@ -18,5 +19,6 @@ __all__ = [
     "Notifier",
     "endOnSignals",
     "logEvent",
+    "settle",
     "stopOnce",
 ]

@@ -73,6 +73,7 @@ class JobQueueService(Service):
         grace: float,
         guard: Callable[[], object],
         hire: Callable[[], Deferred[None]],
+        settle: Callable[[], object],
         killAll: Callable[[], object],
         hangUp: Callable[[], Deferred[Any]],
         abort: Callable[[str], object],
@@ -86,6 +87,7 @@ class JobQueueService(Service):
         @param guard: called when the reactor runs, to watch for signals.
         @param hire: starts the workers; its failure ends the daemon, which would
             run nothing without them.
+        @param settle: called when all that waits has been taken over.
         @param killAll: ends every process of the jobs, and lets none start.
         @param hangUp: closes the connections, when no more come.
         @param abort: told, in one sentence, why the daemon cannot start.
@@ -99,6 +101,7 @@ class JobQueueService(Service):
         self._grace = grace
         self._guard = guard
         self._hire = hire
+        self._settle = settle
         self._killAll = killAll
         self._hangUp = hangUp
         self._abort = abort
@@ -130,6 +133,7 @@ class JobQueueService(Service):
         if self._isStopping:
             return
         await self._queue.start()
+        self._settle()
         with suppress(FileNotFoundError):
             os.unlink(self._socket)
         for endpoint, factory in self._doors:

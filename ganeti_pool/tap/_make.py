@@ -25,6 +25,7 @@ from ..daemon import (
     Notifier,
     endOnSignals,
     logEvent,
+    settle,
     stopOnce,
 )
 from ..errors import PoolError
@@ -144,6 +145,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         grace=options["grace"],
         guard=partial(endOnSignals, partial(reactor.callFromThread, stopOnce, reactor), endAll),
         hire=partial(pool.resize, options["workers"]),
+        settle=settle,
         killAll=endAll,
         hangUp=lambda: gatherResults([site.hangUp() for _, site in doors]),
         abort=Abort(reactor),
