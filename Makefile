@@ -12,7 +12,7 @@ extras_benchmark := daemon,test,benchmark
 # Interpreters for `make test-all`, where pyenv has them.
 PYENV_ROOT ?= $(HOME)/.pyenv
 interpreter = $(lastword $(sort $(wildcard $(PYENV_ROOT)/versions/$(1).*/bin/python)))
-versions := $(foreach v,3.10 3.11 3.12 3.13,$(if $(call interpreter,$(v)),$(v)))
+versions := $(foreach v,3.10 3.11 3.12 3.13 3.14,$(if $(call interpreter,$(v)),$(v)))
 
 .PHONY: help demo run venv test lint pytest trial docs man packaging test-all faults soak bench clean
 .NOTPARALLEL:
@@ -24,7 +24,7 @@ help:
 	@echo 'make run        the daemon in the foreground, and what to type in a second terminal'
 	@echo 'make test       every check: lint, pytest, trial, docs, packaging (each is a target too)'
 	@echo 'make man        the manual page, and what completes the command in bash, zsh and fish'
-	@echo 'make test-all   pytest on each Python that pyenv has of 3.10 to 3.13'
+	@echo 'make test-all   pytest on each Python that pyenv has of 3.10 to 3.14'
 	@echo 'make faults     put faults into a copy, one by one, and see a test notice each'
 	@echo 'make soak       both pools under random load from all sides, for some minutes'
 	@echo 'make bench      the benchmarks'
@@ -90,7 +90,7 @@ bench: $(VENV)/benchmark.stamp
 	$(python) -m tests.benchmarks
 
 test-all: $(addprefix test-,$(versions))
-	@echo 'Tested on: $(or $(versions),none; pyenv has none of 3.10 to 3.13 in $(PYENV_ROOT))'
+	@echo 'Tested on: $(or $(versions),none; pyenv has none of 3.10 to 3.14 in $(PYENV_ROOT))'
 
 test-3.%: $(VENV)-3.%/test.stamp
 	$(VENV)-3.$*/bin/python -m pytest -q
