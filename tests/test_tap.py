@@ -12,10 +12,16 @@ from typing import Any
 
 from twisted.application.app import ServerOptions
 from twisted.application.service import IService
-from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
+from twisted.internet.endpoints import (
+    AdoptedStreamServerEndpoint,
+    TCP4ServerEndpoint,
+    UNIXServerEndpoint,
+    _SystemdParser,
+)
 from twisted.internet.protocol import Factory
 from twisted.plugin import IPlugin
 from twisted.python import usage
+from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -289,6 +295,30 @@ class MakeTests(TapCase):
         _, (_, site) = service._doors
         assert isinstance(site, JobSite)
         self.assertTrue(site.admits(None))
+
+    def test_backlog(self) -> None:
+        """
+        Many may come to each door at once, unless C{--listen} says how many; a kind of
+        endpoint that has no say in it, or has another in front, is one all the same.
+        """
+        token = self.file(b"secret")
+        for text, backlog in (
+            ("tcp:8080:interface=127.0.0.1", 1024),
+            (f"unix:{self.scratch}/s:mode=660", 1024),
+            (f"unix:{self.scratch}/s:mode=660:backlog=7", 7),
+            ("tcp:8080:127.0.0.1:9", 9),
+        ):
+            service = self.make("--listen", text, "--token-file", token)
+            endpoints: list[Any] = [endpoint for endpoint, _ in service._doors]
+            self.assertEqual([each._backlog for each in endpoints], [1024, backlog], text)
+            service._lock.release()
+        service = self.make("--listen", "haproxy:tcp:8080", "--token-file", token)
+        wrapped: Any = service._doors[1][0]
+        self.assertEqual(wrapped._wrappedEndpoint._backlog, 1024)
+        service._lock.release()
+        self.patch(_SystemdParser, "_sddaemon", ListenFDs([3], ["a"]))
+        service = self.make("--listen", "systemd:domain=INET:name=a", "--token-file", token)
+        self.assertIsInstance(service._doors[1][0], AdoptedStreamServerEndpoint)
 
     def test_store(self) -> None:
         """

@@ -24,6 +24,7 @@ from ..jobs import OnCrash
 from ..paths import readToken
 
 __all__ = [
+    "BACKLOG",
     "BoundedPool",
     "checkStore",
     "findWorkerClass",
@@ -38,6 +39,14 @@ __all__ = [
 # finds too few then waits.
 _FILES_FOR_ITSELF = 64
 _FILES_FOR_A_JOB = 8
+
+
+BACKLOG = 1024
+"""
+How many connections a door keeps that are not accepted yet, if the system allows so many.
+Who comes to a Unix socket when there is no room is turned away at once, and elsewhere
+tries again after a second.
+"""
 
 
 class BoundedPool(DeferredWorkerPool):
@@ -155,7 +164,7 @@ def listenAt(reactor: Any, text: str, token: bytes | None) -> IStreamServerEndpo
         something that is open to others.
     """
     try:
-        endpoint: Any = serverFromString(reactor, text)
+        endpoint = _endpointOf(reactor, text)
     # Each kind of endpoint reads its own arguments.
     except Exception as error:
         raise usage.UsageError(f"--listen {text} is no endpoint: {error}") from error
@@ -169,6 +178,16 @@ def listenAt(reactor: Any, text: str, token: bytes | None) -> IStreamServerEndpo
             else f"--listen {text} {needed}, since whoever reaches it could run jobs"
         )
     return endpoint  # type: ignore[no-any-return]
+
+
+def _endpointOf(reactor: Any, text: str) -> Any:
+    kind, _, rest = text.partition(":")
+    try:
+        # What the text itself says of it stands behind, and counts.
+        return serverFromString(reactor, f"{kind}:backlog={BACKLOG}:{rest}")
+    # It is none of that kind, or says it without its name, or is wrong anyhow.
+    except Exception:
+        return serverFromString(reactor, text)
 
 
 def checkStore(path: str) -> str:

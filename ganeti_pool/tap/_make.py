@@ -31,6 +31,7 @@ from ..daemon import (
 from ..errors import PoolError
 from ..paths import StatePaths
 from ._given import (
+    BACKLOG,
     BoundedPool,
     checkStore,
     findWorkerClass,
@@ -131,8 +132,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         observers=[logEvent, metrics.observe],
     )
     makeDoor = partial(makeSite, reactor, queue, metrics=partial(metrics.render, queue))
-    # Who finds a Unix socket's backlog full is turned away at once.
-    own = UNIXServerEndpoint(reactor, paths.socket, backlog=1024, mode=0o600, wantPID=False)
+    own = UNIXServerEndpoint(reactor, paths.socket, backlog=BACKLOG, mode=0o600, wantPID=False)
     doors: list[tuple[IStreamServerEndpoint, JobSite]] = [(own, makeDoor(None))]
     doors += [(endpoint, makeDoor(token)) for endpoint in endpoints]
     endAll = partial(killAll, forGood=True)
