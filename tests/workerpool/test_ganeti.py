@@ -24,15 +24,6 @@ class HookTests(ThreadCase):
     Tests for the methods that a subclass may override.
     """
 
-    def setUp(self) -> None:
-        self.seen: list[object] = []
-
-    def see(self, worker: BaseWorker, value: object) -> None:
-        """
-        A task that notes a value.
-        """
-        self.seen.append(value)
-
     def test_newWorkerId(self) -> None:
         """
         C{_NewWorkerIdUnlocked} names the workers.

@@ -25,8 +25,7 @@ class GivenUpTests(ThreadCase):
         back, though the pool is open again by then.
         """
         pool = self.makePool(1)
-        gate = Gate()
-        self.addCleanup(gate.open)
+        gate = self.makeGate()
         runs: list[BaseWorker] = []
         told = Event()
 
@@ -72,8 +71,7 @@ class GivenUpTests(ThreadCase):
             gate()
             raise DeferTask
 
-        gate = Gate()
-        self.addCleanup(gate.open)
+        gate = self.makeGate()
         pool.waitUntilIdle(2)
         pool.AddTask((giveWay,))
         gate.reached()
@@ -93,8 +91,7 @@ class GivenUpTests(ThreadCase):
         for the end of a quiesce, which would free the lock.
         """
         pool = self.makePool(1)
-        gate = Gate()
-        self.addCleanup(gate.open)
+        gate = self.makeGate()
         ran: list[int] = []
         pool.AddTask((lambda worker: gate(),))
         gate.reached()

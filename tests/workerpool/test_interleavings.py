@@ -22,7 +22,7 @@ from ganeti_pool.interfaces import IWorkerPool
 from ganeti_pool.workerpool import BaseWorker, DeferTask, WorkerPool
 
 from ..poolcontract import FunctionWorker, Recorder
-from .threadcase import PATIENCE, Gate, Other, ThreadCase, WatchedPool, needsDropping
+from .threadcase import PATIENCE, Gate, Litter, Other, ThreadCase, WatchedPool, needsDropping
 
 
 class WatchedLock:
@@ -145,23 +145,6 @@ class InterleavingCase(ThreadCase):
     What the tests share.
     """
 
-    def setUp(self) -> None:
-        self.seen: list[object] = []
-
-    def see(self, worker: BaseWorker, value: object) -> None:
-        """
-        A task that notes a value.
-        """
-        self.seen.append(value)
-
-    def makeGate(self) -> Gate:
-        """
-        Make a gate, which is open when the test has ended.
-        """
-        gate = Gate()
-        self.addCleanup(gate.open)
-        return gate
-
     def makeId(self) -> StoppingId:
         """
         Make an ID that stops nobody yet, and nobody when the test has ended.
@@ -169,25 +152,6 @@ class InterleavingCase(ThreadCase):
         taskID = StoppingId()
         self.addCleanup(taskID.gate.open)
         return taskID
-
-    def busyPool(self, workers: int = 1) -> tuple[WatchedPool, Gate]:
-        """
-        Make a pool in which a task called C{busy} runs, until the gate is opened.
-        """
-        pool = self.makePool(workers)
-        gate = self.makeGate()
-        pool.AddTask((gate,), task_id="busy")
-        gate.reached()
-        return pool, gate
-
-    def quiesce(self, pool: WatchedPool) -> Other:
-        """
-        Have another thread quiesce a pool, and see it wait.
-        """
-        fences = len(pool._fences)
-        other = Other(pool.Quiesce)
-        pool.waitUntil(lambda: len(pool._fences) > fences)
-        return other
 
     def assertQuiet(self, pool: WatchedPool) -> None:
         """
@@ -704,21 +668,10 @@ class CallsTests(InterleavingCase):
         pool = self.makePool(1)
         inSection: list[bool] = []
 
-        class Litter:
-            """
-            Garbage that adds a task, and leaves more of it.
-            """
-
-            def __init__(litter, remaining: int) -> None:
-                litter.remaining = remaining
-                litter.cycle = litter
-
-            def __del__(litter) -> None:
-                inSection.append(pool._lock._is_owned())  # type: ignore[attr-defined]
-                # each goes to the top of the heap, past what was looked at already
-                pool.AddTask((self.see, "litter"), litter.remaining - 100)
-                if litter.remaining:
-                    Litter(litter.remaining - 1)
+        def add(remaining: int) -> None:
+            inSection.append(pool._lock._is_owned())  # type: ignore[attr-defined]
+            # each goes to the top of the heap, past what was looked at already
+            pool.AddTask((self.see, "litter"), remaining - 100)
 
         pool.SetActive(False)
         pool.AddTask((self.see, "moved"), 0, "t")
@@ -732,7 +685,7 @@ class CallsTests(InterleavingCase):
         # anew, in calls from C too.
         held = [[(n,)] for n in range(5000)]
         gc.collect()
-        Litter(30)
+        Litter(30, add)
         gc.set_threshold(1)
         gc.enable()
         pool.ChangeTaskPriority("t", 99)

@@ -25,35 +25,6 @@ class QuiescingTests(ThreadCase):
     Tests for L{WorkerPool.Quiesce} and L{WorkerPool.TerminateWorkers}.
     """
 
-    def setUp(self) -> None:
-        self.seen: list[object] = []
-
-    def see(self, worker: BaseWorker, value: object) -> None:
-        """
-        A task that notes a value.
-        """
-        self.seen.append(value)
-
-    def busyPool(self, workers: int = 1) -> tuple[WatchedPool, Gate]:
-        """
-        Make a pool in which a task called C{busy} runs, until the gate is opened.
-        """
-        pool = self.makePool(workers)
-        gate = Gate()
-        self.addCleanup(gate.open)
-        pool.AddTask((gate,), task_id="busy")
-        gate.reached()
-        return pool, gate
-
-    def quiesce(self, pool: WatchedPool) -> Other:
-        """
-        Have another thread quiesce a pool, and wait until it waits.
-        """
-        fences = len(pool._fences)
-        other = Other(pool.Quiesce)
-        pool.waitUntil(lambda: len(pool._fences) > fences)
-        return other
-
     def test_waitsForCompletion(self) -> None:
         """
         Whoever waits for quiet waits for the last completion.
@@ -337,8 +308,7 @@ class QuiescingTests(ThreadCase):
         """
         Run a task that defers itself when the gate is opened.
         """
-        gate = Gate()
-        self.addCleanup(gate.open)
+        gate = self.makeGate()
         completion = Recorder()
 
         def run(worker: BaseWorker) -> None:
@@ -383,8 +353,7 @@ class QuiescingTests(ThreadCase):
         Make a pool in which two tasks called C{busy} run.
         """
         pool, gate = self.busyPool(2)
-        second = Gate()
-        self.addCleanup(second.open)
+        second = self.makeGate()
         pool.AddTask((second,), task_id="busy")
         second.reached()
         return pool, gate, second
@@ -434,8 +403,7 @@ class QuiescingTests(ThreadCase):
 
         pool, gate = self.busyPool(3)
         for _ in range(2):
-            second = Gate()
-            self.addCleanup(second.open)
+            second = self.makeGate()
             pool.AddTask((second,), task_id=ID(1))
             second.reached()
         gate.open()

@@ -17,7 +17,7 @@ from ganeti_pool.errors import PoolError
 from ganeti_pool.workerpool import BaseWorker, DeferTask
 
 from ..poolcontract import Recorder
-from .threadcase import PATIENCE, Gate, Other, ThreadCase
+from .threadcase import PATIENCE, Litter, Other, ThreadCase
 
 
 class Probe:
@@ -78,19 +78,13 @@ class ReleasingTests(ThreadCase):
     """
 
     def setUp(self) -> None:
+        super().setUp()
         self.alive: dict[str, Event] = {}
         self.underLock: list[str] = []
-        self.seen: list[object] = []
         self.adds = True
         self.pool = self.makePool(1)
         gc.disable()
         self.addCleanup(gc.enable)
-
-    def see(self, worker: BaseWorker, value: object) -> None:
-        """
-        A task that notes a value.
-        """
-        self.seen.append(value)
 
     def probe(self, name: str) -> Any:
         """
@@ -164,8 +158,7 @@ class ReleasingTests(ThreadCase):
         A worker that goes on with another task has let go what it had of the one
         before.
         """
-        gate = Gate()
-        self.addCleanup(gate.open)
+        gate = self.makeGate()
         self.pool.SetActive(False)
         self.pool.AddTask(
             (lambda worker, argument: self.probe("result"), self.probe("argument")),
@@ -186,8 +179,7 @@ class ReleasingTests(ThreadCase):
         has the worker.
         """
         self.adds = False
-        gate = Gate()
-        self.addCleanup(gate.open)
+        gate = self.makeGate()
         (worker,) = self.pool._workers
         self.pool.AddTask((gate, self.probe("argument")), task_id=self.probe("id"))
         gate.reached()
@@ -352,26 +344,12 @@ class ReleasingTests(ThreadCase):
         pool = self.pool
         total = 0
 
-        class Litter:
-            """
-            Garbage that adds a task, and leaves more of it.
-            """
-
-            def __init__(self, remaining: int) -> None:
-                self.remaining = remaining
-                self.cycle = self
-
-            def __del__(self) -> None:
-                pool.AddTask((count,))
-                if self.remaining:
-                    Litter(self.remaining - 1)
-
         def count(worker: BaseWorker) -> None:
             self.seen.append("litter")
 
         self.collectOften()
         for number in range(10):
-            Litter(9)
+            Litter(9, lambda remaining: pool.AddTask((count,)))
             total += 10
             pool.AddTask((self.see, number), 5, number)
             with_id = pool._NewEntry((self.see, -1), 9, "moved")

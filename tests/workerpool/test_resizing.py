@@ -19,23 +19,13 @@ class ResizingTests(ThreadCase):
     Tests for L{WorkerPool.Resize}.
     """
 
-    def setUp(self) -> None:
-        self.seen: list[object] = []
-
-    def see(self, worker: BaseWorker, value: object) -> None:
-        """
-        A task that notes a value.
-        """
-        self.seen.append(value)
-
     def busy(self, pool: WatchedPool) -> tuple[Gate, BaseWorker]:
         """
         Have a worker busy until the gate is opened.
 
         @return: the gate and the worker.
         """
-        gate = Gate()
-        self.addCleanup(gate.open)
+        gate = self.makeGate()
         workers: list[BaseWorker] = []
 
         def run(worker: BaseWorker) -> None:
@@ -120,8 +110,7 @@ class ResizingTests(ThreadCase):
         """
         It waits no longer than that C{Resize} goes on, though no thread starts.
         """
-        gate = Gate()
-        self.addCleanup(gate.open)
+        gate = self.makeGate()
         waits = Event()
 
         class Watched(Condition):

@@ -116,7 +116,7 @@ class WakingTests(ThreadCase):
     """
 
     def setUp(self) -> None:
-        self.seen: list[object] = []
+        super().setUp()
         self.addCleanup(setattr, HeldWorker, "gate", None)
 
     def heldPool(self, workers: int) -> WatchedPool:
@@ -131,16 +131,8 @@ class WakingTests(ThreadCase):
         """
         Stop the next worker that is woken.
         """
-        gate = Gate()
-        HeldWorker.gate = gate
-        self.addCleanup(gate.open)
+        HeldWorker.gate = gate = self.makeGate()
         return gate
-
-    def see(self, worker: BaseWorker, value: object) -> None:
-        """
-        A task that notes a value.
-        """
-        self.seen.append(value)
 
     def test_allAtOnce(self) -> None:
         """

@@ -18,7 +18,15 @@ from ganeti_pool.workerpool._fences import Fence
 
 from ..poolcontract import FunctionWorker
 
-__all__ = ["PATIENCE", "Gate", "Other", "ThreadCase", "WatchedPool", "needsDropping"]
+__all__ = [
+    "PATIENCE",
+    "Gate",
+    "Litter",
+    "Other",
+    "ThreadCase",
+    "WatchedPool",
+    "needsDropping",
+]
 
 PATIENCE = 10.0
 """
@@ -90,6 +98,26 @@ class Other:
         return self._value
 
 
+class Litter:
+    """
+    Garbage that does something when it is collected, and leaves more of it.
+    """
+
+    def __init__(self, remaining: int, act: Callable[[int], object]) -> None:
+        """
+        @param remaining: how much more.
+        @param act: called with that.
+        """
+        self._remaining = remaining
+        self._act = act
+        self._cycle = self
+
+    def __del__(self) -> None:
+        self._act(self._remaining)
+        if self._remaining:
+            Litter(self._remaining - 1, self._act)
+
+
 class WatchedPool(WorkerPool):
     """
     A pool that says when something has happened in it.
@@ -133,7 +161,26 @@ class WatchedPool(WorkerPool):
 class ThreadCase(SynchronousTestCase):
     """
     A test of pools with threads, which end with it.
+
+    @ivar seen: what the tasks C{see} were given, in the order in which they ran.
     """
+
+    def setUp(self) -> None:
+        self.seen: list[object] = []
+
+    def see(self, worker: BaseWorker, value: object) -> None:
+        """
+        A task that notes a value.
+        """
+        self.seen.append(value)
+
+    def makeGate(self) -> Gate:
+        """
+        Make a gate, which is open when the test has ended.
+        """
+        gate = Gate()
+        self.addCleanup(gate.open)
+        return gate
 
     def makePool(
         self,
@@ -147,6 +194,25 @@ class ThreadCase(SynchronousTestCase):
         pool = poolClass("pool", workers, workerClass)
         self.addCleanup(self._end, pool)
         return pool
+
+    def busyPool(self, workers: int = 1) -> tuple[WatchedPool, Gate]:
+        """
+        Make a pool in which a task called C{busy} runs, until the gate is opened.
+        """
+        pool = self.makePool(workers)
+        gate = self.makeGate()
+        pool.AddTask((gate,), task_id="busy")
+        gate.reached()
+        return pool, gate
+
+    def quiesce(self, pool: WatchedPool) -> Other:
+        """
+        Have another thread quiesce a pool, and see it wait.
+        """
+        fences = len(pool._fences)
+        other = Other(pool.Quiesce)
+        pool.waitUntil(lambda: len(pool._fences) > fences)
+        return other
 
     def _end(self, pool: WorkerPool) -> None:
         """
