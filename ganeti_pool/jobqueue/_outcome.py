@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from ..errors import StoreError, TaskCancelled, TaskNotStarted
 from ..jobs import Job, JobFailure, JobState, OnCrash, Outcome, OutputSize
+from ..wire import MAX_INTEGER, MIN_INTEGER
 
 __all__ = [
     "Deferral",
@@ -89,9 +90,7 @@ def saidBy(failure: Failure) -> Said:
     """
     error = failure.value
     try:
-        told = getattr(error, "failure", None)
-        if not (isinstance(told, JobFailure) and _isSound(told)):
-            told = None
+        told = _plainFailure(getattr(error, "failure", None))
     except BaseException:
         told = None
     # Whatever its text raises, there is one.
@@ -99,16 +98,21 @@ def saidBy(failure: Failure) -> Said:
     return Said(told, message[:_LONGEST_MESSAGE])
 
 
-def _isSound(told: JobFailure) -> bool:
+def _plainFailure(told: object) -> JobFailure | None:
     """
-    Whether it has what its types say, which its author may not have checked.
+    What an exception tells, as a store gives it back; L{None} if it has not what its
+    types say, which its author may not have checked, or more than a store can keep.
     """
-    return (
-        isinstance(told.code, str)
+    if (
+        isinstance(told, JobFailure)
+        and isinstance(told.code, str)
         and isinstance(told.message, str)
         and isinstance(told.exitCode, int | None)
+        and MIN_INTEGER <= (told.exitCode or 0) <= MAX_INTEGER
         and isinstance(told.signal, str | None)
-    )
+    ):
+        return JobFailure(told.code, told.message, told.exitCode, told.signal)
+    return None
 
 
 def outcomeOf(

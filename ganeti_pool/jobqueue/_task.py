@@ -127,8 +127,10 @@ class Run:
     def keepOutput(self, output: Mapping[str, OutputSize]) -> None:
         """
         The attempt tells how much of each stream it has kept.
+
+        @raise InvalidArgument: if it tells something else, which no store could keep.
         """
-        self.output = output
+        self.output = _plainOutput(output, self.job.id)
 
     def judge(
         self, failure: Failure, said: Said, isStopping: bool, isInterrupted: bool
@@ -303,3 +305,29 @@ class JobTask:
 
     def _recordHandle(self, handle: str) -> None:
         self._desk.keepHandle(self, handle)
+
+
+def _plainOutput(output: object, jobID: int) -> Mapping[str, OutputSize]:
+    """
+    What a worker tells of its output as a store gives it back, which is not the
+    worker's to change any more.
+
+    @raise InvalidArgument: if it is no mapping of texts to sound L{OutputSize}s.
+    """
+    if isinstance(output, Mapping) and all(
+        isinstance(name, str) and _isSize(size) for name, size in output.items()
+    ):
+        return {name: OutputSize(size.bytes, size.truncated) for name, size in output.items()}
+    raise InvalidArgument(
+        "what a job records of its output must be a mapping of the names of streams to "
+        f"OutputSize, and job {jobID} recorded {output!r}"
+    )
+
+
+def _isSize(size: object) -> bool:
+    return (
+        isinstance(size, OutputSize)
+        and type(size.bytes) is int
+        and 0 <= size.bytes <= MAX_INTEGER
+        and isinstance(size.truncated, bool)
+    )

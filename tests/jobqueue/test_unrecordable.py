@@ -13,7 +13,7 @@ from ganeti_pool.jobqueue._handover import Ask
 from ganeti_pool.jobs import Job, JobFailure, JobState, OutputSize, currentAttempt
 
 from .outcomecase import OutcomeCase
-from .queuecase import Worker, new
+from .queuecase import Told, Worker, new
 
 
 class UnrecordableTests(OutcomeCase):
@@ -75,6 +75,62 @@ class UnrecordableTests(OutcomeCase):
         self.stepping.step()
         self.assertError(1, JobState.FAILED, "bad_result")
         self.assertEqual(self.job().output, {"stdout": OutputSize(5, False)})
+
+    def test_malformedOutput(self) -> None:
+        """
+        What a worker tells of its output is refused where it is told if it is no mapping
+        of texts to sizes: the job has failed, and the worker goes on.
+        """
+        sizes: list[Any] = ["5", True, -1, 1 << 63]
+        malformed: list[Any] = [
+            None,
+            [("stdout", OutputSize(5, False))],
+            {1: OutputSize(5, False)},
+            {"stdout": 5},
+            {"stdout": OutputSize(5, False), "stderr": {"bytes": 5, "truncated": False}},
+            *({"stdout": OutputSize(size, False)} for size in sizes),
+            {"stdout": OutputSize(5, None)},  # type: ignore[arg-type]
+        ]
+
+        def end(worker: Worker) -> None:
+            attempt = currentAttempt.get()
+            assert attempt is not None
+            attempt.recordOutput(malformed[attempt.jobID - 1])
+
+        self.tasks["end"] = end
+        jobIDs = self.submit(*[new("end")] * len(malformed))
+        self.submit(new("note", "next"))
+        self.stepping.runAll()
+        for jobID in jobIDs:
+            error = self.assertError(jobID, JobState.FAILED, "exception")
+            self.assertIn("InvalidArgument: what a job records of its output", error.message)
+            self.assertIn(f"job {jobID} recorded {malformed[jobID - 1]!r}", error.message)
+            self.assertIsNone(self.job(jobID).output)
+        self.assertEqual(self.ran, ["next"])
+        self.flushLoggedErrors(errors.InvalidArgument)
+
+    def test_laterOutput(self) -> None:
+        """
+        What a worker has told of its output is recorded as it was told, whatever it does
+        with that afterwards.
+        """
+
+        class Size(OutputSize):
+            """
+            One that has more in it than is recorded.
+            """
+
+        def end(worker: Worker) -> None:
+            attempt = currentAttempt.get()
+            assert attempt is not None
+            told: dict[str, OutputSize] = {"stdout": Size(5, True)}
+            attempt.recordOutput(told)
+            told["stderr"] = OutputSize(-1, False)
+
+        self.tasks["end"] = end
+        self.submit(new("end"))
+        self.stepping.step()
+        self.assertEqual(self.job().output, {"stdout": OutputSize(5, True)})
 
     def giveUp(self, failure: Exception, times: int) -> None:
         """
@@ -159,6 +215,8 @@ class UnrecordableTests(OutcomeCase):
             JobFailure("code", b"bytes"),  # type: ignore[arg-type]
             JobFailure(5, "text"),  # type: ignore[arg-type]
             JobFailure("code", "text", "3"),  # type: ignore[arg-type]
+            JobFailure("code", "text", 1 << 63),
+            JobFailure("code", "text", -(1 << 63) - 1),
             JobFailure("code", "text", None, 9),  # type: ignore[arg-type]
             "text",
         ]
@@ -174,6 +232,24 @@ class UnrecordableTests(OutcomeCase):
             error = self.assertError(jobID, JobState.FAILED, "exception")
             self.assertEqual(error.message, "ValueError: no")
         self.flushLoggedErrors(ValueError)
+
+    def test_moreThanAFailure(self) -> None:
+        """
+        Of what an exception says of itself that is recorded which a failure has.
+        """
+
+        class Detailed(JobFailure):
+            """
+            A failure with something in it that nobody could read back.
+            """
+
+        def end(worker: Worker) -> None:
+            raise Told(Detailed("code", "text", 3, "SIGKILL"))
+
+        self.tasks["end"] = end
+        self.submit(new("end"))
+        self.stepping.step()
+        self.assertEqual(self.job().error, JobFailure("code", "text", 3, "SIGKILL"))
 
     def test_speaksOnItsThread(self) -> None:
         """
