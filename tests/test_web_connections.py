@@ -339,16 +339,34 @@ class TokenTests(WebCase):
 
     def test_wrong(self) -> None:
         """
-        A request without it, or with another, is refused on every path.
+        A request without it, or with another, is refused on every path, and told which
+        of the two it is.
         """
+        none = 'Bearer realm="ganeti-pool"'
+        another = f'{none}, error="invalid_token"'
+        sentences: dict[str, set[str]] = {none: set(), another: set()}
         paths = [operation.path for operation in OPERATIONS.values()]
         for path in (*paths, "/v1/nothing", "/v1/%FF", "*", "/"):
-            for header in ("", "Bearer", "Bearer s3cre", "Basic s3cret", "s3cret", "Bearer \xff"):
+            for header, challenge in (
+                ("", none),
+                ("Bearer", none),
+                ("Bearer  ", none),
+                ("Basic s3cret", none),
+                ("s3cret", none),
+                ("Bearer s3cre", another),
+                ("bearer s3crets", another),
+                ("Bearer \xff", another),
+            ):
                 answer = self.ask("GET", path, authorization=header)
                 self.assertRefused(answer, 401, "unauthorized")
-                self.assertEqual(answer.headers["www-authenticate"], 'Bearer realm="ganeti-pool"')
+                self.assertEqual(answer.headers["www-authenticate"], challenge)
+                sentences[challenge].add(answer.value["detail"])
             self.assertRefused(self.ask("GET", path), 401, "unauthorized")
         self.assertEqual(self.queue.calls, [])
+        (sentence,) = sentences[none]
+        self.assertIn("and the request has none", sentence)
+        (sentence,) = sentences[another]
+        self.assertIn("is not that of this daemon", sentence)
 
     def test_wrongMethod(self) -> None:
         """

@@ -52,6 +52,29 @@ class Refusal(JobError):
         self.code = code
 
 
+class Unauthorized(Refusal):
+    """
+    A request without the right token.
+
+    @ivar challenge: what goes with it as of RFC 6750.
+    """
+
+    def __init__(self, hasToken: bool) -> None:
+        """
+        @param hasToken: whether there is one, which is another then.
+        """
+        super().__init__(
+            "unauthorized",
+            "the bearer token of this request is not that of this daemon"
+            if hasToken
+            else "this daemon asks for its bearer token, and the request has none "
+            "(the header Authorization; of the command, --token-file)",
+        )
+        self.challenge = 'Bearer realm="ganeti-pool"'
+        if hasToken:
+            self.challenge += ', error="invalid_token"'
+
+
 class JobRequest(Request):
     """
     A request that is refused as soon as that can be decided: a wrong token, or
@@ -79,8 +102,9 @@ class JobRequest(Request):
         @param length: of the body in bytes, L{None} if the client does not say.
         """
         self.content = BytesIO()
-        if not self.channel.site.admits(self.getHeader(b"authorization")):
-            self._refusal = Refusal("unauthorized", "this daemon asks for its bearer token")
+        authorization = self.getHeader(b"authorization")
+        if not self.channel.site.admits(authorization):
+            self._refusal = Unauthorized(bool(_tokenIn(authorization)))
         elif length is not None and length > wire.MAX_BODY:
             self._refusal = _tooLarge()
         if self._refusal is not None and length != 0:
@@ -159,8 +183,8 @@ class JobRequest(Request):
         """
         errors = error.problems if isinstance(error, (InvalidJob, KeyConflict)) else []
         problem = wire.problem(error.code, _sentence(error), errors)
-        if error.code == "unauthorized":
-            self.setHeader("www-authenticate", 'Bearer realm="ganeti-pool"')
+        if isinstance(error, Unauthorized):
+            self.setHeader("www-authenticate", error.challenge)
         self.answer(problem["status"], problem, "application/problem+json")
 
     def processingFailed(self, reason: Failure) -> None:
@@ -181,6 +205,14 @@ class JobRequest(Request):
 def _printable(text: bytes) -> str:
     # What a client has sent is not to look like another line of the log.
     return text.decode("latin-1").encode("unicode_escape").decode("ascii")
+
+
+def _tokenIn(authorization: bytes | None) -> bytes:
+    """
+    The bearer token of a header; empty, and so no daemon's, if it has none.
+    """
+    scheme, _, token = (authorization or b"").partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else b""
 
 
 def _tooLarge() -> Refusal:
@@ -284,6 +316,4 @@ class JobSite(Site):
         """
         if self._token is None:
             return True
-        scheme, _, given = (authorization or b"").partition(b" ")
-        isRight = hmac.compare_digest(given.strip(), self._token)
-        return isRight and scheme.lower() == b"bearer"
+        return hmac.compare_digest(_tokenIn(authorization), self._token)
