@@ -9,6 +9,7 @@ import os
 import select
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from subprocess import Popen
 from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
@@ -20,7 +21,7 @@ from ganeti_pool.commands._groups import ProcessGroups
 from ganeti_pool.commands._run import runCommand
 from ganeti_pool.jobs import AttemptContext, JobFailure, OutputSize
 
-__all__ = ["PATIENCE", "CommandCase", "Running"]
+__all__ = ["PATIENCE", "CommandCase", "Running", "endAfter"]
 
 PATIENCE = 60.0
 """
@@ -60,6 +61,14 @@ class Running:
         assert not self._thread.is_alive(), "the command goes on"
         assert isinstance(self.error, CommandFailed), self.error
         return self.error.failure
+
+
+def endAfter(test: SynchronousTestCase, child: Popen[bytes]) -> None:
+    """
+    Have a child killed and reaped when a test has ended.
+    """
+    test.addCleanup(child.wait)
+    test.addCleanup(child.kill)
 
 
 class CommandCase(SynchronousTestCase):

@@ -298,6 +298,18 @@ class DaemonCase(SynchronousTestCase):
             **settings,
         )
 
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """
+        Begin to run the command on the state directory.
+        """
+        return subprocess.Popen(
+            [COMMAND, "--state-dir", str(self.state), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def processes(self) -> list[int]:
         """
         The living processes of jobs, those of dead daemons too.

@@ -33,7 +33,7 @@ from ganeti_pool.interfaces import ICompletion
 from ganeti_pool.jobs import JobFailure, OutputSize, currentAttempt
 from ganeti_pool.workerpool import WorkerPool
 
-from .commandcase import PATIENCE, CommandCase, Running
+from .commandcase import PATIENCE, CommandCase, Running, endAfter
 
 
 class ArgumentTests(SynchronousTestCase):
@@ -925,12 +925,7 @@ class WaitingTests(SynchronousTestCase):
         A child that is reaped in the end.
         """
         child = Popen(argv, stdin=DEVNULL)
-
-        def end() -> None:
-            child.kill()
-            child.wait()
-
-        self.addCleanup(end)
+        endAfter(self, child)
         return child
 
     def exitDescriptors(self, pid: int) -> Iterator[AbstractContextManager[int]]:

@@ -16,7 +16,7 @@ from ganeti_pool.commands import SurvivorsLeft, _survivors, killSurvivors
 from ganeti_pool.commands._arguments import childEnvironment
 from ganeti_pool.commands._survivors import handleOf
 
-from .commandcase import PATIENCE, CommandCase
+from .commandcase import PATIENCE, CommandCase, endAfter
 
 
 class KillSurvivorsTests(CommandCase):
@@ -38,12 +38,7 @@ class KillSurvivorsTests(CommandCase):
         child = Popen(
             argv, env=environment, stdin=DEVNULL, stdout=DEVNULL, start_new_session=newSession
         )
-
-        def end() -> None:
-            child.kill()
-            child.wait()
-
-        self.addCleanup(end)
+        endAfter(self, child)
         return child
 
     def kill(self, *handles: str | None, timeout: float = PATIENCE) -> int:

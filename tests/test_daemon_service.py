@@ -34,6 +34,19 @@ from ganeti_pool.errors import StoreError, WorkersNotStarted
 from ganeti_pool.testing import FakeReactor
 
 
+def isFree(path: str) -> bool:
+    """
+    Whether the lock on a file could be had.
+    """
+    other = LockFile(path, "")
+    try:
+        other.acquire()
+    except InUse:
+        return False
+    other.release()
+    return True
+
+
 class LockTests(SynchronousTestCase):
     """
     Tests for L{LockFile}.
@@ -117,25 +130,16 @@ class LocksTests(SynchronousTestCase):
         self.both = Locks(*self.locks)
         self.addCleanup(self.both.release)
 
-    def isFree(self, lock: LockFile) -> bool:
-        other = LockFile(lock._path, "")
-        try:
-            other.acquire()
-        except InUse:
-            return False
-        other.release()
-        return True
-
     def test_all(self) -> None:
         """
         All are taken, and all given back, each as often as one likes.
         """
         for _ in range(2):
             self.both.acquire()
-            self.assertEqual([self.isFree(lock) for lock in self.locks], [False, False])
+            self.assertEqual([isFree(lock._path) for lock in self.locks], [False, False])
         for _ in range(2):
             self.both.release()
-            self.assertEqual([self.isFree(lock) for lock in self.locks], [True, True])
+            self.assertEqual([isFree(lock._path) for lock in self.locks], [True, True])
 
     def test_none(self) -> None:
         """
@@ -144,11 +148,11 @@ class LocksTests(SynchronousTestCase):
         other = LockFile(self.locks[1]._path, "")
         other.acquire()
         self.assertIn("two is", str(self.assertRaises(InUse, self.both.acquire)))
-        self.assertTrue(self.isFree(self.locks[0]))
+        self.assertTrue(isFree(self.locks[0]._path))
         other.release()
         self.both = Locks(self.locks[0], LockFile("/nowhere/lock", ""))
         self.assertRaises(FileNotFoundError, self.both.acquire)
-        self.assertTrue(self.isFree(self.locks[0]))
+        self.assertTrue(isFree(self.locks[0]._path))
 
 
 class MemoryTests(SynchronousTestCase):
@@ -409,15 +413,6 @@ class ServiceTests(SynchronousTestCase):
         self.log.append("hang up")
         return self.hungUp
 
-    def isLocked(self) -> bool:
-        other = LockFile(self.lockPath, "the house")
-        try:
-            other.acquire()
-        except InUse:
-            return True
-        other.release()
-        return False
-
     def start(self) -> None:
         """
         Start all of it.
@@ -434,7 +429,7 @@ class ServiceTests(SynchronousTestCase):
         that waits in memory, one door after the other.
         """
         self.service.startService()
-        self.assertTrue(self.isLocked())
+        self.assertFalse(isFree(self.lockPath))
         self.assertEqual(self.log, [])
         self.reactor.start()
         self.assertEqual(self.log, ["guard", "start queue"])
@@ -480,17 +475,17 @@ class ServiceTests(SynchronousTestCase):
         stopped = self.service.stopService()
         self.assertEqual(self.log, [("stop queue", 7.0)])
         self.assertNoResult(stopped)
-        self.assertTrue(self.isLocked())
+        self.assertFalse(isFree(self.lockPath))
         stopping = ("stopping", "Stopping; running jobs get 7 seconds", 67.0)
         self.assertEqual(self.manager.told[1:], [stopping])
         self.queue.stopped.callback(None)
         self.assertEqual(self.log[1:], ["kill all", "close first", "close second", "hang up"])
         self.assertNoResult(stopped)
-        self.assertTrue(self.isLocked())
+        self.assertFalse(isFree(self.lockPath))
         self.hungUp.callback(None)
         self.successResultOf(stopped)
         self.assertEqual(self.manager.told[2:], ["close"])
-        self.assertFalse(self.isLocked())
+        self.assertTrue(isFree(self.lockPath))
         self.assertFalse(self.service.running)
 
     def test_stopFails(self) -> None:
@@ -501,7 +496,7 @@ class ServiceTests(SynchronousTestCase):
         self.queue.stopped = fail(StoreError("no"))
         self.failureResultOf(self.service.stopService(), StoreError)
         self.assertEqual(self.log[-4:], ["kill all", "close first", "close second", "hang up"])
-        self.assertFalse(self.isLocked())
+        self.assertTrue(isFree(self.lockPath))
 
     def test_doorDoesNotClose(self) -> None:
         """
@@ -513,7 +508,7 @@ class ServiceTests(SynchronousTestCase):
         self.queue.stopped.callback(None)
         self.successResultOf(stopped)
         self.assertEqual(self.log[-3:], ["close first", "close second", "hang up"])
-        self.assertFalse(self.isLocked())
+        self.assertTrue(isFree(self.lockPath))
 
     def test_stopWhileHiring(self) -> None:
         """

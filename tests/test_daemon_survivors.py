@@ -15,6 +15,7 @@ from subprocess import DEVNULL, Popen
 from ganeti_pool.commands._survivors import handleOf
 from ganeti_pool.paths import StatePaths
 
+from .commandcase import endAfter
 from .daemoncase import DaemonCase, Job
 
 ATTEMPT = """
@@ -200,12 +201,7 @@ class OthersTests(SurvivorCase):
             stdin=DEVNULL,
             start_new_session=True,
         )
-
-        def end() -> None:
-            bystander.kill()
-            bystander.wait()
-
-        self.addCleanup(end)
+        endAfter(self, bystander)
         return bystander
 
     def test_recycled(self) -> None:

@@ -404,12 +404,7 @@ class CommandTests(DaemonCase):
             daemon = self.start()
             if verb[0] == "logs":
                 self.assertEqual(self.done("submit", "--", *job), "2\n")
-            with subprocess.Popen(
-                [COMMAND, "--state-dir", str(self.state), *verb],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            ) as command:
+            with self.begin(*verb) as command:
                 assert command.stdout is not None
                 self.assertEqual(command.stdout.readline(), first)
                 daemon.kill()
@@ -474,12 +469,11 @@ class CommandTests(DaemonCase):
         daemon = self.start()
         script = 'echo first; read line < "$1"; echo last'
         (jobID,) = daemon.submit(shell(script, meeting.leave))
-        command = [COMMAND, "--state-dir", str(self.state), "logs", "-f", str(jobID)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
+        with self.begin("logs", "-f", str(jobID)) as follower:
             assert follower.stdout is not None
             self.assertEqual(follower.stdout.readline(), "first\n")
             meeting.letGo()
-            self.assertEqual(follower.communicate(timeout=PATIENCE), ("last\n", None))
+            self.assertEqual(follower.communicate(timeout=PATIENCE), ("last\n", ""))
             self.assertEqual(follower.returncode, 0)
 
     def test_interrupted(self) -> None:
@@ -490,12 +484,7 @@ class CommandTests(DaemonCase):
         daemon = self.start()
         script = 'read line < "$1"'
         submit = ["submit", "--wait", "--", "sh", "-c", script, "sh", meeting.leave]
-        with subprocess.Popen(
-            [COMMAND, "--state-dir", str(self.state), *submit],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as command:
+        with self.begin(*submit) as command:
             assert command.stdout is not None
             self.assertEqual(command.stdout.readline(), "1\n")
             command.send_signal(signal.SIGINT)
@@ -602,11 +591,7 @@ class WorkTests(DaemonCase):
         self.run_("pause", check=True)
         arguments = ("submit", "--key", "night", "--from-file", str(path))
         # as JSON it is more than a pipe holds, so the client waits in the first batch
-        with subprocess.Popen(
-            [COMMAND, "--state-dir", str(self.state), "--json", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-        ) as client:
+        with self.begin("--json", *arguments) as client:
             assert client.stdout is not None
             self.assertEqual(json.loads(client.stdout.readline())["id"], 1)
             client.kill()

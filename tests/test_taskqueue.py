@@ -5,6 +5,7 @@ Tests for L{ganeti_pool._taskqueue}.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given
@@ -19,6 +20,23 @@ def make(priority: float, order: int, taskID: Any = None, args: Any = ()) -> Ent
     Make an entry with little in it.
     """
     return newEntry(priority, order, taskID, args, None, None, 0.0)
+
+
+class Finalised(list):  # type: ignore[type-arg]
+    """
+    What a sweep drops, and what a finaliser does that runs before each.
+    """
+
+    def __init__(self, finalise: Callable[[], object]) -> None:
+        super().__init__()
+        self._finalise = finalise
+
+    def append(self, entry: Any) -> None:
+        """
+        One more is dropped.
+        """
+        self._finalise()
+        super().append(entry)
 
 
 class EntryTests(SynchronousTestCase):
@@ -261,13 +279,11 @@ class TaskQueueTests(SynchronousTestCase):
         """
         queue = self.queue
 
-        class Dropped(list):  # type: ignore[type-arg]
-            def append(self, entry: Any) -> None:
-                if not self:
-                    queue.push(make(-1, 1))
-                super().append(entry)
+        def push() -> None:
+            if not queue.dropped:
+                queue.push(make(-1, 1))
 
-        queue.dropped = Dropped()
+        queue.dropped = Finalised(push)
         queue.push(make(0, 0, "t"))
         for priority in range(MOST_ABANDONED + 1):
             queue.reprioritise("t", priority)
@@ -275,21 +291,26 @@ class TaskQueueTests(SynchronousTestCase):
         self.assertSound()
         self.assertEqual(self.drain(), [1, 0])
 
+    def withdrawWhileSweeping(self, taskID: str) -> None:
+        """
+        Have a finaliser withdraw a task as soon as a sweep has taken it out of the heap.
+        """
+        queue = self.queue
+
+        def withdraw() -> None:
+            waiting = queue.byID.get(taskID)
+            if waiting is not None and waiting not in queue.tasks:
+                queue.withdraw(waiting)
+
+        queue.dropped = Finalised(withdraw)
+
     def test_withdrawnWhileSweeping(self) -> None:
         """
         An entry that a finaliser withdraws in the midst of a sweep is gone, and counted
         as long as it lies in the heap.
         """
         queue = self.queue
-
-        class Dropped(list):  # type: ignore[type-arg]
-            def append(self, entry: Any) -> None:
-                waiting = queue.byID.get("withdrawn")
-                if waiting is not None and waiting not in queue.tasks:
-                    queue.withdraw(waiting)
-                super().append(entry)
-
-        queue.dropped = Dropped()
+        self.withdrawWhileSweeping("withdrawn")
         queue.push(make(0, 0, "t"))
         queue.push(make(9, 1, "withdrawn"))
         queue.push(make(0, 2))
@@ -305,15 +326,7 @@ class TaskQueueTests(SynchronousTestCase):
         in the midst of a sweep.
         """
         queue = self.queue
-
-        class Dropped(list):  # type: ignore[type-arg]
-            def append(self, entry: Any) -> None:
-                waiting = queue.byID.get("t")
-                if waiting is not None and waiting not in queue.tasks:
-                    queue.withdraw(waiting)
-                super().append(entry)
-
-        queue.dropped = Dropped()
+        self.withdrawWhileSweeping("t")
         queue.push(make(0, 0, "t"))
         for priority in range(MOST_ABANDONED + 1):
             queue.reprioritise("t", -priority if priority < MOST_ABANDONED else 9)
