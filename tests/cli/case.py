@@ -370,6 +370,12 @@ class CommandCase(SynchronousTestCase):
         self.assertEqual((self.out.text(), self.err.text()), (out, err))
         self.assertEqual(self.codeOf(running), code)
 
+    def checkEnd(self, running: Deferred[NoReturn], err: str, code: int) -> None:
+        """
+        Check what a command that has ended says, and its exit code.
+        """
+        self.assertEqual((self.err.text(), self.codeOf(running)), (err, code))
+
     def interrupt(self) -> None:
         """
         What Ctrl-C makes the reactor do.

@@ -232,8 +232,7 @@ class QuestionTests(BulkCase):
             self.err = Stream(terminal=True)
             running = self.ask()
             self.terminal.press(answer, self.reactor)
-            self.assertEqual(self.codeOf(running), 1)
-            self.assertEqual(self.err.text(), self.QUESTION + "ganeti-pool: nothing was changed\n")
+            self.checkEnd(running, err=self.QUESTION + "ganeti-pool: nothing was changed\n", code=1)
         self.assertEqual(self.changed("cancel"), [])
 
     def test_noAnswer(self) -> None:
@@ -246,8 +245,7 @@ class QuestionTests(BulkCase):
         self.err = Stream(terminal=True)
         running = self.ask()
         self.terminal.press(b"", self.reactor)
-        self.assertEqual(self.codeOf(running), 1)
-        self.assertEqual(self.err.text(), self.QUESTION + "\nganeti-pool: nothing was changed\n")
+        self.checkEnd(running, err=self.QUESTION + "\nganeti-pool: nothing was changed\n", code=1)
         self.assertEqual(self.reactor.getReaders(), [])
         self.assertEqual(self.changed("cancel"), [])
 
@@ -257,9 +255,10 @@ class QuestionTests(BulkCase):
         """
         running = self.ask()
         self.interrupt()
-        self.assertEqual(self.codeOf(running), 130)
-        self.assertEqual(
-            self.err.text(), self.QUESTION + "\nganeti-pool: interrupted: nothing was changed\n"
+        self.checkEnd(
+            running,
+            err=self.QUESTION + "\nganeti-pool: interrupted: nothing was changed\n",
+            code=130,
         )
         self.assertEqual(self.reactor.getReaders(), [])
         self.assertEqual(self.changed("cancel"), [])
@@ -276,8 +275,7 @@ class QuestionTests(BulkCase):
         """
         running = self.start("prune", "--state", "cancelled")
         self.terminal.press(b"y\n", self.reactor)
-        self.assertEqual(self.codeOf(running), 0)
-        self.assertEqual(self.err.text(), "1 job would be removed (1 cancelled). Go on? [y/N] ")
+        self.checkEnd(running, err="1 job would be removed (1 cancelled). Go on? [y/N] ", code=0)
 
     def test_nobodyToAsk(self) -> None:
         """

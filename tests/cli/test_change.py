@@ -94,9 +94,10 @@ class ChangeTests(CommandCase):
         )
         running = self.start("cancel", "1", "2", "3")
         self.interrupt()
-        self.assertEqual(self.codeOf(running), 130)
-        self.assertEqual(
-            self.err.text(), "ganeti-pool: interrupted: 1 of 3 jobs are known to be cancelled\n"
+        self.checkEnd(
+            running,
+            err="ganeti-pool: interrupted: 1 of 3 jobs are known to be cancelled\n",
+            code=130,
         )
 
     def test_priorityJSON(self) -> None:

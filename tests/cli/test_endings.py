@@ -174,10 +174,10 @@ class EndingTests(CommandCase):
             self.out = cast(Stream, full)
             running = self.start("status")
             full.write("left")
-        self.assertEqual(self.codeOf(running), 1)
-        self.assertEqual(
-            self.err.text(),
-            "ganeti-pool: the output cannot be written: No space left on device\n",
+        self.checkEnd(
+            running,
+            err="ganeti-pool: the output cannot be written: No space left on device\n",
+            code=1,
         )
 
     def test_helpOnAFullDisk(self) -> None:
@@ -247,8 +247,7 @@ class EndingTests(CommandCase):
         """
         running = self.start("status")
         self.interrupt()
-        self.assertEqual(self.codeOf(running), 0)
-        self.assertEqual(self.err.text(), "")
+        self.checkEnd(running, err="", code=0)
 
 
 class ConnectTests(CommandCase):
@@ -270,8 +269,7 @@ class ConnectTests(CommandCase):
         todo = parse(session, argv)
         assert not isinstance(todo, int)
         running = self.perform(session, todo)
-        self.assertEqual(self.codeOf(running), 2)
-        self.assertEqual(self.err.text(), err)
+        self.checkEnd(running, err=err, code=2)
         self.assertEqual((self.reactor.unixClients, self.reactor.tcpClients), ([], []))
 
     def ask(self, client: JobClient) -> None:

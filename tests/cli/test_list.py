@@ -301,8 +301,7 @@ class ShowTests(CommandCase):
         """
         self.client = FakeClient(makeJob(7), makeJob(8))
         running = self.start("show", "7", "9", "8")
-        self.assertEqual(self.codeOf(running), 4)
-        self.assertEqual(self.err.text(), "ganeti-pool: there is no job 9\n")
+        self.checkEnd(running, err="ganeti-pool: there is no job 9\n", code=4)
         first, second = self.out.text().split("\n\n")
         self.assertTrue(first.startswith("id                   7\n"), first)
         self.assertTrue(second.startswith("id                   8\n"), second)

@@ -129,8 +129,7 @@ class LogsTests(CommandCase):
         running = self.start("logs", "-f", "7")
         del self.client.jobs[7]
         self.client.change(makeJob(8, "running", revision=30))
-        self.assertEqual(self.codeOf(running), 4)
-        self.assertEqual(self.err.text(), "ganeti-pool: there is no job 7\n")
+        self.checkEnd(running, err="ganeti-pool: there is no job 7\n", code=4)
 
     def test_daemonVanishes(self) -> None:
         """
@@ -138,11 +137,11 @@ class LogsTests(CommandCase):
         """
         running = self.start("logs", "-f", "7")
         self.client.follow.pop().errback(DaemonUnreachable("/socket", "it hung up"))
-        self.assertEqual(self.codeOf(running), 3)
-        self.assertEqual(
-            self.err.text(),
-            "ganeti-pool: there is no answer from a daemon at /socket: it hung up (job 7 is not "
-            "known to have ended; the daemon's store keeps it)\n",
+        self.checkEnd(
+            running,
+            err="ganeti-pool: there is no answer from a daemon at /socket: it hung up (job 7 is "
+            "not known to have ended; the daemon's store keeps it)\n",
+            code=3,
         )
 
     def test_json(self) -> None:
@@ -171,8 +170,7 @@ class LogsTests(CommandCase):
         running = self.start("logs", "-f", "7")
         self.assertEqual(self.client.calls[-1][3], 1)
         self.interrupt()
-        self.assertEqual(self.codeOf(running), 130)
-        self.assertEqual(self.err.text(), "ganeti-pool: interrupted: job 7 goes on\n")
+        self.checkEnd(running, err="ganeti-pool: interrupted: job 7 goes on\n", code=130)
 
     def test_nobodyReads(self) -> None:
         """

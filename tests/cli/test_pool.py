@@ -59,10 +59,10 @@ class PoolTests(CommandCase):
         self.patch(self.client, "changePool", lambda **_: Deferred())
         running = self.start("resize", "1")
         self.interrupt()
-        self.assertEqual(self.codeOf(running), 130)
-        self.assertEqual(
-            self.err.text(),
-            "ganeti-pool: interrupted: the daemon goes on to change the number of workers\n",
+        self.checkEnd(
+            running,
+            err="ganeti-pool: interrupted: the daemon goes on to change the number of workers\n",
+            code=130,
         )
 
     def test_resizeTimeout(self) -> None:
@@ -72,11 +72,11 @@ class PoolTests(CommandCase):
         self.patch(self.client, "changePool", lambda **_: Deferred())
         running = self.start("resize", "1", "--timeout", "5")
         self.reactor.advance(5)
-        self.assertEqual(self.codeOf(running), 124)
-        self.assertEqual(
-            self.err.text(),
-            "ganeti-pool: not finished after 5s: the daemon goes on to change the number of "
+        self.checkEnd(
+            running,
+            err="ganeti-pool: not finished after 5s: the daemon goes on to change the number of "
             "workers\n",
+            code=124,
         )
 
     def test_pauseInterrupted(self) -> None:
@@ -86,10 +86,10 @@ class PoolTests(CommandCase):
         self.patch(self.client, "changePool", lambda **_: Deferred())
         running = self.start("pause")
         self.interrupt()
-        self.assertEqual(self.codeOf(running), 130)
-        self.assertEqual(
-            self.err.text(),
-            "ganeti-pool: interrupted: the daemon may have done it all the same\n",
+        self.checkEnd(
+            running,
+            err="ganeti-pool: interrupted: the daemon may have done it all the same\n",
+            code=130,
         )
 
 
@@ -157,8 +157,8 @@ class QuiesceTests(CommandCase):
         """
         running = self.start("quiesce")
         self.client.fences.pop().errback(DaemonUnreachable("/socket", "it hung up"))
-        self.assertEqual(self.codeOf(running), 3)
-        self.assertEqual(
-            self.err.text(),
-            "ganeti-pool: there is no answer from a daemon at /socket: it hung up\n",
+        self.checkEnd(
+            running,
+            err="ganeti-pool: there is no answer from a daemon at /socket: it hung up\n",
+            code=3,
         )

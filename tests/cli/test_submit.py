@@ -9,7 +9,7 @@ import json
 import os
 import pwd
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -430,23 +430,34 @@ class SubmitTests(CommandCase):
         self.refuse("invalid_field", ("/args/0/0", "no"))
         self.check("submit", "ls", err="ganeti-pool: the command: /args/0/0: no\n", code=4)
 
-    def test_refusedLineOfLaterBatch(self) -> None:
+    def stopInTheMiddle(self, stop: Callable[[], object], err: str, code: int) -> None:
         """
-        The lines of earlier requests count.
+        Submit 1,500 jobs, of which the second request does not get through.
+
+        @param stop: called before that, to see to it.
         """
         accept = self.client.submit
 
         def submit(jobs: Sequence[dict[str, Any]]) -> Deferred[Any]:
             if self.client.jobs:
-                self.refuse("invalid_field", ("/4/args/0/0", "no"))
+                stop()
             return accept(jobs)
 
         self.patch(self.client, "submit", submit)
         self.fromFile(
             '["ls"]\n' * 1500,
             out="".join(f"{n}\n" for n in range(1, 1001)),
-            err="ganeti-pool: {path}, line 1005: /args/0/0: no (1000 of 1500 jobs are known to "
-            "be submitted)\n",
+            err=f"ganeti-pool: {err} (1000 of 1500 jobs are known to be submitted)\n",
+            code=code,
+        )
+
+    def test_refusedLineOfLaterBatch(self) -> None:
+        """
+        The lines of earlier requests count.
+        """
+        self.stopInTheMiddle(
+            lambda: self.refuse("invalid_field", ("/4/args/0/0", "no")),
+            err="{path}, line 1005: /args/0/0: no",
             code=4,
         )
 
@@ -454,19 +465,10 @@ class SubmitTests(CommandCase):
         """
         Of several batches, those before a refusal are submitted, and it is said so.
         """
-        accept = self.client.submit
-
-        def submit(jobs: Sequence[dict[str, Any]]) -> Deferred[Any]:
-            if self.client.jobs:
-                self.client.troubles["submit"] = DaemonUnreachable("/socket", "it broke")
-            return accept(jobs)
-
-        self.patch(self.client, "submit", submit)
-        self.fromFile(
-            '["ls"]\n' * 1500,
-            out="".join(f"{n}\n" for n in range(1, 1001)),
-            err="ganeti-pool: there is no answer from a daemon at /socket: it broke (1000 of "
-            "1500 jobs are known to be submitted)\n",
+        trouble = DaemonUnreachable("/socket", "it broke")
+        self.stopInTheMiddle(
+            lambda: self.client.troubles.update(submit=trouble),
+            err="there is no answer from a daemon at /socket: it broke",
             code=3,
         )
 
@@ -477,10 +479,10 @@ class SubmitTests(CommandCase):
         self.patch(self.client, "submit", lambda jobs: Deferred())
         running = self.start("submit", "ls")
         self.interrupt()
-        self.assertEqual(self.codeOf(running), 130)
-        self.assertEqual(
-            self.err.text(),
-            "ganeti-pool: interrupted: 0 of 1 jobs are known to be submitted\n",
+        self.checkEnd(
+            running,
+            err="ganeti-pool: interrupted: 0 of 1 jobs are known to be submitted\n",
+            code=130,
         )
 
     def test_wait(self) -> None:
@@ -507,8 +509,7 @@ class SubmitTests(CommandCase):
         running = self.start("submit", "--wait", "ls")
         self.assertEqual(self.client.calls, [("changedJobs", 5000, 60)])
         self.client.change(makeJob(2, "succeeded", revision=5001))
-        self.assertEqual(self.codeOf(running), 0)
-        self.assertEqual(self.err.text(), "1 succeeded\n2 succeeded\n")
+        self.checkEnd(running, err="1 succeeded\n2 succeeded\n", code=0)
         jobs.pop()
         self.check("submit", "--wait", "ls", out="1\n2\n1\n", err=self.err.text() + "1 succeeded\n")
 

@@ -171,11 +171,11 @@ class WaitTests(CommandCase):
         """
         running = self.start("wait", "1")
         self.client.changes.pop().errback(DaemonUnreachable("/socket", "it hung up"))
-        self.assertEqual(self.codeOf(running), 3)
-        self.assertEqual(
-            self.err.text(),
-            "ganeti-pool: there is no answer from a daemon at /socket: it hung up (job 1 is not "
-            "known to have finished; the daemon's store keeps it)\n",
+        self.checkEnd(
+            running,
+            err="ganeti-pool: there is no answer from a daemon at /socket: it hung up (job 1 is "
+            "not known to have finished; the daemon's store keeps it)\n",
+            code=3,
         )
 
     def test_removed(self) -> None:
