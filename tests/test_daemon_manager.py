@@ -88,14 +88,15 @@ class NotifyTests(ManagedCase):
 
     def test_cannotStart(self) -> None:
         """
-        It hears why a daemon cannot start.
+        It hears why a daemon cannot start, and nothing else after that.
         """
         daemon = self.launch(
-            *("--worker-class", "builtins.abs"),
+            *("--worker-class", "operator.eq"),
             environment={"NOTIFY_SOCKET": self.manager.address},
         )
         message = self.manager.hear(PATIENCE) or [""]
         self.assertTrue(message[0].startswith("STATUS=the daemon cannot start: "), message)
+        self.assertEqual((self.manager.hear(PATIENCE) or [])[:2], ["STOPPING=1", *message])
         self.assertEqual(daemon.awaitEnd(), 1)
 
     def test_gone(self) -> None:

@@ -253,6 +253,7 @@ class StartTests(DaemonCase):
         for option, value in (
             ("--workers", "none"),
             ("--worker-class", "tests.daemonworkers.NoWorker"),
+            ("--worker-class", "builtins.abs"),
             ("--store", "postgresql://host/jobs"),
             ("--store", "sqlite:///nowhere/jobs.sqlite"),
             ("--max-queued", "0"),
@@ -315,10 +316,10 @@ class StartTests(DaemonCase):
 
     def test_noWorkers(self) -> None:
         """
-        A class that makes no workers is told in one sentence, with exit code 1.
+        What takes a pool and a name and makes no worker of them is told in one sentence,
+        with exit code 1.
         """
-        # Called with a pool and a name for the worker, it raises TypeError.
-        self.assertIn("0 of 4", self.refuse("--worker-class", "builtins.abs"))
+        self.assertIn("made False, which is no", self.refuse("--worker-class", "operator.eq"))
 
     def test_newerStore(self) -> None:
         """

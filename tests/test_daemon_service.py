@@ -589,7 +589,7 @@ class ServiceTests(SynchronousTestCase):
     def test_queueCannotStart(self) -> None:
         """
         A queue that cannot start ends the daemon with its reason, and no door
-        opens.
+        opens. That stays the last word.
         """
         self.service.startService()
         self.reactor.start()
@@ -597,6 +597,11 @@ class ServiceTests(SynchronousTestCase):
         sentence = "the daemon cannot start: the schema is newer"
         self.assertEqual(self.log[2:], [("abort", sentence)])
         self.assertEqual(self.manager.told, [("failed", sentence)])
+        self.queue.stopped.callback(None)
+        with capturedLogs() as logged:
+            self.successResultOf(self.service.stopService())
+        self.assertEqual(logged, [])
+        self.assertEqual(self.manager.told[1:], [("stopping", sentence, 67.0), "close"])
 
     def test_doorCannotOpen(self) -> None:
         """

@@ -71,8 +71,13 @@ class NotifierTests(SynchronousTestCase):
         """
         It hears why a daemon cannot start, in one line.
         """
-        self.notifier().failed("it cannot\nREADY=1")
+        notifier = self.notifier()
+        notifier.failed("it cannot\nREADY=1")
         self.assertEqual(self.manager.hear(), ["STATUS=it cannot READY=1"])
+        notifier.stopping("it cannot\nREADY=1", 1)
+        self.assertEqual(
+            (self.manager.hear() or [])[:2], ["STOPPING=1", "STATUS=it cannot READY=1"]
+        )
 
     def test_abstractAddress(self) -> None:
         """

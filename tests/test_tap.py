@@ -60,6 +60,15 @@ class PlainWorker:
         """
 
 
+class WorkerOfOne(PlainWorker):
+    """
+    A worker that nobody can make.
+    """
+
+    def __init__(self, pool: object) -> None:
+        super().__init__(pool, "")
+
+
 class NoWorker:
     """
     A class, and no worker.
@@ -652,6 +661,18 @@ class RefusalTests(TapCase):
             r"unix:/tmp/a\:mode\=600",
         ):
             self.assertSentence(self.refuse("--listen", endpoint), endpoint, "--token-file")
+
+    def test_makesNone(self) -> None:
+        """
+        What cannot be called with a pool and a name is refused, and nothing is made. What
+        does not tell what it takes is tried when the daemon starts.
+        """
+        for name in ("builtins.abs", "builtins.len", f"{__name__}.WorkerOfOne"):
+            error = self.refuse("--worker-class", name)
+            self.assertSentence(error, name, "with a pool and the name of a worker")
+        self.assertFalse(self.state.exists())
+        # It has no signature that Python knows.
+        self.make("--worker-class", "builtins.min")
 
     def test_noEndpoint(self) -> None:
         """

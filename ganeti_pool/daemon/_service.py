@@ -109,6 +109,8 @@ class JobQueueService(Service):
         self._ports: list[IListeningPort] = []
         self._trigger: Any = None
         self._isStopping = False
+        # Why it cannot start; None as long as it can.
+        self._why: str | None = None
         # The start and the stop, one at a time.
         self._life = DeferredLock()
 
@@ -152,6 +154,7 @@ class JobQueueService(Service):
             _log.failure("The daemon cannot start", failure)
         # Else the reactor stops already, and may be the reason.
         if not self._isStopping:
+            self._why = sentence
             self._manager.failed(sentence)
             self._abort(sentence)
 
@@ -164,8 +167,10 @@ class JobQueueService(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._isStopping = True
-        status = f"Stopping; running jobs get {self._grace:g} seconds"
-        _log.info("{status}", status=status)
+        status = self._why
+        if status is None:
+            status = f"Stopping; running jobs get {self._grace:g} seconds"
+            _log.info("{status}", status=status)
         self._manager.stopping(status, self._grace + _WIND_DOWN)
         if self._trigger is not None:
             self._reactor.removeSystemEventTrigger(self._trigger)

@@ -103,13 +103,13 @@ class Notifier:
         @param seconds: how long that may take, so that the manager waits for it,
             whatever it would do else.
         """
-        self._tell("STOPPING=1", f"STATUS={status}", f"EXTEND_TIMEOUT_USEC={seconds * _MICRO:.0f}")
+        self._tell("STOPPING=1", _statusLine(status), f"EXTEND_TIMEOUT_USEC={seconds * _MICRO:.0f}")
 
     def failed(self, why: str) -> None:
         """
         The daemon cannot start.
         """
-        self._tell(f"STATUS={' '.join(why.split())}")
+        self._tell(_statusLine(why))
 
     def close(self) -> None:
         """
@@ -152,6 +152,11 @@ class Notifier:
         if not self._hasComplained:
             self._hasComplained = True
             _log.warn("The service manager cannot be told anything: {error}", error=error)
+
+
+def _statusLine(text: str) -> str:
+    # Another line would be another message.
+    return f"STATUS={' '.join(text.split())}"
 
 
 def _number(text: str) -> int | None:

@@ -4,6 +4,7 @@ What the options name: classes, files, endpoints.
 
 from __future__ import annotations
 
+import inspect
 import os
 import resource
 import stat
@@ -120,7 +121,29 @@ def findWorkerClass(name: str) -> Callable[[Any, str], object]:
             f"the class {name!r} is no worker: it does not implement "
             "ganeti_pool.interfaces.IWorker, as each subclass of BaseWorker does"
         )
+    _checkCall(found, name)
     return found  # type: ignore[no-any-return]
+
+
+def _checkCall(found: Callable[..., object], name: str) -> None:
+    """
+    See, as far as that can be done without making one, that something makes workers. What
+    it does make is seen when the daemon starts.
+
+    @raise usage.UsageError: if it cannot be called as it will be.
+    """
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):
+        # Nothing is known of what it takes, as of much that is written in C.
+        return
+    try:
+        signature.bind("pool", "worker_id")
+    except TypeError as error:
+        raise usage.UsageError(
+            f"the worker class {name!r} cannot be called with a pool and the name of a worker: "
+            f"{error}"
+        ) from error
 
 
 def onCrashOf(workerClass: object, name: str) -> OnCrash:
