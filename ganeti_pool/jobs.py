@@ -115,6 +115,8 @@ class NewJob:
     @ivar owner: whose it is, for people.
     @ivar labels: words to find it by.
     @ivar timeout: for how many seconds an attempt may run; L{None} for any.
+    @ivar argsVersion: in which form of the worker class the args are. No client says
+        it: the queue that takes the job does, whatever was here.
     """
 
     worker: str
@@ -127,6 +129,7 @@ class NewJob:
     owner: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     timeout: float | None = None
+    argsVersion: int = 1
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ class Job:
     @ivar attempt: the number of the latest start; 0 before the first.
     @ivar reason: why a job that has begun before waits again; L{None} otherwise.
     @ivar revision: grows with every change of any job, over the whole store.
+    @ivar argsVersion: in which form of the worker class the args are.
     """
 
     id: int
@@ -165,6 +169,7 @@ class Job:
     error: JobFailure | None
     output: Mapping[str, OutputSize] | None
     revision: int
+    argsVersion: int = 1
 
 
 @dataclass(frozen=True)
@@ -280,7 +285,8 @@ class AttemptContext:
     @ivar recordHandle: stores what finds the attempt's processes after a crash;
         blocks until it is committed.
     @ivar recordOutput: tells how much of each stream was kept; it is stored
-        with the outcome.
+        with the outcome. It raises L{InvalidArgument
+        <ganeti_pool.errors.InvalidArgument>} for anything else.
     """
 
     jobID: int

@@ -1059,7 +1059,7 @@ class StoreContract(_Mixin):
         self.wait(
             self.store.finishAttempt(self.epoch, self.start(3).id, 1, Outcome(JobState.SUCCEEDED))
         )
-        self.assertEqual(self.wait(self.store.workers()), frozenset({"a.A", "b.B"}))
+        self.assertEqual(self.wait(self.store.workers()), frozenset({("a.A", 1), ("b.B", 1)}))
 
     def test_runningJobs(self) -> None:
         """
@@ -1673,7 +1673,7 @@ class SQLiteJobStoreTests(StoreContract, SynchronousTestCase):
         connection.close()
         sentence = self.unchanged(self.path)
         self.assertIn("version 99", sentence)
-        self.assertIn(f"up to {SCHEMA_VERSION}", sentence)
+        self.assertIn(f"a newer release, and this one needs version {SCHEMA_VERSION}", sentence)
         self.assertNotIn("\n", sentence)
 
     def test_otherProgram(self) -> None:

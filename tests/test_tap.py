@@ -8,7 +8,7 @@ import os
 import resource
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.application.app import ServerOptions
 from twisted.application.service import IService
@@ -67,6 +67,14 @@ class WorkerOfOne(PlainWorker):
 
     def __init__(self, pool: object) -> None:
         super().__init__(pool, "")
+
+
+class VersionedWorker(PlainWorker):
+    """
+    A worker that has changed the form of its args.
+    """
+
+    argsVersion: ClassVar[Any] = 2
 
 
 class NoWorker:
@@ -486,6 +494,23 @@ class MakeTests(TapCase):
         PlainWorker.onCrash = "perhaps"
         error = self.assertRaises(usage.UsageError, self.make, "--worker-class", name)
         self.assertIn("not 'perhaps'", str(error))
+
+    def test_argsVersion(self) -> None:
+        """
+        A worker class may say in which version it takes its args, which is 1 if it does
+        not; what is no such number is refused.
+        """
+        for workerClass, means in ((PlainWorker, 1), (VersionedWorker, 2)):
+            service = self.make("--worker-class", f"{__name__}.{workerClass.__name__}")
+            queue: Any = service._queue
+            self.assertEqual(queue._argsVersion, means)
+            service._lock.release()
+        name = f"{__name__}.VersionedWorker"
+        for wrong in (0, "2", True, 1 << 63):
+            self.patch(VersionedWorker, "argsVersion", wrong)
+            error = self.assertRaises(usage.UsageError, self.make, "--worker-class", name)
+            self.assertIn(f"the argsVersion of the worker class '{name}'", str(error))
+            self.assertIn(f"not {wrong!r}", str(error))
 
     def test_workerClass(self) -> None:
         """

@@ -406,6 +406,10 @@ class NewJobTests(SynchronousTestCase):
             self.refused([{"args": [], "prio": 1}, {"args": [], "state": "queued"}]),
             [("/0/prio", "unknown_key"), ("/1/state", "unknown_key")],
         )
+        # the daemon's worker class says it, and nobody else
+        self.assertEqual(
+            self.refused({"args": [], "args_version": 1}), [("/args_version", "unknown_key")]
+        )
 
     def test_wrongValues(self) -> None:
         """

@@ -58,7 +58,8 @@ class IJobStore(Interface):
         it, with ids that grow in the order given and are never used again.
 
         A job whose key is there already is not added: the job that has the key
-        stands in its place, as it is now.
+        stands in its place, as it is now, also if it was submitted with another
+        version of args, which is nothing that its client has said.
 
         @param room: how many may be added at most; L{None} for any number.
         @return: a Deferred with a job for each that was given. It fails with
@@ -197,9 +198,10 @@ class IJobStore(Interface):
             L{None} for the first page.
         """
 
-    def workers() -> Deferred[frozenset[str]]:
+    def workers() -> Deferred[frozenset[tuple[str, int]]]:
         """
-        The names of the worker classes that jobs without an outcome are for.
+        The worker classes that jobs without an outcome are for: the name of each, with
+        each version of args of these jobs.
         """
 
     def runningJobs() -> Deferred[list[tuple[Job, Attempt]]]:
@@ -349,8 +351,9 @@ class IJobQueue(Interface):
         @return: a Deferred that fails with L{NoSuchJob
             <ganeti_pool.errors.NoSuchJob>}; with L{JobFinished
             <ganeti_pool.errors.JobFinished>} if the job succeeded; with L{InvalidJob
-            <ganeti_pool.errors.InvalidJob>} if it is of another worker class;
-            or with L{QueueFull <ganeti_pool.errors.QueueFull>} or L{QueueStopping
+            <ganeti_pool.errors.InvalidJob>} if it is of another worker class, or of
+            another version of its args; or with L{QueueFull
+            <ganeti_pool.errors.QueueFull>} or L{QueueStopping
             <ganeti_pool.errors.QueueStopping>}.
         """
 

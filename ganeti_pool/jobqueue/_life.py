@@ -4,6 +4,7 @@ The life of a queue: what it is made of, how it starts, and how it stops.
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -73,6 +74,7 @@ class QueueLife:
         reap: Callable[[Sequence[str]], Deferred[Any]],
         checkArgs: Callable[[object], object] | None = None,
         onCrash: OnCrash = OnCrash.FAIL,
+        argsVersion: int = 1,
         keepsOutput: bool = False,
         isPaused: bool = False,
         maxQueued: int | None = None,
@@ -94,6 +96,8 @@ class QueueLife:
         @param checkArgs: raises L{InvalidJob <ganeti_pool.errors.InvalidJob>} for
             arguments that the worker class cannot run.
         @param onCrash: what a crash does to a job that says nothing of it.
+        @param argsVersion: in which form the worker class takes the args of jobs. A
+            worker class that changes it says so by its C{argsVersion}.
         @param keepsOutput: whether each attempt has a directory for the files that
             the worker class keeps. A worker class says so by its C{keepsOutput}.
         @param isPaused: whether it starts with a pause, which lasts as any other does.
@@ -116,6 +120,7 @@ class QueueLife:
         """
         self.workerName = workerName
         self.onCrash = onCrash
+        self._argsVersion = argsVersion
         self._pool = pool
         self._core = pool.pool
         self._store = store
@@ -183,19 +188,22 @@ class QueueLife:
 
         @return: a Deferred that fails with L{StoreError
             <ganeti_pool.errors.StoreError>} if the store cannot be used, or has
-            unfinished jobs of another worker class; and with what C{reap} fails
-            with.
+            unfinished jobs of another worker class or another version of its args;
+            and with what C{reap} fails with.
         """
         return self._life.run(lambda: Deferred.fromCoroutine(self._start()))
 
     async def _start(self) -> None:
         self._startedAt = self._now()
         self._journal.epoch = await self._store.acquire(f"{socket.gethostname()}:{os.getpid()}")
-        strangers = await self._store.workers() - {self.workerName}
+        own = (self.workerName, self._argsVersion)
+        strangers = await self._store.workers() - {own}
         if strangers:
+            others = ", ".join(itertools.starmap(_describe, sorted(strangers)))
             raise StoreError(
-                f"there are unfinished jobs of {', '.join(sorted(strangers))} in the store, and "
-                f"this daemon runs {self.workerName}: start it with the class of these jobs"
+                f"there are unfinished jobs of {others} in the store of {self._paths.directory}, "
+                f"and this daemon runs {_describe(*own)}: start it with the class and the version "
+                "that these jobs are for, and let it finish or cancel them first"
             )
         settings = await self._store.settings()
         self._core._ReserveOrder(await self._store.lastPosition() + 1)
@@ -303,3 +311,7 @@ class QueueLife:
 
     def _activate(self, active: bool) -> None:
         self._pool.setActive(active and not self._runs.isStopping)
+
+
+def _describe(worker: str, argsVersion: int) -> str:
+    return f"{worker} with args of version {argsVersion}"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -173,7 +174,8 @@ class JobQueue(QueueLife):
 
     async def _add(self, jobs: Sequence[NewJob], room: int | None) -> list[Job]:
         first = self._core._ReserveOrder(len(jobs))
-        added = await self._journal.write(self._store.addJobs, list(jobs), first, room)
+        stamped = [self._stamp(job) for job in jobs]
+        added = await self._journal.write(self._store.addJobs, stamped, first, room)
         # One that has the key of an older job waits already, or has waited; unless the
         # store has added it and called that a failure.
         fresh = {
@@ -185,6 +187,14 @@ class JobQueue(QueueLife):
         for job in fresh.values():
             self._events.tell(JobEventKind.SUBMITTED, job)
         return added
+
+    def _stamp(self, job: NewJob) -> NewJob:
+        """
+        A job with the version of args of the worker class, which has checked them.
+        """
+        if job.argsVersion == self._argsVersion:
+            return job
+        return replace(job, argsVersion=self._argsVersion)
 
     def _check(self, jobs: Sequence[NewJob]) -> None:
         """
@@ -241,6 +251,12 @@ class JobQueue(QueueLife):
     def _checkWorker(self, job: Job) -> None:
         if job.worker != self.workerName:
             raise InvalidJob([("", *self._otherWorker(job.worker))])
+        if job.argsVersion != self._argsVersion:
+            sentence = (
+                f"job {job.id} has args of version {job.argsVersion} of {job.worker}, and this "
+                f"daemon runs version {self._argsVersion}: submit another with args of that form"
+            )
+            raise InvalidJob([("", "other_args_version", sentence)])
 
     def remove(self, jobID: int) -> Deferred[None]:
         """

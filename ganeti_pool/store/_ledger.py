@@ -28,7 +28,7 @@ from sqlalchemy.dialects import sqlite
 
 from ..jobs import FINISHED, Job, JobState
 from ._reads import getJob, getLatestAttempt
-from ._rows import allJobs, attemptRow, changedRow, jobOf, jobRow, timeColumn
+from ._rows import allJobs, attemptRow, changedRow, jobOf, jobRow, timeColumn, workerKey
 from ._statements import Statement
 from .schema import attempts, jobs, journal, settings
 
@@ -217,11 +217,12 @@ class SQLLedger:
         if job.state is JobState.QUEUED:
             self._waiting += step
         if job.state not in FINISHED:
-            count = self._unfinished.get(job.worker, 0) + step
+            key = workerKey(job)
+            count = self._unfinished.get(key, 0) + step
             if count:
-                self._unfinished[job.worker] = count
+                self._unfinished[key] = count
             else:
-                del self._unfinished[job.worker]
+                del self._unfinished[key]
 
     def setHandle(self, jobID: int, handle: str) -> None:
         self._handles[jobID] = handle

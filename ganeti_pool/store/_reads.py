@@ -20,7 +20,7 @@ from sqlalchemy import Integer, bindparam, exists, func, select, text, union_all
 from ..errors import NoSuchJob
 from ..jobs import FINISHED, Attempt, Job, JobFilter, JobState, QueuedJob
 from . import _transitions
-from ._rows import allAttempts, allJobs, attemptOf, jobOf, timeColumn, timeOf
+from ._rows import allAttempts, allJobs, attemptOf, jobOf, timeColumn, timeOf, workerOf
 from ._statements import Statement
 from .schema import attempts, jobs, journal, settings
 
@@ -105,9 +105,9 @@ def getQueuedJobs(
     return [QueuedJob(*row) for row in rows]
 
 
-def getWorkers(connection: Connection) -> frozenset[str]:
+def getWorkers(connection: Connection) -> frozenset[tuple[str, int]]:
     ((unfinished,),) = _theWorkers.run(connection)
-    return frozenset(loads(unfinished))
+    return frozenset(map(workerOf, loads(unfinished)))
 
 
 def getRunningJobs(connection: Connection) -> list[tuple[Job, Attempt]]:

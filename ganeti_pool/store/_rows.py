@@ -28,6 +28,8 @@ __all__ = [
     "jobRow",
     "timeColumn",
     "timeOf",
+    "workerKey",
+    "workerOf",
 ]
 
 allJobs = select(*(jobs.c[field.name] for field in fields(Job)))
@@ -106,6 +108,7 @@ def jobOf(row: Sequence[Any]) -> Job:
         error,
         output,
         revision,
+        argsVersion,
     ) = row
     return Job(
         jobID,
@@ -132,7 +135,23 @@ def jobOf(row: Sequence[Any]) -> Job:
         _errorOf(error),
         _outputOf(output),
         revision,
+        argsVersion,
     )
+
+
+def workerKey(job: Job) -> str:
+    """
+    What the journal counts the jobs of one worker class and one form of args by.
+    """
+    return f"{job.argsVersion} {job.worker}"
+
+
+def workerOf(key: str) -> tuple[str, int]:
+    """
+    The worker and the version of args that a L{workerKey} stands for.
+    """
+    version, worker = key.split(" ", 1)
+    return worker, int(version)
 
 
 def attemptRow(attempt: Attempt) -> dict[str, Any]:

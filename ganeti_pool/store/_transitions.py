@@ -142,6 +142,7 @@ def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) 
         owner=new.owner,
         labels=dict(new.labels),
         timeout=new.timeout,
+        argsVersion=new.argsVersion,
         state=JobState.QUEUED,
         reason=None,
         position=position,
@@ -155,12 +156,16 @@ def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) 
 
 def fingerprint(new: NewJob) -> str:
     """
-    A text that two jobs share if they were submitted as the same.
+    A text that two jobs share if they were submitted as the same. The version of the
+    args has no part in it: a client that asks again has said the same, also if the
+    daemon has another version by now.
 
     @raise InvalidArgument: if JSON cannot say its arguments.
     """
     args = plainJSON(new.args, f"the arguments of the new job {new.name!r}")
-    canonical = json.dumps({**vars(new), "args": args}, sort_keys=True)
+    said = {**vars(new), "args": args}
+    del said["argsVersion"]
+    canonical = json.dumps(said, sort_keys=True)
     return sha256(canonical.encode("ascii")).hexdigest()
 
 

@@ -37,7 +37,7 @@ __all__ = [
     "settings",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """
 The one version of the tables that this release reads and writes.
 """
@@ -67,7 +67,8 @@ journal = Table(
 """
 One row: who owns the store, and what would take long to find out. The revision and the
 last position never go back. C{waiting} is the number of queued jobs, and C{unfinished}
-a JSON object with the number of jobs without an outcome by the name of their worker.
+a JSON object with the number of jobs without an outcome by the version of their args
+and the name of their worker, as C{"1 some.Worker"}.
 """
 
 jobs = Table(
@@ -76,6 +77,7 @@ jobs = Table(
     Column("id", Integer, primary_key=True),
     Column("worker", Text, nullable=False),
     Column("args", Text, nullable=False),
+    Column("args_version", Integer, key="argsVersion", nullable=False),
     Column("name", Text, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("on_crash", Text, key="onCrash", nullable=False),
@@ -157,7 +159,7 @@ def prepareSchema(connection: Connection) -> None:
     """
     Make the tables in an empty database, or see that they are ours.
 
-    @raise StoreError: if another program's tables, or those of a newer release,
+    @raise StoreError: if another program's tables, or those of another release,
         are there. Nothing has been changed then.
     """
     tables = inspect(connection).get_table_names()
@@ -174,8 +176,17 @@ def prepareSchema(connection: Connection) -> None:
         )
     else:
         version = connection.execute(select(schemaVersion.c.version)).scalar_one()
+        if version == SCHEMA_VERSION:
+            return
         if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"the store {connection.engine.url.database} has schema version {version} of a "
-                f"newer release, and this one knows versions up to {SCHEMA_VERSION}"
+            origin, advice = "a newer", "run that release, or put back a backup from before it"
+        else:
+            origin, advice = (
+                "an earlier",
+                "let the daemon of that release finish its jobs, then move the store and its "
+                "state directory away",
             )
+        raise StoreError(
+            f"the store {connection.engine.url.database} has schema version {version} of "
+            f"{origin} release, and this one needs version {SCHEMA_VERSION}: {advice}"
+        )

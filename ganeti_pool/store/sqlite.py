@@ -87,7 +87,7 @@ class SQLiteJobStore(Writer):
     ) -> Deferred[list[QueuedJob]]:
         return self._reads.ask(partial(_reads.getQueuedJobs, limit=limit, after=after))
 
-    def workers(self) -> Deferred[frozenset[str]]:
+    def workers(self) -> Deferred[frozenset[tuple[str, int]]]:
         return self._reads.ask(_reads.getWorkers)
 
     def runningJobs(self) -> Deferred[list[tuple[Job, Attempt]]]:

@@ -23,10 +23,12 @@ from ..errors import InvalidJob
 from ..interfaces import IWorker
 from ..jobs import OnCrash
 from ..paths import readToken
+from ..wire import MAX_INTEGER
 
 __all__ = [
     "BACKLOG",
     "BoundedPool",
+    "argsVersionOf",
     "checkStore",
     "findWorkerClass",
     "listenAt",
@@ -160,6 +162,22 @@ def onCrashOf(workerClass: object, name: str) -> OnCrash:
         raise usage.UsageError(
             f'the onCrash of the worker class {name!r} must be "fail" or "retry", not {said!r}'
         ) from None
+
+
+def argsVersionOf(workerClass: object, name: str) -> int:
+    """
+    What a worker class says of the form in which it takes the args of its jobs, by its
+    attribute C{argsVersion}: a whole number, 1 by default.
+
+    @raise usage.UsageError: if it says something else.
+    """
+    said = getattr(workerClass, "argsVersion", 1)
+    if type(said) is int and 1 <= said <= MAX_INTEGER:
+        return said
+    raise usage.UsageError(
+        f"the argsVersion of the worker class {name!r} must be a whole number from 1 on, of "
+        f"64 bits at most, not {said!r}"
+    )
 
 
 def readOwnToken(path: str | None) -> bytes | None:

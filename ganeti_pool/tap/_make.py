@@ -33,6 +33,7 @@ from ..paths import StatePaths
 from ._given import (
     BACKLOG,
     BoundedPool,
+    argsVersionOf,
     checkStore,
     findWorkerClass,
     listenAt,
@@ -89,6 +90,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
     most = raiseLimit(options["workers"])
     workerClass = findWorkerClass(options["worker-class"])
     onCrash = onCrashOf(workerClass, options["worker-class"])
+    argsVersion = argsVersionOf(workerClass, options["worker-class"])
     stateDir = options["state-dir"]
     paths = StatePaths.default() if stateDir is None else StatePaths.at(stateDir)
     paths.checkSocket()
@@ -125,6 +127,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         reap=reap,
         checkArgs=getattr(workerClass, "checkArgs", None),
         onCrash=onCrash,
+        argsVersion=argsVersion,
         keepsOutput=getattr(workerClass, "keepsOutput", False),
         isPaused=bool(options["paused"]),
         maxQueued=options["max-queued"],

@@ -167,10 +167,10 @@ class MemoryJobStore(Writer):
             )[:limit]
         )
 
-    def workers(self) -> Deferred[frozenset[str]]:
+    def workers(self) -> Deferred[frozenset[tuple[str, int]]]:
         return self._read(
             lambda: frozenset(
-                job.worker
+                (job.worker, job.argsVersion)
                 for state in (JobState.QUEUED, JobState.RUNNING)
                 for job in self._inState(state)
             )
