@@ -15,13 +15,11 @@ from statistics import quantiles
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
 
 from ganeti_pool.deferred import DeferredWorkerPool
 
-from ._blocking import Echo, Figures, echo, verify
-from ._looping import Tally, react
+from ._blocking import Echo, Figures, verify
+from ._looping import Tally, react, threadPool
 
 __all__ = ["MEASUREMENTS", "Probe"]
 
@@ -136,14 +134,8 @@ def _addTask(count: int, workers: int) -> Figures:
 
 def _deferToThreadPool(count: int, workers: int) -> Figures:
     async def main(reactor: Any) -> Figures:
-        pool = ThreadPool(workers, workers, "bench")
-        pool.start()
-        try:
-            return await _observe(
-                reactor, lambda i: deferToThreadPool(reactor, pool, echo, i), count
-            )
-        finally:
-            pool.stop()
+        with threadPool(reactor, workers) as submit:
+            return await _observe(reactor, submit, count)
 
     return react(main)
 

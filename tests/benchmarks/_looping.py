@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -28,7 +29,7 @@ from ganeti_pool.deferred import DeferredWorkerPool, deferToPool
 
 from ._blocking import Echo, Figures, echo, verify
 
-__all__ = ["MEASUREMENTS", "Tally", "react"]
+__all__ = ["MEASUREMENTS", "Tally", "react", "threadPool"]
 
 Submit = Callable[[int], Any]
 Exercise = Callable[[Submit, int], Awaitable[int]]
@@ -178,16 +179,23 @@ def _deferToPool(exercise: Exercise, count: int, workers: int) -> Figures:
     return react(main)
 
 
+@contextmanager
+def threadPool(reactor: Any, workers: int) -> Iterator[Submit]:
+    """
+    Twisted's own pool: what submits to it.
+    """
+    pool = ThreadPool(workers, workers, "bench")
+    pool.start()
+    try:
+        yield lambda i: deferToThreadPool(reactor, pool, echo, i)
+    finally:
+        pool.stop()
+
+
 def _deferToThreadPool(exercise: Exercise, count: int, workers: int) -> Figures:
     async def main(reactor: Any) -> Figures:
-        pool = ThreadPool(workers, workers, "bench")
-        pool.start()
-        try:
-            return await _timed(
-                exercise, lambda i: deferToThreadPool(reactor, pool, echo, i), count
-            )
-        finally:
-            pool.stop()
+        with threadPool(reactor, workers) as submit:
+            return await _timed(exercise, submit, count)
 
     return react(main)
 

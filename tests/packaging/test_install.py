@@ -58,19 +58,25 @@ class Environment:
         self.place = place
         venv.create(place, with_pip=True)
 
-    def run(self, program: str, *arguments: str) -> str:
+    def end(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """
-        Run one of its programs, elsewhere than in the checkout.
-
-        @return: what it printed on its standard output.
+        Run one of its programs to its end, elsewhere than in the checkout.
         """
-        child = subprocess.run(
+        return subprocess.run(
             [str(self.place / "bin" / program), *arguments],
             cwd=self.place,
             capture_output=True,
             text=True,
             timeout=300,
         )
+
+    def run(self, program: str, *arguments: str) -> str:
+        """
+        Run one of its programs, which ends well.
+
+        @return: what it printed on its standard output.
+        """
+        child = self.end(program, *arguments)
         assert child.returncode == 0, child.stdout + child.stderr
         return child.stdout
 
@@ -141,14 +147,7 @@ def test_missingExtraIsNamed(environment: Environment) -> None:
     without a traceback.
     """
     for command in (["ganeti-pool", "status"], ["twistd", "-n", "--pidfile=", "ganeti-pool"]):
-        program, *arguments = command
-        child = subprocess.run(
-            [str(environment.place / "bin" / program), *arguments],
-            cwd=environment.place,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        child = environment.end(*command)
         said = child.stdout + child.stderr
         assert child.returncode != 0
         assert "ganeti-pool[daemon]" in said
