@@ -29,11 +29,22 @@ def _describeOutput(output: Wire) -> str:
     )
 
 
+def _describeExit(error: Wire) -> str:
+    """
+    How a command ended, where the sentence of its error does not say so.
+    """
+    if error["code"] not in ("timeout", "interrupted"):
+        return ""
+    if error["signal"] is not None:
+        return f" ({error['signal']})"
+    return "" if error["exit_code"] is None else f" (status {error['exit_code']})"
+
+
 def _describeValue(key: str, value: Any) -> str:
     if key.endswith("_at"):
         return formatTime(value)
     if key == "error":
-        return f"{value['code']}: {value['message']}"
+        return f"{value['code']}: {value['message']}{_describeExit(value)}"
     if key == "output":
         return _describeOutput(value)
     return value if isinstance(value, str) else toJSON(value)

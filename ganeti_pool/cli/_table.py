@@ -18,8 +18,12 @@ def _exitOf(job: Wire) -> str:
         return "0"
     if error is None:
         return "-"
-    code = error["exit_code"]
-    return str(code) if code is not None else str(error["signal"] or error["code"])
+    code = error["code"]
+    # How a command ended that was made to end says less than what made it.
+    if code != "exit_nonzero":
+        return str(code)
+    status = error["exit_code"]
+    return str(status) if status is not None else str(error["signal"] or code)
 
 
 def _rawField(key: str) -> Callable[[Wire, datetime], str]:

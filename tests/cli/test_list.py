@@ -45,6 +45,22 @@ class ListTests(CommandCase):
             "1   succeeded  0     1    1h   42s    0            日本\n",
         )
 
+    def test_exit(self) -> None:
+        """
+        The signal or status of a command that was made to end does not hide why it was.
+        """
+        for error, exit in (
+            ({"exit_code": 0}, "0"),
+            ({"code": "timeout", "signal": "SIGTERM"}, "timeout"),
+            ({"code": "timeout", "exit_code": 7}, "timeout"),
+            ({"code": "interrupted", "signal": "SIGKILL"}, "interrupted"),
+            ({"code": "cancelled", "signal": "SIGTERM"}, "cancelled"),
+            ({"code": "not_started"}, "not_started"),
+        ):
+            self.out = Stream()
+            self.client = FakeClient(makeFailed(1, **error))
+            self.check("list", "--no-headers", "-o", "exit", out=f"{exit}\n")
+
     def test_chosenColumns(self) -> None:
         """
         C{-o} chooses columns and keys; widths are those of what a terminal shows.
@@ -293,6 +309,21 @@ class ShowTests(CommandCase):
             "attempt 1\n"
             "  started at         2026-01-31 10:09:52+01:00\n",
         )
+
+    def test_showExit(self) -> None:
+        """
+        How a command ended that ran out of time or was interrupted is shown beside that.
+        """
+        for error, shown in (
+            ({"code": "timeout", "signal": "SIGTERM"}, "timeout: it exited with 3 (SIGTERM)"),
+            ({"code": "timeout", "exit_code": 0}, "timeout: it exited with 3 (status 0)"),
+            ({"code": "interrupted"}, "interrupted: it exited with 3"),
+            ({"code": "cancelled", "signal": "SIGTERM"}, "cancelled: it exited with 3"),
+        ):
+            self.out = Stream()
+            self.client = FakeClient(makeFailed(1, **error))
+            self.checkEnd(self.start("show", "1"), err="", code=0)
+            self.assertIn(f"\nerror                {shown}\n", self.out.text())
 
     def test_showSeveral(self) -> None:
         """

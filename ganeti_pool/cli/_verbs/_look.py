@@ -72,6 +72,10 @@ async def listJobs(
 ) -> int:
     """
     Show jobs, a line each, the newest 50 first.
+
+    EXIT is the status of a command, or the signal that ended it; if the daemon ended
+    it, or it did not start, the code of the error: timeout, cancelled, interrupted,
+    not_started.
     """
     if ids and (state or name is not None or labels or since is not None or limit or everything):
         raise click.UsageError("Give IDs, or say which jobs; not both.")
