@@ -80,7 +80,6 @@ class CommandCase(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        # mktemp would leave it in the working directory under pytest
         directory = TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.state = Path(directory.name)

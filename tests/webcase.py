@@ -160,7 +160,6 @@ class WebCase(SynchronousTestCase):
         A site and its queue.
         """
         self.reactor = FakeReactor()
-        # Not mktemp: under pytest that is in the working directory, and stays.
         directory = TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.directory = Path(directory.name)
