@@ -4,12 +4,17 @@ Jobs as a table. Pure: no clock, no stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from ._format import Wire, escapeControls, formatSince, toJSON
 
-__all__ = ["COLUMNS", "DEFAULT_COLUMNS", "formatRows"]
+__all__ = ["COLUMNS", "DEFAULT_COLUMNS", "Row", "formatRows", "makeRow"]
+
+Row = tuple[str, ...]
+"""
+A text for each column.
+"""
 
 
 def _exitOf(job: Wire) -> str:
@@ -91,29 +96,32 @@ def _width(text: str) -> int:
     return cell_len(text)
 
 
+def makeRow(job: Wire, columns: Sequence[str], now: datetime) -> Row:
+    """
+    What is shown of a job, to be kept in place of it: that is a tenth of it.
+    """
+    return tuple(escapeControls(COLUMNS[name](job, now)) for name in columns)
+
+
 def formatRows(
-    jobs: Sequence[Wire],
+    rows: Sequence[Row],
     columns: Sequence[str],
     headers: bool,
-    now: datetime,
     style: Callable[[str, str], str],
-) -> list[str]:
+) -> Iterator[str]:
     """
     A line for each job, and one of headings, in aligned columns.
 
     @param style: makes the text of a cell from (column, padded text).
     """
-    rows = [[escapeControls(COLUMNS[name](job, now)) for name in columns] for job in jobs]
     if headers:
-        rows.insert(0, [name.upper() for name in columns])
+        rows = [tuple(name.upper() for name in columns), *rows]
     widths = [max(map(_width, cells)) for cells in zip(*rows, strict=True)]
     # The last column is not padded: it may hold long names, and a line that
     # ends in blanks wraps on a terminal.
     widths[-1:] = [0]
-    return [
-        "  ".join(
+    for row in rows:
+        yield "  ".join(
             style(name, cell + " " * (width - _width(cell)))
             for name, cell, width in zip(columns, row, widths, strict=True)
         )
-        for row in rows
-    ]

@@ -10,6 +10,7 @@ import os
 import pwd
 import sys
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, NoReturn, TextIO, cast
@@ -282,6 +283,39 @@ class FakeClient:
         changes = {"active": active, "workers": workers}
         given = {key: value for key, value in changes.items() if value is not None}
         return self._answer(("changePool", given), lambda: {**self.poolStatus, **given})
+
+
+class _Traced(dict[str, Any]):
+    """
+    A job of which can be seen whether anybody has it still.
+    """
+
+
+class PagingClient(FakeClient):
+    """
+    One that notes how much of its answers is kept.
+
+    @ivar kept: at each page that is asked for, how many jobs of the earlier ones are
+        still there.
+    """
+
+    def __init__(self, *jobs: dict[str, Any]) -> None:
+        super().__init__(*jobs)
+        self.kept: list[int] = []
+        self._told: list[weakref.ref[_Traced]] = []
+
+    def listJobs(self, *args: Any, **kwargs: Any) -> Deferred[Any]:
+        """
+        A page, whose jobs nobody has but who asks.
+        """
+        self.kept.append(sum(told() is not None for told in self._told))
+
+        def trace(page: dict[str, Any]) -> dict[str, Any]:
+            jobs = [_Traced(job) for job in page["jobs"]]
+            self._told += map(weakref.ref, jobs)
+            return {**page, "jobs": jobs}
+
+        return super().listJobs(*args, **kwargs).addCallback(trace)
 
 
 class Stream(io.TextIOWrapper):

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from ganeti_pool.client import DaemonUnreachable, RequestRefused
 from ganeti_pool.wire import encode
 
-from .case import CommandCase, FakeClient, Stream, ago, makeFailed, makeJob
+from .case import CommandCase, FakeClient, PagingClient, Stream, ago, makeFailed, makeJob
 
 
 class Terminal(Stream):
@@ -325,6 +325,19 @@ class ManyTests(BulkCase):
         out = encode(self.client.jobs[6]).decode() + "\n"
         self.check("prune", "--state", "succeeded", "--yes", "--json", out=out)
         self.assertNotIn(6, self.client.jobs)
+
+    def test_manyPages(self) -> None:
+        """
+        Of many jobs that are found no more than one page is kept whole.
+        """
+        for options in ((), ("--json",)):
+            jobs = (makeFailed(number, code="interrupted") for number in range(1, 3502))
+            self.client = client = PagingClient(*jobs)
+            running = self.start("retry", "--interrupted", "--yes", *options)
+            self.assertEqual(self.codeOf(running), 0)
+            self.assertEqual(len(client.kept), 4)
+            self.assertLessEqual(max(client.kept), 1000)
+            self.assertEqual(sum(call[0] == "retry" for call in client.calls), 3501)
 
     def test_changedMeanwhile(self) -> None:
         """

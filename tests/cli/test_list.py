@@ -10,6 +10,7 @@ from .case import (
     POOL,
     CommandCase,
     FakeClient,
+    PagingClient,
     Stream,
     ago,
     makeFailed,
@@ -106,6 +107,18 @@ class ListTests(CommandCase):
         A job as JSON.
         """
         return encode(self.client.jobs[jobID]).decode() + "\n"
+
+    def test_manyPages(self) -> None:
+        """
+        Of many jobs no more than one page is kept, whatever is shown of them.
+        """
+        for options in ((), ("--json",), ("--no-headers", "-o", "id,args")):
+            self.out = Stream()
+            self.client = client = PagingClient(*map(makeJob, range(1, 3502)))
+            self.assertEqual(self.codeOf(self.start("list", "--all", *options)), 0)
+            self.assertEqual(len(client.kept), 4)
+            self.assertLessEqual(max(client.kept), 1000)
+            self.assertEqual(self.out.text().count("\n"), 3501 + (not options))
 
     def test_filters(self) -> None:
         """

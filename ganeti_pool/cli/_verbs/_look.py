@@ -18,7 +18,7 @@ from .._format import Wire, parseTimestamp, toJSON
 from .._group import verb
 from .._options import jobIDs, labelOption, nameOption, stateOption, timeoutOption
 from .._session import Session
-from .._table import DEFAULT_COLUMNS, formatRows
+from .._table import DEFAULT_COLUMNS, Row, formatRows, makeRow
 from .._values import Number, parseColumns, parseMoment
 from .._words import JobID, completeColumns
 
@@ -89,14 +89,15 @@ async def listJobs(
         return moment is not None and parseTimestamp(job["submitted_at"]) < moment
 
     client = session.connect()
-    jobs: list[Wire] = []
+    shown = columns or DEFAULT_COLUMNS
+    rows: list[Row] = []
 
+    # There may be a million: none is kept as a whole.
     def take(page: list[Wire]) -> None:
-        # As JSON they need not be looked at together, and there may be a million.
-        if session.json and page:
+        if not session.json:
+            rows.extend(makeRow(job, shown, session.now()) for job in page)
+        elif page:
             session.write("\n".join(map(toJSON, page)))
-        else:
-            jobs.extend(page)
 
     if ids:
         take(await findJobs(client, ids))
@@ -107,9 +108,7 @@ async def listJobs(
         async for page in listPages(client, which, order="desc", limit=most, isLast=isOld):
             take(page)
     if not session.json:
-        for line in formatRows(
-            jobs, columns or DEFAULT_COLUMNS, not noHeaders, session.now(), _styleCell
-        ):
+        for line in formatRows(rows, shown, not noHeaders, _styleCell):
             session.write(line)
     return ExitCode.DONE
 
