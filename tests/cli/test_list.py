@@ -97,8 +97,10 @@ class ListTests(CommandCase):
 
     def test_json(self) -> None:
         """
-        With C{--json}, each job is an object on a line, as the daemon sent it.
+        With C{--json}, each job is an object on a line, as the daemon sent it; no job is
+        no line.
         """
+        self.check("--json", "list")
         self.client = FakeClient(makeJob(1, name="é"), makeJob(2))
         self.check("--json", "list", out=f"{self.line(2)}{self.line(1)}")
 
