@@ -2,7 +2,8 @@
 Every contract of this package.
 """
 
-from ._jobs import IJobQueue, IJobStore
+from ._jobqueue import IJobQueue
+from ._jobstore import IJobStore
 from ._pool import ICallInThread, ICompletion, IDeferredWorkerPool, IWorker, IWorkerPool
 from ._statistics import PoolStatistics
 
