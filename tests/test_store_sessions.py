@@ -89,20 +89,35 @@ class Grouping(Writer):
     def add(self, *jobs: NewJob) -> Deferred[list[Job]]:
         return self.addJobs(self.epoch, jobs or [new()], 0)
 
+    def read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        request = Request(work, "store")
+        self.reader.serve([request])
+        request.answer()
+        result: _T = valueOf(request.deferred)
+        return result
+
     def content(self) -> Content:
+        """
+        What is kept, the labels twice and both times the same.
+        """
+
         def read(connection: sqlite3.Connection) -> Content:
             jobs = _reads.getListedJobs(connection, JobFilter(), False, 100_000, None)
+            labels = {(*label, job.id) for job in jobs for label in job.labels.items()}
+            assert {*connection.execute("SELECT name, value, job_id FROM labels")} == labels
             return (
                 [(job, _reads.getAttempts(connection, job.id)) for job in jobs],
                 _reads.getSettings(connection),
                 _reads.getLastPosition(connection),
             )
 
-        request = Request(read, "store")
-        self.reader.serve([request])
-        request.answer()
-        content: Content = valueOf(request.deferred)
-        return content
+        return self.read(read)
+
+    def listed(self, *asked: Any) -> list[Job]:
+        """
+        See L{IJobStore.listJobs <ganeti_pool.interfaces.IJobStore.listJobs>}.
+        """
+        return self.read(lambda connection: _reads.getListedJobs(connection, *asked))
 
     def close(self) -> None:
         self.reader.close()
@@ -364,6 +379,21 @@ _outcomes = st.sampled_from(
 )
 _later = st.just(NOON.replace(year=2027))
 _keys = st.sampled_from([None, "a", "b"])
+_label = st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["", "1"]))
+lists = st.tuples(
+    st.builds(
+        JobFilter,
+        st.frozensets(st.sampled_from(JobState), max_size=3),
+        st.sampled_from([None, "x", "1"]),
+        st.frozensets(_label, max_size=3),
+    ),
+    st.booleans(),
+    st.integers(1, 4),
+    st.none() | st.integers(-1, 12),
+)
+"""
+What can be asked of C{listJobs}.
+"""
 
 
 def _writes(texts: list[str], largest: int) -> st.SearchStrategy[list[tuple[str, tuple[Any, ...]]]]:
@@ -372,7 +402,9 @@ def _writes(texts: list[str], largest: int) -> st.SearchStrategy[list[tuple[str,
     """
     text = st.sampled_from(texts)
     priority = st.sampled_from([0, -1, largest])
-    jobs = st.lists(st.builds(new, text, key=_keys, priority=priority), max_size=2)
+    labels = st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["", *texts]))
+    job = st.builds(new, text, key=_keys, priority=priority, labels=labels)
+    jobs = st.lists(job, max_size=2)
     return st.lists(
         st.one_of(
             st.tuples(st.just("addJobs"), st.tuples(jobs, _small, st.sampled_from([None, 1]))),
@@ -446,22 +478,28 @@ class EqualityTests(SynchronousTestCase):
 
     def test_fileOrMemory(self) -> None:
         """
-        A store in memory has the same outcomes as one in a file.
+        A store in memory has the same outcomes as one in a file, and the same lists.
         """
 
         @settings(max_examples=50)
-        @given(_writes(["x", "y"], 7))
-        def check(writes: list[tuple[str, tuple[Any, ...]]]) -> None:
+        @given(_writes(["x", "1"], 7), st.lists(lists, max_size=4))
+        def check(
+            writes: list[tuple[str, tuple[Any, ...]]],
+            asked: list[tuple[JobFilter, bool, int, int | None]],
+        ) -> None:
             inFile, other = self.stores()
             other.close()
             inMemory = MemoryJobStore(Time())
             valueOf(inMemory.acquire("host:1"))
             self.begin(inMemory)
             try:
-                asked = [getattr(inFile, name)(1, *args) for name, args in writes]
+                told = [getattr(inFile, name)(1, *args) for name, args in writes]
                 inFile.commit()
                 outcomes = [outcomeOf(getattr(inMemory, name)(1, *args)) for name, args in writes]
-                self.assertEqual([outcomeOf(deferred) for deferred in asked], outcomes)
+                self.assertEqual([outcomeOf(deferred) for deferred in told], outcomes)
+                for question in asked:
+                    listed = valueOf(inMemory.listJobs(*question))
+                    self.assertEqual(inFile.listed(*question), listed)
                 jobs = valueOf(inMemory.listJobs(JobFilter(), False, 100, None))
                 content = (
                     [(job, valueOf(inMemory.attempts(job.id))) for job in jobs],

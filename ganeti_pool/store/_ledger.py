@@ -30,7 +30,7 @@ from ..jobs import FINISHED, Job, JobState
 from ._reads import getJob, getLatestAttempt
 from ._rows import allJobs, attemptRow, changedRow, jobOf, jobRow, timeColumn, workerKey
 from ._statements import Statement
-from .schema import attempts, jobs, journal, settings
+from .schema import attempts, jobs, journal, labels, settings
 
 __all__ = ["SQLLedger"]
 
@@ -50,6 +50,7 @@ _jobsByKey = Statement(allJobs.add_columns(jobs.c.fingerprint).where(jobs.c.key.
 _isIt = jobs.c.id == bindparam("jobID")
 _setHandle = Statement(update(jobs).where(_isIt), "handle")
 _addAttempt = Statement(insert(attempts))
+_addLabel = Statement(insert(labels))
 _setting = sqlite.insert(settings)
 _set = Statement(
     _setting.on_conflict_do_update(index_elements=["name"], set_={"value": _setting.excluded.value})
@@ -68,6 +69,10 @@ _eachEnded = (
 _allEnded = union_all(*(select(part) for part in _eachEnded)).subquery()
 _theEnded = Statement(
     select(_allEnded.c.id).order_by(_allEnded.c.finishedAt, _allEnded.c.id).limit(_limit)
+)
+_theLabels = Statement(select(jobs.c.id, jobs.c.labels).where(jobs.c.id.in_(_given)))
+_removeLabel = Statement(
+    delete(labels).where(*(column == bindparam(column.key) for column in labels.c))
 )
 _removeAttempts = Statement(delete(attempts).where(attempts.c.jobID.in_(_given)))
 _removeJobs = Statement(delete(jobs).where(jobs.c.id.in_(_given)))
@@ -135,6 +140,7 @@ class SQLLedger:
             added, self._added = self._added, {}
             rows = [jobRow(self._jobs[jobID], mark) for jobID, mark in added.items()]
             self._writeAll(_addJob, rows)
+            self._writeLabels(_addLabel, ((jobID, self._jobs[jobID].labels) for jobID in added))
         if self._changed:
             changed, self._changed = self._changed, {}
             rows = [
@@ -164,6 +170,19 @@ class SQLLedger:
             alike.setdefault(tuple(row), []).append(row)
         for columns, those in alike.items():
             statement(columns).runAll(self._connection, those)
+
+    def _writeLabels(
+        self, statement: Statement, those: Iterable[tuple[int, Mapping[str, str]]]
+    ) -> None:
+        """
+        Add or remove the labels of some jobs.
+        """
+        rows = (
+            {"jobID": jobID, "name": name, "value": value}
+            for jobID, labels in those
+            for name, value in labels.items()
+        )
+        statement.runAll(self._connection, rows)
 
     def end(self) -> None:
         """
@@ -243,6 +262,8 @@ class SQLLedger:
     def remove(self, jobIDs: Sequence[int]) -> None:
         self.flush()
         given = dumps(jobIDs)
+        labelled = _theLabels.run(self._connection, given=given).fetchall()
+        self._writeLabels(_removeLabel, ((jobID, loads(text)) for jobID, text in labelled))
         _removeAttempts.run(self._connection, given=given)
         _removeJobs.run(self._connection, given=given)
         for jobID in jobIDs:

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
 from json import dumps, loads
 from sqlite3 import Connection
 from typing import Any
 
-from sqlalchemy import Integer, bindparam, exists, func, select, text, union_all
+from sqlalchemy import Integer, bindparam, func, select, text
 
 from ..errors import NoSuchJob
 from ..jobs import FINISHED, Attempt, Job, JobFilter, JobState, QueuedJob
 from . import _transitions
+from ._listing import LARGEST, listing
 from ._rows import allAttempts, allJobs, attemptOf, jobOf, timeColumn, timeOf, workerOf
 from ._statements import Statement
 from .schema import attempts, jobs, journal, settings
@@ -38,11 +38,6 @@ __all__ = [
     "getSummary",
     "getWorkers",
 ]
-
-_LARGEST = 2**63 - 1
-"""
-The largest integer that SQLite holds.
-"""
 
 _limit = bindparam("limit", type_=Integer)
 
@@ -125,7 +120,7 @@ def getJob(connection: Connection, jobID: int) -> Job:
     """
     @raise NoSuchJob: if there is none.
     """
-    if 0 < jobID <= _LARGEST:
+    if 0 < jobID <= LARGEST:
         for row in _theJob.run(connection, jobID=jobID):
             return jobOf(row)
     raise NoSuchJob(jobID)
@@ -155,52 +150,18 @@ def getAttempts(connection: Connection, jobID: int) -> list[Attempt]:
 def getListedJobs(
     connection: Connection, which: JobFilter, newestFirst: bool, limit: int, after: int | None
 ) -> list[Job]:
-    labels = sorted(which.labels)
-    listing = _listing(
-        which.states, which.name is not None, len(labels), newestFirst, after is not None
-    )
+    wanted = sorted(which.labels)
+    if len(dict(wanted)) < len(wanted):
+        # no job has two values of one label
+        return []
+    if after is None:
+        after = LARGEST if newestFirst else 0
     values: dict[str, Any] = {"limit": limit, "after": after, "name": which.name}
-    for number, (label, value) in enumerate(labels):
+    for number, (label, value) in enumerate(wanted):
         values[f"label{number}"] = label
         values[f"value{number}"] = value
-    return [jobOf(row) for row in listing.run(connection, **values)]
-
-
-@lru_cache(maxsize=64)
-def _listing(
-    states: frozenset[JobState], isNamed: bool, labels: int, newestFirst: bool, isBehind: bool
-) -> Statement:
-    """
-    The statement for lists of one kind, which takes longer to make than to run.
-
-    @param labels: how many there are to look for.
-    """
-    order = jobs.c.id.desc() if newestFirst else jobs.c.id.asc()
-    behind = select(jobs.c.id).order_by(order).limit(_limit)
-    if isBehind:
-        after = bindparam("after", type_=Integer)
-        behind = behind.where(jobs.c.id < after if newestFirst else jobs.c.id > after)
-    if isNamed:
-        behind = behind.where(jobs.c.name == bindparam("name"))
-    for number in range(labels):
-        # by rows, since a path could not hold every label
-        pair = func.json_each(jobs.c.labels).table_valued("key", "value")
-        isThis = (
-            pair.c.key == bindparam(f"label{number}"),
-            pair.c.value == bindparam(f"value{number}"),
-        )
-        behind = behind.where(exists().where(*isThis))
-    # The first of each state apart, then the first of all: so each is read off
-    # an index in the order of ids, where several states at once would be sorted
-    # whole. The name's index needs a state too.
-    of = states or (JobState if isNamed else ())
-    if of:
-        each = (behind.where(jobs.c.state == state.value).subquery() for state in of)
-        merged = union_all(*(select(part.c.id) for part in each)).subquery()
-        chosen = select(merged.c.id)
-    else:
-        chosen = select(behind.subquery().c.id)
-    return Statement(allJobs.where(jobs.c.id.in_(chosen)).order_by(order).limit(_limit))
+    statement = listing(which.states, which.name is not None, len(wanted), newestFirst)
+    return [jobOf(row) for row in statement.run(connection, **values)]
 
 
 def getChangedJobs(connection: Connection, after: int, limit: int) -> list[Job]:

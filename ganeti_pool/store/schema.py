@@ -32,6 +32,7 @@ __all__ = [
     "attempts",
     "jobs",
     "journal",
+    "labels",
     "prepareSchema",
     "schemaVersion",
     "settings",
@@ -145,6 +146,19 @@ attempts = Table(
 )
 """
 The attempts after which a job was to start again.
+"""
+
+labels = Table(
+    "labels",
+    _metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("job_id", ForeignKey(jobs.c.id), key="jobID", primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""
+The labels of the jobs once more, to find jobs by: those with one label stand together,
+by id. A job has the labels that it was added with as long as it is there.
 """
 
 settings = Table(
