@@ -345,7 +345,9 @@ class KeyConflict(JobError):
     ) -> None:
         """
         @param conflicts: by the place in the list, the key, the ID of the job that has
-            it, and where it differs, as far as that can be told, as JSON pointers.
+            it, and where it differs in what does not change: some places, as JSON
+            pointers, of which a long one may be cut, with an ellipsis; none if only
+            what can change is another.
         @param count: how many jobs are in the list.
         """
         self.conflicts = {place: jobID for place, (_, jobID, _) in conflicts.items()}

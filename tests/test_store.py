@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine, event
@@ -299,6 +300,26 @@ class StoreContract(_Mixin):
         (job,) = self.wait(fine)
         self.assertEqual((job.id, job.revision), (2, 2))
 
+    def test_sameTimeout(self) -> None:
+        """
+        A timeout in whole seconds is the same as a number or as one with a fraction, and
+        comes back as the latter.
+        """
+        for key, (first, second) in {"a": (5, 5.0), "b": (5.0, 5)}.items():
+            (job,) = self.add(new(key=key, timeout=first))
+            self.assertEqual(self.add(new(key=key, timeout=second)), [job])
+            for one in (job, self.wait(self.store.job(job.id))):
+                self.assertEqual(repr(one.timeout), "5.0")
+
+    def test_anyMapping(self) -> None:
+        """
+        The labels of a job with a key may be any mapping.
+        """
+        labels = MappingProxyType({"a": "b"})
+        (job,) = self.add(new(key="a", labels=labels))
+        self.assertEqual(job.labels, {"a": "b"})
+        self.assertEqual(self.add(new(key="a", labels=dict(labels))), [job])
+
     def test_conflictsAreNamed(self) -> None:
         """
         A conflict names the places of the jobs that are refused, and the older jobs.
@@ -357,16 +378,22 @@ class StoreContract(_Mixin):
 
     def test_unusable(self) -> None:
         """
-        A priority of more than 64 bits, and a reason or a handle that is no Unicode, are
-        refused by name.
+        A priority of more than 64 bits, a timeout that is no number, and a reason or a handle
+        that is no Unicode, are refused by name.
         """
         bad, large = "\udc80", 2**63
         job = self.inState(JobState.RUNNING)
         (waiting,) = self.add()
         before = self.everything()
         store, epoch = self.store, self.epoch
+        unusable: list[tuple[str, Any]] = [
+            ("priority", -large - 1),
+            *(("timeout", seconds) for seconds in (float("nan"), float("inf"), 10**400)),
+        ]
+        for name, value in unusable:
+            added = store.addJobs(epoch, [new(), new(**{name: value})], 0)
+            self.assertIn(name, self.refused(errors.InvalidArgument, added))
         for words, call in (
-            ("priority", store.addJobs(epoch, [new(), new(priority=-large - 1)], 0)),
             ("priority", store.changePriority(epoch, waiting.id, large)),
             ("priority", store.requeueAttempt(epoch, job.id, 1, large, 0, True, None)),
             ("reason", store.requeueAttempt(epoch, job.id, 1, 0, 0, True, bad)),

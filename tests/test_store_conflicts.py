@@ -4,6 +4,7 @@ Tests for what is said of two jobs with the same key.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import datetime, timezone
 from typing import Any
 
@@ -11,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool.errors import KeyConflict
 from ganeti_pool.jobs import NewJob, OnCrash
-from ganeti_pool.store._transitions import added, addedAll, changed, fingerprint
+from ganeti_pool.store import _conflicts
+from ganeti_pool.store._transitions import added, addedAll, changed, submitted
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -29,7 +31,7 @@ class ConflictTests(SynchronousTestCase):
         @return: what is said.
         """
         job = changed(added(old, 7, 0, NOON, 1), **since)
-        known = {"k": (job, fingerprint(old))}
+        known = {"k": (job, _conflicts.fingerprint(submitted(old)))}
         error = self.assertRaises(KeyConflict, addedAll, [new], 7, 1, NOON, 1, known, None)
         return str(error)
 
@@ -86,6 +88,24 @@ class ConflictTests(SynchronousTestCase):
         self.assertPlaces(
             "/name", {"args": (("ls", "-l"),)}, {"args": (["ls", "-l"],), "name": "m"}
         )
+
+    def test_numbers(self) -> None:
+        """
+        A timeout in whole seconds is no difference from the same one with a fraction.
+        """
+        for timeouts in ((5, 5.0), (5.0, 5)):
+            one, other = ({"timeout": timeout} for timeout in timeouts)
+            self.assertPlaces("/priority or /max_attempts", one, {**other, "priority": 1})
+            self.assertPlaces("/name", one, {**other, "name": "m"})
+
+    def test_allFields(self) -> None:
+        """
+        Whatever a job is submitted with is compared, or known to change, or no part of what
+        a client says.
+        """
+        changing = {"priority", "maxAttempts"}
+        known = {*_conflicts.LASTING, *changing, "key", "argsVersion"}
+        self.assertEqual({field.name for field in fields(NewJob)}, known)
 
     def test_several(self) -> None:
         """

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from itertools import chain, islice
+from hashlib import sha256
+from itertools import islice
 from typing import Any
 
-from ..jobs import Job, NewJob
+from ..jobs import Job
 
-__all__ = ["differences"]
+__all__ = ["LASTING", "differences", "fingerprint"]
 
-_LASTING: Mapping[str, str] = {
+LASTING: Mapping[str, str] = {
+    "args": "args",
+    "labels": "labels",
     "worker": "worker",
     "name": "name",
     "onCrash": "on_crash",
@@ -21,8 +24,7 @@ _LASTING: Mapping[str, str] = {
     "timeout": "timeout",
 }
 """
-What stays as it was submitted, beside C{args} and C{labels}, and what that is called in
-a request.
+What stays as it was submitted, and what that is called in a request.
 """
 
 _MOST = 3
@@ -38,20 +40,30 @@ A name in the arguments may be as long as a request.
 _encode = json.JSONEncoder(sort_keys=True).encode
 
 
-def differences(new: NewJob, args: list[Any], job: Job) -> list[str]:
+def fingerprint(said: Mapping[str, Any]) -> str:
+    """
+    A text that two jobs share if they were submitted as the same.
+
+    @param said: what was submitted, as it comes back from a store.
+    """
+    return sha256(_encode(said).encode("ascii")).hexdigest()
+
+
+def differences(said: Mapping[str, Any], job: Job) -> list[str]:
     """
     Where a job to submit differs from one that is there, as JSON pointers; not all of
-    them, if they are many.
+    them, if they are many, and only the beginning of a long one, with an ellipsis.
 
     Its priority and how often it may start can have changed since that one was
     submitted, so they are not looked at.
 
-    @param args: those of the new job, as they come back from a store.
+    @param said: what is submitted, as it comes back from a store.
     """
-    places = chain(
-        _places(args, list(job.args), "/args"),
-        _places(dict(new.labels), dict(job.labels), "/labels"),
-        (f"/{said}" for name, said in _LASTING.items() if getattr(new, name) != getattr(job, name)),
+    there = {**vars(job), "args": list(job.args)}
+    places = (
+        place
+        for name, called in LASTING.items()
+        for place in _places(said[name], there[name], f"/{called}")
     )
     return [
         place if len(place) <= _LONGEST else f"{place[:_LONGEST]}…"

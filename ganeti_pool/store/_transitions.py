@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
+from sys import float_info
 from typing import Any
 
 from ..errors import (
@@ -24,7 +24,7 @@ from ..errors import (
     StaleAttempt,
 )
 from ..jobs import FINISHED, Attempt, Job, JobState, NewJob, Outcome
-from ._conflicts import differences
+from ._conflicts import differences, fingerprint
 
 __all__ = [
     "Addition",
@@ -35,7 +35,6 @@ __all__ = [
     "checkRemovable",
     "checkRunning",
     "checkText",
-    "fingerprint",
     "finished",
     "latestAttempt",
     "plainJSON",
@@ -43,6 +42,7 @@ __all__ = [
     "requeued",
     "retried",
     "started",
+    "submitted",
     "withdrawn",
 ]
 
@@ -115,6 +115,19 @@ def _checkPriority(priority: int, what: str) -> None:
         raise InvalidArgument(f"the priority of {what} cannot be stored in 64 bits: {priority}")
 
 
+def _timeout(new: NewJob) -> float | None:
+    """
+    The timeout of a job as it comes back from a store.
+
+    @raise InvalidArgument: if it is no number that a store has.
+    """
+    if new.timeout is None:
+        return None
+    if not abs(new.timeout) <= float_info.max:
+        raise InvalidArgument(f"the timeout of the new job {new.name!r} is no number of seconds")
+    return float(new.timeout)
+
+
 _NOTHING_YET: Mapping[str, Any] = dict.fromkeys(
     ("startedAt", "finishedAt", "cancelRequestedAt", "result", "error", "output")
 )
@@ -127,7 +140,8 @@ def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) 
     """
     A job that was not there before.
 
-    @raise InvalidArgument: if JSON cannot say its arguments, or its priority is too large.
+    @raise InvalidArgument: if JSON cannot say its arguments, or no store can keep its priority
+        or timeout.
     """
     _checkPriority(new.priority, f"the new job {new.name!r}")
     return Job(
@@ -141,7 +155,7 @@ def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) 
         key=new.key,
         owner=new.owner,
         labels=dict(new.labels),
-        timeout=new.timeout,
+        timeout=_timeout(new),
         argsVersion=new.argsVersion,
         state=JobState.QUEUED,
         reason=None,
@@ -154,19 +168,18 @@ def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) 
     )
 
 
-def fingerprint(new: NewJob) -> str:
+def submitted(new: NewJob) -> dict[str, Any]:
     """
-    A text that two jobs share if they were submitted as the same. The version of the
+    What a client has said of a job, as it comes back from a store. The version of the
     args has no part in it: a client that asks again has said the same, also if the
     daemon has another version by now.
 
-    @raise InvalidArgument: if JSON cannot say its arguments.
+    @raise InvalidArgument: if JSON cannot say its arguments, or no store can keep its timeout.
     """
     args = plainJSON(new.args, f"the arguments of the new job {new.name!r}")
-    said = {**vars(new), "args": args}
+    said = {**vars(new), "args": args, "labels": dict(new.labels), "timeout": _timeout(new)}
     del said["argsVersion"]
-    canonical = json.dumps(said, sort_keys=True)
-    return sha256(canonical.encode("ascii")).hexdigest()
+    return said
 
 
 @dataclass(frozen=True)
@@ -175,7 +188,7 @@ class Addition:
     What becomes of a list of jobs that are to be added.
 
     @ivar jobs: one for each of the list, new or of the same key.
-    @ivar new: those that are new, each with its L{fingerprint} if it has a key.
+    @ivar new: those that are new, each with its fingerprint if it has a key.
     """
 
     jobs: list[Job]
@@ -208,12 +221,12 @@ def addedAll(
     conflicts: dict[int, tuple[str, int | None, list[str]]] = {}
     byKey = dict(known)
     for place, new in enumerate(wanted):
-        mark = None if new.key is None else fingerprint(new)
+        said = {} if new.key is None else submitted(new)
+        mark = fingerprint(said) if said else None
         if new.key is not None and new.key in byKey:
             job, marked = byKey[new.key]
             if mark != marked:
-                args = plainJSON(new.args, "the arguments")
-                where = differences(new, args, job)
+                where = differences(said, job)
                 conflicts[place] = (new.key, job.id if new.key in known else None, where)
         else:
             step = len(fresh) + 1
