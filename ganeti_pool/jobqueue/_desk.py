@@ -80,8 +80,8 @@ class Desk:
         @raise NotItsTurn: if it waits again.
         @raise StoreError: if the journal was closed meanwhile.
         """
-        self._makeOutputDirectory(task)
         try:
+            self._makeOutputDirectory(task)
             self._wait(self._runs.start, task, self._last.task)
         except NotItsTurn:
             # The job is in the heap, so this can take as long as it takes.
@@ -104,7 +104,7 @@ class Desk:
                 self._output.make(task.jobID, task.attempts + 1)
                 return
             except OSError as error:
-                self._wait(self._runs.holdUp, task, error, pause)
+                self._wait(self._runs.holdUp, task, self._last.task, error, pause)
             pause = longer(pause)
 
     def keepHandle(self, task: JobTask, handle: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeGuard
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
@@ -99,17 +99,35 @@ class Runs:
 
     # The life of an attempt
 
-    def holdUp(self, task: JobTask, error: OSError, pause: float) -> Deferred[None]:
+    def holdUp(
+        self, task: JobTask, before: JobTask | None, error: OSError, pause: float
+    ) -> Deferred[None]:
         """
         A job that is to start has no place for its output: have it wait.
 
+        @param before: as for L{start}.
         @return: a Deferred that fails with L{StaleAttempt} if the job was cancelled,
-            with L{QueueStopping} if nothing is started any more, or with
-            L{StoreError} if the journal was closed meanwhile.
+            with L{QueueStopping} if nothing is started any more, with L{NotItsTurn} if
+            the end of what was before is not recorded yet, or with L{StoreError} if the
+            journal was closed meanwhile.
         """
         self._checkStart(task)
+        if self._isUnrecorded(before):
+            return self.turns.alone(task.jobID, self._postpone, task)
         self._journal.hinder(task.jobID, f"the output of jobs cannot be kept: {error}")
         return Deferred.fromCoroutine(self._journal.rest(pause))
+
+    def _postpone(self, task: JobTask) -> Deferred[None]:
+        self._checkStart(task)
+        return fail(self._giveBack(task))
+
+    def _giveBack(self, task: JobTask) -> Failure:
+        """
+        Have a job wait in the pool, since its worker waits for one thing at a time; so
+        it can be moved, cancelled, or started by another one.
+        """
+        self._roster.putBack(task)
+        return Failure(NotItsTurn())
 
     def start(self, task: JobTask, before: JobTask | None) -> Deferred[None]:
         """
@@ -144,13 +162,10 @@ class Runs:
 
     def _notStarted(self, failure: Failure, task: JobTask, before: JobTask | None) -> Failure:
         self._roster.leave(task)
-        # What there is no room for is tried again by the worker, but for one thing at
-        # a time; so the job can be moved, cancelled, or started by another one.
         if failure.check(JobNotFinished) or (
             self._isUnrecorded(before) and not failure.check(StaleAttempt, OwnershipLost)
         ):
-            self._roster.putBack(task)
-            return Failure(NotItsTurn())
+            return self._giveBack(task)
         return failure
 
     def _started(self, job: Job, task: JobTask) -> None:

@@ -23,7 +23,6 @@ from ..errors import InvalidJob
 from ..interfaces import IWorker
 from ..jobs import OnCrash
 from ..paths import readToken
-from ..wire import MAX_INTEGER
 
 __all__ = [
     "BACKLOG",
@@ -172,7 +171,7 @@ def argsVersionOf(workerClass: object, name: str) -> int:
     @raise usage.UsageError: if it says something else.
     """
     said = getattr(workerClass, "argsVersion", 1)
-    if type(said) is int and 1 <= said <= MAX_INTEGER:
+    if type(said) is int and 1 <= said < 1 << 63:
         return said
     raise usage.UsageError(
         f"the argsVersion of the worker class {name!r} must be a whole number from 1 on, of "

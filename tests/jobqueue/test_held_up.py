@@ -93,6 +93,64 @@ class HeldUpTests(OutcomeCase):
         self.assertEqual(self.told().count((2, "started")), 1)
         self.assertEqual(dict(self.queue.waiting), {})
 
+    def withoutOutput(self) -> Callable[[], None]:
+        """
+        Have no place for the output of job 2.
+
+        @return: makes one.
+        """
+        make = self.queue._output.make
+        broken = [2]
+
+        def makeSome(jobID: int, attempt: int) -> None:
+            if jobID in broken:
+                raise OSError("no place")
+            make(jobID, attempt)
+
+        self.patch(self.queue._output, "make", makeSome)
+        return broken.clear
+
+    def test_withoutOutput(self) -> None:
+        """
+        A worker waits for one thing at a time, and is counted once: a job that has no
+        place for its output goes back to its place, too.
+        """
+        mended = self.withoutOutput()
+        self.submit(new("note", 1), new("note", 2))
+        seen: list[object] = []
+
+        def look() -> None:
+            status = self.status()
+            queued = self.pool.statistics().queued
+            seen.append((status["busy"], status["store"]["last_error"], queued))
+            mended()
+
+        self.holdUp(look)
+        self.assertEqual(seen, [(1, str(FULL), 1)])
+        self.stepping.runAll()
+        self.assertEqual((self.ran, self.states(2)), ([1, 2], ["succeeded"]))
+
+    def test_withoutOutputCancelled(self) -> None:
+        """
+        It does not, if it was being cancelled.
+        """
+        self.withoutOutput()
+        make = self.queue._output.make
+
+        def cancelFirst(jobID: int, attempt: int) -> None:
+            self.hold(self.release)
+            self.queue.cancel(jobID)
+            make(jobID, attempt)
+
+        self.submit(new("note", 1), new("note", 2))
+        self.refuse(FULL)
+        self.stepping.step()
+        self.patch(self.queue._output, "make", cancelFirst)
+        self.stepping.step()
+        self.assertEqual((self.pool.statistics().queued, self.states(2)), (0, ["cancelled"]))
+        self.reactor.advance(1)
+        self.assertEqual((self.states(1), self.ran), (["succeeded"], [1]))
+
     def test_wakesAnother(self) -> None:
         """
         A worker that has nothing to do is woken for it.
