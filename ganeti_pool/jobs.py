@@ -15,6 +15,7 @@ from typing import Any
 
 __all__ = [
     "FINISHED",
+    "MAX_LABELS",
     "TRANSITIONS",
     "Attempt",
     "AttemptContext",
@@ -58,6 +59,12 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 }
 
 FINISHED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
+MAX_LABELS = 32
+"""
+How many labels a client gives a job at most, and how many can be asked for at once.
+"""
 
 
 class OnCrash(str, Enum):
@@ -226,7 +233,7 @@ class JobFilter:
 
     @ivar states: any of these.
     @ivar name: exactly this name.
-    @ivar labels: all of these, as (label, value).
+    @ivar labels: all of these, as (label, value), L{MAX_LABELS} at most.
     """
 
     states: frozenset[JobState] = frozenset()

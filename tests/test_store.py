@@ -365,6 +365,19 @@ class StoreContract(_Mixin):
             listed = self.wait(self.store.listJobs(which, False, 9, None))
             self.assertEqual([job.id for job in listed], expected)
 
+    def test_tooManyLabels(self) -> None:
+        """
+        Jobs can be listed by some labels at once, and not by any number.
+        """
+        self.add(new(labels={str(n): "" for n in range(33)}))
+        for count in (32, 33):
+            which = JobFilter(labels=frozenset((str(n), "") for n in range(count)))
+            listed = self.store.listJobs(which, False, 9, None)
+            if count == 32:
+                self.assertEqual([job.id for job in self.wait(listed)], [1])
+            else:
+                self.assertIn("33 labels", self.refused(errors.InvalidArgument, listed))
+
     def test_addedJobsAreInOrder(self) -> None:
         """
         Jobs added together get ids, positions and revisions in their order.

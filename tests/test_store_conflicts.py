@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from ganeti_pool.errors import KeyConflict
 from ganeti_pool.jobs import NewJob, OnCrash
 from ganeti_pool.store import _conflicts
-from ganeti_pool.store._transitions import added, addedAll, changed, submitted
+from ganeti_pool.store._transitions import added, addedAll, changed
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -31,7 +31,7 @@ class ConflictTests(SynchronousTestCase):
         @return: what is said.
         """
         job = changed(added(old, 7, 0, NOON, 1), **since)
-        known = {"k": (job, _conflicts.fingerprint(submitted(old)))}
+        known = {"k": (job, _conflicts.fingerprint(_conflicts.submitted(old)))}
         error = self.assertRaises(KeyConflict, addedAll, [new], 7, 1, NOON, 1, known, None)
         return str(error)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import errors
-from ganeti_pool.jobs import FINISHED, JobFilter, JobState, NewJob, Outcome
+from ganeti_pool.jobs import FINISHED, MAX_LABELS, JobFilter, JobState, NewJob, Outcome
 from ganeti_pool.store import _reads
 from ganeti_pool.store._writes import Writer
 from ganeti_pool.testing._store import MemoryJobStore
@@ -131,12 +131,14 @@ class LabelTests(SynchronousTestCase):
 
     def test_manyLabels(self) -> None:
         """
-        There is no number of labels that cannot be asked for at once.
+        As many labels as a client gives a job can be asked for at once, whatever else is.
         """
-        labels = {f"label {n}": "1" for n in range(500)}
-        self.store.add(new(labels=labels), new(labels={**labels, "label 250": "2"}))
+        labels = {f"label {n}": "1" for n in range(MAX_LABELS)}
+        self.store.add(new(labels={**labels, "more": "1"}), new(labels={**labels, "label 20": "2"}))
         self.store.commit()
-        self.assertEqual(self.ids(JobFilter(labels=labelled(**labels)), False, 9, None), [1])
+        for count, name in product(range(len(JobState) + 1), (None, "job")):
+            which = JobFilter(frozenset([*JobState][:count]), name, labelled(**labels))
+            self.assertEqual(self.ids(which, False, 9, None), [1])
 
     def test_allPages(self) -> None:
         """

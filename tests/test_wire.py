@@ -577,6 +577,9 @@ class QueryTests(SynchronousTestCase):
         assert isinstance(asked, wire.ListQuery)
         labels = frozenset({("a", "1"), ("b", "="), ("c", "")})
         self.assertEqual(asked.which, JobFilter(labels=labels))
+        asked = wire.parseJobsQuery(b"&".join(b"label=a%d=1" % n for n in range(32)))
+        assert isinstance(asked, wire.ListQuery)
+        self.assertEqual(len(asked.which.labels), 32)
         asked = wire.parseJobsQuery(b"order=asc&limit=1")
         self.assertEqual(asked, wire.ListQuery(JobFilter(), False, 1, None))
 
@@ -632,6 +635,8 @@ class QueryTests(SynchronousTestCase):
             (b"colour=red", ("/colour", "unknown_key")),
             (b"label=a", ("/label", "out_of_range")),
             (b"label=a=1&label==b", ("/label", "out_of_range")),
+            (b"&".join(b"label=a=%d" % n for n in range(33)), ("/label", "out_of_range")),
+            (b"&".join([b"label=a=1"] * 33), ("/label", "out_of_range")),
             (b"state=done", ("/state", "out_of_range")),
             (b"order=up", ("/order", "out_of_range")),
             (b"limit=0", ("/limit", "out_of_range")),
@@ -803,6 +808,20 @@ class SchemaTests(SynchronousTestCase):
         ):
             for name, check in known.items():
                 self.assertSameQuery(name, check.schema, path, words)
+
+    def test_repeated(self) -> None:
+        """
+        A parameter that may be there more than once is allowed as often as it is taken.
+        """
+        for name, word in (("label", "a=1"), ("state", "queued")):
+            for count in (1, 2, 32, 33):
+                words = [word] * count
+                isTaken = True
+                try:
+                    wire.parseJobsQuery(urlencode([(name, word) for word in words]).encode())
+                except InvalidJob:
+                    isTaken = False
+                self.assertEqual(self.isValid(wire.JOBS_QUERY[name].schema, words), isTaken)
 
     def assertSameQuery(
         self,

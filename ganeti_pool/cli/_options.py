@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..jobs import JobState
+from ..jobs import MAX_LABELS, JobState
 from ._values import parseLabels, parseTime
 from ._words import JobID
 
@@ -46,7 +46,7 @@ def labelOption(help: str) -> Callable[[_Callback], _Callback]:
         metavar="K=V",
         multiple=True,
         callback=lambda ctx, param, pairs: parseLabels(pairs),
-        help=f"{help}; may be given again.",
+        help=f"{help}; may be given up to {MAX_LABELS} times.",
     )
 
 

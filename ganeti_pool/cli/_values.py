@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..jobs import MAX_LABELS
 from ._format import parseDuration
 from ._table import COLUMNS
 
@@ -101,7 +102,8 @@ def parseLabels(pairs: Sequence[str]) -> dict[str, str]:
     """
     Labels, each as C{K=V}.
 
-    @raise click.BadParameter: if one is not, or its label is there twice.
+    @raise click.BadParameter: if one is not, its label is there twice, or there are more
+        than a daemon takes.
     """
     labels: dict[str, str] = {}
     for pair in pairs:
@@ -111,6 +113,8 @@ def parseLabels(pairs: Sequence[str]) -> dict[str, str]:
         if label in labels:
             raise click.BadParameter(f"the label {label!r} is there twice.")
         labels[label] = text
+    if len(labels) > MAX_LABELS:
+        raise click.BadParameter(f"{len(labels)} labels are too many: {MAX_LABELS} can be given.")
     return labels
 
 

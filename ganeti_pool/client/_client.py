@@ -96,7 +96,7 @@ class JobClient:
         @param limit: how many, from 1 to 1000; the daemon takes 100 if it is not
             said.
         @param after: C{next} of the page before.
-        @param labels: all of these.
+        @param labels: all of these, 32 at most.
         @return: a Deferred with C{jobs} and C{next}, which is L{None} on the
             last page.
         """

@@ -63,6 +63,8 @@ class IJobQueue(Interface):
     ) -> Deferred[list[Job]]:
         """
         Jobs by id, from behind C{after}.
+
+        @param which: of C{MAX_LABELS} labels at most.
         """
 
     def changedJobs(after: int, limit: int, wait: float) -> Deferred[list[Job]]:

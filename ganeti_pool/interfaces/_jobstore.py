@@ -242,6 +242,9 @@ class IJobStore(Interface):
         Jobs by id.
 
         @param after: start behind this id (in the direction of the order).
+        @return: a Deferred that fails with L{InvalidArgument
+            <ganeti_pool.errors.InvalidArgument>} if C{which} has more than C{MAX_LABELS}
+            labels.
         """
 
     def changedJobs(after: int, limit: int) -> Deferred[list[Job]]:

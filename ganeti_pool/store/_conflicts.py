@@ -10,9 +10,10 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from ..jobs import Job
+from ..jobs import Job, NewJob
+from ._values import plainJSON, timeoutOf
 
-__all__ = ["LASTING", "differences", "fingerprint"]
+__all__ = ["LASTING", "differences", "fingerprint", "submitted"]
 
 LASTING: Mapping[str, str] = {
     "args": "args",
@@ -40,11 +41,25 @@ A name in the arguments may be as long as a request.
 _encode = json.JSONEncoder(sort_keys=True).encode
 
 
+def submitted(new: NewJob) -> dict[str, Any]:
+    """
+    What a client has said of a job, as it comes back from a store. The version of the
+    args has no part in it: a client that asks again has said the same, also if the
+    daemon has another version by now.
+
+    @raise InvalidArgument: if JSON cannot say its arguments, or no store can keep its timeout.
+    """
+    args = plainJSON(new.args, f"the arguments of the new job {new.name!r}")
+    said = {**vars(new), "args": args, "labels": dict(new.labels), "timeout": timeoutOf(new)}
+    del said["argsVersion"]
+    return said
+
+
 def fingerprint(said: Mapping[str, Any]) -> str:
     """
     A text that two jobs share if they were submitted as the same.
 
-    @param said: what was submitted, as it comes back from a store.
+    @param said: what was L{submitted}.
     """
     return sha256(_encode(said).encode("ascii")).hexdigest()
 
@@ -57,7 +72,7 @@ def differences(said: Mapping[str, Any], job: Job) -> list[str]:
     Its priority and how often it may start can have changed since that one was
     submitted, so they are not looked at.
 
-    @param said: what is submitted, as it comes back from a store.
+    @param said: what is L{submitted}.
     """
     there = {**vars(job), "args": list(job.args)}
     places = (

@@ -37,11 +37,6 @@ LARGEST = 2**63 - 1
 The largest integer that SQLite holds.
 """
 
-_ARGUMENTS = 50
-"""
-So many does a function get at once; SQLite takes a hundred.
-"""
-
 _limit = bindparam("limit", type_=Integer)
 _after = bindparam("after", type_=Integer)
 
@@ -58,7 +53,8 @@ def listing(states: frozenset[JobState], isNamed: bool, count: int, newestFirst:
 
     @param states: any of these; empty for all.
     @param isNamed: whether they have a name.
-    @param count: how many labels they have.
+    @param count: how many labels they have, L{MAX_LABELS
+        <ganeti_pool.jobs.MAX_LABELS>} at most: SQLite's functions take a hundred arguments.
     """
     order = jobs.c.id.desc() if newestFirst else jobs.c.id.asc()
     isNamedSo = [jobs.c.name == bindparam("name")] if isNamed else []
@@ -124,8 +120,7 @@ def _labelled(count: int, ranges: Sequence[_Conditions], newestFirst: bool) -> S
         answers.append(nearest(end, *(func.coalesce(answer, end) for answer in each)))
     if answers:
         # An answer is NULL when there are no more jobs, and then the furthest is.
-        parts = (answers[i : i + _ARGUMENTS] for i in range(0, len(answers), _ARGUMENTS))
-        place = furthest(place, *(furthest(place, *part) for part in parts))
+        place = furthest(place, *answers)
     # The first label goes on from there: half as many steps where two take turns.
     furthestOf = nextLabelled(0, place)
     steps = steps.union_all(select(furthestOf, steps.c.id).where(steps.c.id.is_not(None)))

@@ -22,6 +22,7 @@ from . import _transitions
 from ._listing import LARGEST, listing
 from ._rows import allAttempts, allJobs, attemptOf, jobOf, timeColumn, timeOf, workerOf
 from ._statements import Statement
+from ._values import checkFilter
 from .schema import attempts, jobs, journal, settings
 
 __all__ = [
@@ -150,6 +151,7 @@ def getAttempts(connection: Connection, jobID: int) -> list[Attempt]:
 def getListedJobs(
     connection: Connection, which: JobFilter, newestFirst: bool, limit: int, after: int | None
 ) -> list[Job]:
+    checkFilter(which)
     wanted = sorted(which.labels)
     if len(dict(wanted)) < len(wanted):
         # no job has two values of one label

@@ -7,11 +7,9 @@ refuses. Every store decides here, so that none allows what another refuses.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from sys import float_info
 from typing import Any
 
 from ..errors import (
@@ -24,7 +22,8 @@ from ..errors import (
     StaleAttempt,
 )
 from ..jobs import FINISHED, Attempt, Job, JobState, NewJob, Outcome
-from ._conflicts import differences, fingerprint
+from ._conflicts import differences, fingerprint, submitted
+from ._values import checkPriority, checkText, plainJSON, timeoutOf
 
 __all__ = [
     "Addition",
@@ -34,99 +33,14 @@ __all__ = [
     "changed",
     "checkRemovable",
     "checkRunning",
-    "checkText",
     "finished",
     "latestAttempt",
-    "plainJSON",
     "reprioritised",
     "requeued",
     "retried",
     "started",
-    "submitted",
     "withdrawn",
 ]
-
-
-_MOST_LEVELS = 64
-"""
-How deep a value may be nested, as on the wire: whoever reads it later goes down as
-many levels in Python.
-"""
-
-
-_encode = json.JSONEncoder(allow_nan=False).encode
-
-
-def plainJSON(value: Any, what: str) -> Any:
-    """
-    A value as it comes back from a store.
-
-    @param what: what it is, for the error.
-    @raise InvalidArgument: if JSON cannot say it, or it is nested too deep.
-    """
-    if value is None:
-        return None
-    try:
-        text = _encode(value)
-        plain = json.loads(text)
-    # Whatever it may be: the keys and values are a worker's, and so is their code.
-    except Exception as error:
-        raise InvalidArgument(f"{what} cannot be stored as JSON: {error}") from error
-    # Most have not as many brackets in all, and need no closer look.
-    if text.count("[") + text.count("{") < _MOST_LEVELS:
-        return plain
-    level = [plain]
-    for _ in range(_MOST_LEVELS):
-        level = [inner for outer in level for inner in _inside(outer)]
-        if not level:
-            return plain
-    raise InvalidArgument(f"{what} is nested more than {_MOST_LEVELS} levels deep")
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    """
-    What a JSON value is made of.
-    """
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
-
-
-def checkText(text: str, what: str) -> None:
-    """
-    See that a store can keep a text, also where another takes its place before a store
-    has seen it.
-
-    @raise InvalidArgument: if it is no Unicode.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidArgument(f"{what} cannot be stored as a text: {error}") from error
-
-
-def _checkPriority(priority: int, what: str) -> None:
-    """
-    As L{checkText}, of a priority.
-
-    @raise InvalidArgument: if it has more than 64 bits.
-    """
-    if not -(1 << 63) <= priority < 1 << 63:
-        raise InvalidArgument(f"the priority of {what} cannot be stored in 64 bits: {priority}")
-
-
-def _timeout(new: NewJob) -> float | None:
-    """
-    The timeout of a job as it comes back from a store.
-
-    @raise InvalidArgument: if it is no number that a store has.
-    """
-    if new.timeout is None:
-        return None
-    if not abs(new.timeout) <= float_info.max:
-        raise InvalidArgument(f"the timeout of the new job {new.name!r} is no number of seconds")
-    return float(new.timeout)
-
 
 _NOTHING_YET: Mapping[str, Any] = dict.fromkeys(
     ("startedAt", "finishedAt", "cancelRequestedAt", "result", "error", "output")
@@ -143,7 +57,7 @@ def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) 
     @raise InvalidArgument: if JSON cannot say its arguments, or no store can keep its priority
         or timeout.
     """
-    _checkPriority(new.priority, f"the new job {new.name!r}")
+    checkPriority(new.priority, f"the new job {new.name!r}")
     return Job(
         id=jobID,
         worker=new.worker,
@@ -155,7 +69,7 @@ def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) 
         key=new.key,
         owner=new.owner,
         labels=dict(new.labels),
-        timeout=_timeout(new),
+        timeout=timeoutOf(new),
         argsVersion=new.argsVersion,
         state=JobState.QUEUED,
         reason=None,
@@ -166,20 +80,6 @@ def added(new: NewJob, jobID: int, position: int, now: datetime, revision: int) 
         revision=revision,
         **_NOTHING_YET,
     )
-
-
-def submitted(new: NewJob) -> dict[str, Any]:
-    """
-    What a client has said of a job, as it comes back from a store. The version of the
-    args has no part in it: a client that asks again has said the same, also if the
-    daemon has another version by now.
-
-    @raise InvalidArgument: if JSON cannot say its arguments, or no store can keep its timeout.
-    """
-    args = plainJSON(new.args, f"the arguments of the new job {new.name!r}")
-    said = {**vars(new), "args": args, "labels": dict(new.labels), "timeout": _timeout(new)}
-    del said["argsVersion"]
-    return said
 
 
 @dataclass(frozen=True)
@@ -317,7 +217,7 @@ def requeued(
     @raise InvalidArgument: if the priority or the reason cannot be stored.
     """
     checkRunning(job, attempt)
-    _checkPriority(priority, f"job {job.id}")
+    checkPriority(priority, f"job {job.id}")
     if reason is not None:
         checkText(reason, f"the reason of job {job.id}")
     return changed(
@@ -340,7 +240,7 @@ def reprioritised(job: Job, priority: int) -> Job:
     @raise InvalidArgument: if the priority cannot be stored.
     """
     _checkQueued(job)
-    _checkPriority(priority, f"job {job.id}")
+    checkPriority(priority, f"job {job.id}")
     return job if priority == job.priority else changed(job, priority=priority)
 
 

@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred
 from ..errors import JobNotFinished, NoSuchJob, OwnershipLost
 from ..jobs import Job, JobState, NewJob, Outcome
 from . import _transitions
+from ._values import checkText, plainJSON
 
 __all__ = ["Ledger", "Writer"]
 
@@ -184,7 +185,7 @@ class Writer(ABC):
     def recordHandle(self, epoch: int, jobID: int, attempt: int, handle: str) -> Deferred[None]:
         def work(ledger: Ledger) -> None:
             _transitions.checkRunning(ledger.job(jobID), attempt)
-            _transitions.checkText(handle, f"the handle of job {jobID}")
+            checkText(handle, f"the handle of job {jobID}")
             ledger.setHandle(jobID, handle)
 
         return self._writeAs(epoch, work)
@@ -259,10 +260,7 @@ class Writer(ABC):
 
         def work(ledger: Ledger) -> None:
             ledger.set(
-                {
-                    name: _transitions.plainJSON(value, f"the setting {name!r}")
-                    for name, value in values.items()
-                }
+                {name: plainJSON(value, f"the setting {name!r}") for name, value in values.items()}
             )
 
         return self._writeAs(epoch, work)

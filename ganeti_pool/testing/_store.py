@@ -17,6 +17,7 @@ from ..errors import NoSuchJob, PoolError, StoreError
 from ..interfaces import IJobStore
 from ..jobs import FINISHED, Attempt, Job, JobFilter, JobState, QueuedJob
 from ..store import _transitions
+from ..store._values import checkFilter
 from ..store._writes import Ledger, Writer
 
 __all__ = ["MemoryJobStore"]
@@ -211,6 +212,7 @@ class MemoryJobStore(Writer):
             return isBehind and isNamed and isLabelled and isInState
 
         def work() -> list[Job]:
+            checkFilter(which)
             found = filter(isWanted, self._journal.jobs.values())
             return sorted(found, key=lambda job: job.id, reverse=newestFirst)[:limit]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InvalidJob
-from ..jobs import NewJob, OnCrash
+from ..jobs import MAX_LABELS, NewJob, OnCrash
 from ._checks import (
     Check,
     Members,
@@ -54,8 +54,6 @@ How many workers a pool can be told to have.
 
 _MAX_NAME = 200
 
-_MAX_LABELS = 32
-
 _ATTEMPTS_OF_RETRY = 3
 
 
@@ -93,7 +91,9 @@ _JOB = Members(
             "What tells a job that is submitted again: no two jobs have the same."
         ),
         "owner": optional(printable(_MAX_NAME)).saying("Whose it is, for people."),
-        "labels": labels(_MAX_LABELS, _MAX_NAME).saying("Words to find it by."),
+        "labels": labels(MAX_LABELS, _MAX_NAME).saying(
+            f"Words to find it by, {MAX_LABELS} at most."
+        ),
         "timeout": optional(seconds).saying("For how many seconds an attempt may run."),
     },
     required={"args"},

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from ..errors import InvalidJob
-from ..jobs import JobFilter, JobState
+from ..jobs import MAX_LABELS, JobFilter, JobState
 from ._checks import Check, Members, Schema, Wrong, choice, integer
 from ._json import MAX_INTEGER, refuseIfAny
 
@@ -103,6 +103,19 @@ def _each(schema: Schema, check: Callable[[str], Any]) -> Check:
     return Check({"type": "array", "items": schema}, lambda values: frozenset(map(check, values)))
 
 
+def _atMost(most: int, each: Check) -> Check:
+    """
+    A parameter that may be there so many times.
+    """
+
+    def check(values: list[str]) -> Any:
+        if len(values) > most:
+            raise Wrong("out_of_range", f"this can be given {most} times at most")
+        return each(values)
+
+    return Check({**each.schema, "maxItems": most}, check)
+
+
 def _number(low: int, high: int = MAX_INTEGER) -> Check:
     inRange = integer(low, high)
 
@@ -151,9 +164,9 @@ _LIST = Members(
             "Any of these states."
         ),
         "name": _one({"type": "string"}, str).saying("Exactly this name."),
-        "label": _each({"type": "string", "pattern": "^[^=]+="}, _label).saying(
-            "All of these labels, each as K=V."
-        ),
+        "label": _atMost(
+            MAX_LABELS, _each({"type": "string", "pattern": "^[^=]+="}, _label)
+        ).saying(f"All of these labels, each as K=V, {MAX_LABELS} at most."),
         "order": _word(["asc", "desc"]).saying("By id, the oldest or the newest first."),
         "limit": _number(1, _MAX_PAGE).saying(
             f"How many jobs at most: {_PAGE} if it is not said, or {_MAX_PAGE} of changes."

@@ -121,11 +121,17 @@ class SubmitTests(CommandCase):
             (("a",), "'a' is no label as K=V."),
             (("=a",), "'=a' is no label as K=V."),
             (("a=1", "a=2"), "the label 'a' is there twice."),
+            ([f"a{n}=1" for n in range(33)], "33 labels are too many: 32 can be given."),
         ]:
-            running = self.start("submit", *(f"--label={label}" for label in labels), "ls")
-            self.assertEqual(self.codeOf(running), 2)
-            self.assertIn(sentence, self.err.text())
+            given = [f"--label={label}" for label in labels]
+            for verb in (("submit", "ls"), ("list",), ("cancel", "--yes")):
+                self.err = Stream()
+                running = self.start(*verb[:1], *given, *verb[1:])
+                self.assertEqual(self.codeOf(running), 2)
+                self.assertIn(sentence, self.err.text())
         self.assertEqual(self.client.calls, [])
+        self.err = Stream()
+        self.check("list", "--no-headers", *(f"--label=a{n}=1" for n in range(32)))
 
     def test_outOfRange(self) -> None:
         """
