@@ -44,7 +44,7 @@ class SharedCommits:
     Jobs that are queued, started and finished, each of it on the disk before
     anything follows; one thread writes what all others ask for meanwhile, in one
     transaction. A worker asks for the end of its job together with the start of its
-    next one, so that no program with as many workers commits less often.
+    next one, so that of all that start one job for each worker none commits less often.
 
     There is no priority, no owner, no attempt and no outcome but one, nothing can be
     looked at, and nobody is told anything.
