@@ -25,7 +25,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool.paths import StatePaths
 
-__all__ = ["COMMAND", "PATIENCE", "ROOT", "TWISTD", "Daemon", "DaemonCase", "DaemonGone", "Job"]
+__all__ = [
+    "COMMAND",
+    "LISTENS",
+    "PATIENCE",
+    "ROOT",
+    "TWISTD",
+    "Daemon",
+    "DaemonCase",
+    "DaemonGone",
+    "Job",
+]
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sysconfig.get_path("scripts")

@@ -4,6 +4,7 @@ Tests for the daemon as a process: its start, its stop, and what it refuses.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -13,7 +14,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .daemoncase import PATIENCE, ROOT, TWISTD, DaemonCase, Job
+from .daemoncase import LISTENS, PATIENCE, ROOT, TWISTD, DaemonCase, Job
 
 
 def shell(script: str, *arguments: str, **fields: object) -> Job:
@@ -32,6 +33,16 @@ STUBBORN = 'trap "" TERM; echo "$$" > "$1"; while :; do read line < "$2"; done'
 """
 Does not end when it is asked to, either.
 """
+
+
+def awaitText(pipe: int, text: str) -> None:
+    """
+    Read a pipe until it has told a text.
+    """
+    told = b""
+    while text.encode() not in told:
+        assert select.select([pipe], [], [], PATIENCE)[0], told
+        told += os.read(pipe, 1000)
 
 
 class StopTests(DaemonCase):
@@ -157,6 +168,35 @@ class StopTests(DaemonCase):
         daemon.awaitLog("Stopping")
         self.assertEqual(daemon.stop(signal.SIGINT), -signal.SIGINT)
         self.assertIn("SIGINT came while the daemon stops", daemon.log)
+        self.assertNothingLeft()
+        daemon = self.start()
+        self.assertEqual(daemon.awaitEnds(jobID)[0]["error"]["code"], "interrupted")
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
+    def test_secondSignalWithLogBlocked(self) -> None:
+        """
+        Also if its log is a pipe that is full and that nobody reads.
+        """
+        meeting = self.meeting()
+        path = str(self.scratch / "log")
+        os.mkfifo(path)
+        log = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        self.addCleanup(os.close, log)
+        daemon = self.launch(
+            "--grace",
+            str(PATIENCE),
+            launcher=("sh", "-c", 'exec "$0" "$@" > "$LOG"', TWISTD),
+            environment={"LOG": path},
+        )
+        awaitText(log, LISTENS)
+        (jobID,) = daemon.submit(shell(STUBBORN, meeting.arrived, meeting.leave))
+        meeting.awaitArrival()
+        daemon.process.send_signal(signal.SIGTERM)
+        awaitText(log, "Stopping")
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(log, bytes(100_000))
+        self.assertEqual(daemon.stop(signal.SIGINT), -signal.SIGINT)
         self.assertNothingLeft()
         daemon = self.start()
         self.assertEqual(daemon.awaitEnds(jobID)[0]["error"]["code"], "interrupted")

@@ -12,13 +12,15 @@ import signal
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.protocol import Factory
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import ILogObserver, LogEvent, capturedLogs, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from ganeti_pool.daemon import (
     Abort,
@@ -27,11 +29,13 @@ from ganeti_pool.daemon import (
     LockFile,
     Locks,
     endOnSignals,
-    settle,
+    freezeMemory,
     stopOnce,
 )
 from ganeti_pool.errors import StoreError, WorkersNotStarted
 from ganeti_pool.testing import FakeReactor
+
+from .daemoncase import PATIENCE
 
 
 def isFree(path: str) -> bool:
@@ -157,7 +161,7 @@ class LocksTests(SynchronousTestCase):
 
 class MemoryTests(SynchronousTestCase):
     """
-    Tests for L{settle}.
+    Tests for L{freezeMemory}.
     """
 
     def setUp(self) -> None:
@@ -171,7 +175,7 @@ class MemoryTests(SynchronousTestCase):
         garbage.
         """
         kept: list[object] = []
-        settle()
+        freezeMemory()
         self.assertFalse(any(kept is known for known in gc.get_objects()))
         garbage: list[object] = []
         garbage.append(garbage)
@@ -183,7 +187,7 @@ class MemoryTests(SynchronousTestCase):
         More has to come together before it looks.
         """
         before = gc.get_threshold()
-        settle()
+        freezeMemory()
         for more, less in zip(gc.get_threshold(), before, strict=True):
             self.assertGreater(more, less)
 
@@ -215,13 +219,34 @@ class SignalTests(SynchronousTestCase):
         self.calls: list[object] = []
         self.watch()
 
-    def watch(self) -> None:
-        endOnSignals(
-            lambda: self.calls.append("stop"),
-            lambda: self.calls.append("end all"),
-            self.signals,
-            lambda pid, number: self.calls.append((pid, number)),
-        )
+    def watch(self, **edges: Any) -> None:
+        settings: dict[str, Any] = {
+            "stop": lambda: self.calls.append("stop"),
+            "endAll": lambda: self.calls.append("end all"),
+            "signals": self.signals,
+            "kill": lambda pid, number: self.calls.append((pid, number)),
+            "patience": PATIENCE,
+        }
+        endOnSignals(**{**settings, **edges})
+
+    def slowLog(self, until: Event) -> Event:
+        """
+        Have the log take a line when an event is set, and the calls tell of it.
+
+        @return: what is set when there is a line to take.
+        """
+        arrived = Event()
+
+        @implementer(ILogObserver)
+        def write(event: LogEvent) -> None:
+            arrived.set()
+            until.wait(PATIENCE)
+            self.calls.append("logged")
+
+        globalLogPublisher.addObserver(write)
+        self.addCleanup(globalLogPublisher.removeObserver, write)
+        self.addCleanup(until.set)
+        return arrived
 
     def test_first(self) -> None:
         """
@@ -257,7 +282,67 @@ class SignalTests(SynchronousTestCase):
         self.assertEqual(self.calls, ["stop", "end all", (os.getpid(), signal.SIGINT)])
         self.assertEqual([event["log_level"].name for event in logged], ["warn"])
         self.assertTrue((formatEvent(logged[0]) or "").startswith("SIGINT came while"))
-        self.assertIs(self.signals.handlers[signal.SIGINT], signal.SIG_DFL)
+
+    def test_third(self) -> None:
+        """
+        A third one, whichever it is, would meet no handler any more.
+        """
+        self.signals.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        self.signals.handlers[signal.SIGINT](signal.SIGINT, None)
+        self.assertEqual(set(self.signals.handlers.values()), {signal.SIG_DFL})
+        self.assertEqual(len(self.signals.handlers), 3)
+
+    def test_thirdIgnored(self) -> None:
+        """
+        But a SIGHUP that was ignored stays so even then.
+        """
+        self.signals = FakeSignals()
+        self.signals.handlers[signal.SIGHUP] = signal.SIG_IGN
+        self.watch()
+        self.signals.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        self.signals.handlers[signal.SIGINT](signal.SIGINT, None)
+        self.assertIs(self.signals.handlers[signal.SIGHUP], signal.SIG_IGN)
+
+    def test_logBlocked(self) -> None:
+        """
+        A log that does not take the line does not keep it from its end.
+        """
+        arrived = self.slowLog(Event())
+        self.watch(patience=0)
+        self.signals.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        self.signals.handlers[signal.SIGINT](signal.SIGINT, None)
+        self.assertTrue(arrived.wait(PATIENCE))
+        self.assertEqual(self.calls, ["stop", "end all", (os.getpid(), signal.SIGINT)])
+
+    def test_logSlow(self) -> None:
+        """
+        But it waits until the line is written.
+        """
+        waits, join = Event(), Thread.join
+
+        def note(thread: Thread, timeout: float | None = None) -> None:
+            waits.set()
+            join(thread, timeout)
+
+        self.slowLog(waits)
+        self.patch(Thread, "join", note)
+        self.signals.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        self.signals.handlers[signal.SIGINT](signal.SIGINT, None)
+        self.assertEqual(self.calls[2:], ["logged", (os.getpid(), signal.SIGINT)])
+
+    def test_noThread(self) -> None:
+        """
+        Nor does it if the line cannot be written for want of a thread.
+        """
+
+        def start(thread: Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        self.patch(Thread, "start", start)
+        self.signals.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        with self.assertRaises(RuntimeError):
+            self.signals.handlers[signal.SIGINT](signal.SIGINT, None)
+        self.assertEqual(self.calls[-1], (os.getpid(), signal.SIGINT))
 
 
 class StoppableReactor:
@@ -402,7 +487,7 @@ class ServiceTests(SynchronousTestCase):
             grace=7.0,
             guard=lambda: self.log.append("guard"),
             hire=lambda: self.hired,
-            settle=lambda: self.log.append("settle"),
+            freezeMemory=lambda: self.log.append("freeze"),
             killAll=lambda: self.log.append("kill all"),
             hangUp=self.hangUp,
             abort=lambda sentence: self.log.append(("abort", sentence)),
@@ -434,7 +519,7 @@ class ServiceTests(SynchronousTestCase):
         self.reactor.start()
         self.assertEqual(self.log, ["guard", "start queue"])
         self.queue.started.callback(None)
-        self.assertEqual(self.log[2:], ["settle", "open first"])
+        self.assertEqual(self.log[2:], ["freeze", "open first"])
         self.doors[0].listening.callback(self.doors[0])
         self.assertEqual(self.log[4:], ["open second"])
         self.assertEqual(self.manager.told, [])
@@ -568,7 +653,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertNoResult(stopped)
         self.queue.started.callback(None)
         self.successResultOf(stopped)
-        ended = [("stop queue", 7.0), "settle", "kill all", "hang up"]
+        ended = [("stop queue", 7.0), "freeze", "kill all", "hang up"]
         self.assertEqual(self.log[2:], ended)
 
     def test_stopWhileOpening(self) -> None:

@@ -5,7 +5,7 @@ ends, and whom it tells.
 
 from ._joblog import logEvent
 from ._lock import InUse, LockFile, Locks
-from ._memory import settle
+from ._memory import freezeMemory
 from ._service import JobQueueService
 from ._signals import Abort, endOnSignals, stopOnce
 from ._systemd import Notifier
@@ -18,7 +18,7 @@ __all__ = [
     "Locks",
     "Notifier",
     "endOnSignals",
+    "freezeMemory",
     "logEvent",
-    "settle",
     "stopOnce",
 ]

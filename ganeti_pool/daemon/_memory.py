@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import gc
 
-__all__ = ["settle"]
+__all__ = ["freezeMemory"]
 
 
-def settle() -> None:
+def freezeMemory() -> None:
     """
     Have the collector leave alone what is there now, and look at the rest less often.
 

@@ -73,7 +73,7 @@ class JobQueueService(Service):
         grace: float,
         guard: Callable[[], object],
         hire: Callable[[], Deferred[None]],
-        settle: Callable[[], object],
+        freezeMemory: Callable[[], object],
         killAll: Callable[[], object],
         hangUp: Callable[[], Deferred[Any]],
         abort: Callable[[str], object],
@@ -87,7 +87,7 @@ class JobQueueService(Service):
         @param guard: called when the reactor runs, to watch for signals.
         @param hire: starts the workers; its failure ends the daemon, which would
             run nothing without them.
-        @param settle: called when all that waits has been taken over.
+        @param freezeMemory: called when all that waits has been taken over.
         @param killAll: ends every process of the jobs, and lets none start.
         @param hangUp: closes the connections, when no more come.
         @param abort: told, in one sentence, why the daemon cannot start.
@@ -101,7 +101,7 @@ class JobQueueService(Service):
         self._grace = grace
         self._guard = guard
         self._hire = hire
-        self._settle = settle
+        self._freezeMemory = freezeMemory
         self._killAll = killAll
         self._hangUp = hangUp
         self._abort = abort
@@ -135,7 +135,7 @@ class JobQueueService(Service):
         if self._isStopping:
             return
         await self._queue.start()
-        self._settle()
+        self._freezeMemory()
         with suppress(FileNotFoundError):
             os.unlink(self._socket)
         for endpoint, factory in self._doors:

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Thread
 from types import FrameType
 from typing import Any, TextIO
 
@@ -35,14 +36,17 @@ def endOnSignals(
     endAll: Callable[[], object],
     signals: Any = signal,
     kill: Callable[[int, int], object] = os.kill,
+    patience: float = 1.0,
 ) -> None:
     """
     At the first SIGTERM, SIGINT or SIGHUP stop in good order; at the second one, which
     Twisted's own handlers would only log, end the process at once, by that
-    signal, with a line in the log. A SIGHUP that is ignored, as C{nohup} has it, stays so.
+    signal, with a line in the log if the log takes it. A SIGHUP that is ignored, as
+    C{nohup} has it, stays so.
 
     Threads: the main thread's, when the reactor runs: its own handlers, set when
-    it starts, would replace these.
+    it starts, would replace these. Python has it run them as well, so none is heard
+    while that thread waits for the lock of a log on which another one is held up.
 
     @param stop: called from a signal handler; stops the reactor. Since it is not
         Twisted's handler that does so, a daemon that was told to stop and did
@@ -50,28 +54,39 @@ def endOnSignals(
     @param endAll: called before the end at once.
     @param signals: the module C{signal}, or what stands for it in a test.
     @param kill: C{os.kill}, likewise.
+    @param patience: the seconds that the log gets for its line.
     """
+    watched = [signal.SIGTERM, signal.SIGINT]
+    if signals.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        watched.append(signal.SIGHUP)
     asked: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
         asked.append(number)
         if len(asked) == 1:
             stop()
-        else:
-            endAll()
-            # Before the log, which may be a pipe that nobody reads.
-            signals.signal(number, signal.SIG_DFL)
-            _log.warn(
-                "{signal} came while the daemon stops: what still ran has been killed, and is "
-                "for the next daemon to settle; this one ends at once",
-                signal=signal.Signals(number).name,
-            )
+            return
+        endAll()
+        for each in watched:
+            signals.signal(each, signal.SIG_DFL)
+        # Not on this thread, which the log may hold up for ever: it may be a full pipe.
+        line = Thread(target=_tell, args=(signal.Signals(number).name,), daemon=True)
+        try:
+            line.start()
+            line.join(patience)
+        finally:
             kill(os.getpid(), number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signals.signal(number, handle)
-    if signals.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signals.signal(signal.SIGHUP, handle)
+    for each in watched:
+        signals.signal(each, handle)
+
+
+def _tell(name: str) -> None:
+    _log.warn(
+        "{signal} came while the daemon stops: what still ran has been killed, and is for the "
+        "next daemon to settle; this one ends at once",
+        signal=name,
+    )
 
 
 class Abort:

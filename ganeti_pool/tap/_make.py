@@ -24,8 +24,8 @@ from ..daemon import (
     Locks,
     Notifier,
     endOnSignals,
+    freezeMemory,
     logEvent,
-    settle,
     stopOnce,
 )
 from ..errors import PoolError
@@ -148,7 +148,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         grace=options["grace"],
         guard=partial(endOnSignals, partial(reactor.callFromThread, stopOnce, reactor), endAll),
         hire=partial(pool.resize, options["workers"]),
-        settle=settle,
+        freezeMemory=freezeMemory,
         killAll=endAll,
         hangUp=lambda: gatherResults([site.hangUp() for _, site in doors]),
         abort=Abort(reactor),
