@@ -16,7 +16,7 @@ from ganeti_pool import errors
 from ganeti_pool.store import _lane
 from ganeti_pool.store._lane import Lane, Request
 
-from .test_store import TIMEOUT, Turns
+from .storecase import TIMEOUT, Turns
 
 Place = list[str]
 """

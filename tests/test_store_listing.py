@@ -20,7 +20,7 @@ from ganeti_pool.store import _reads
 from ganeti_pool.store._writes import Writer
 from ganeti_pool.testing._store import MemoryJobStore
 
-from .test_store import NOON, Time, new, temporary
+from .storecase import NOON, Time, new, temporary
 from .test_store_sessions import BAD, Grouping, lists, valueOf
 
 LATER = NOON.replace(year=2027)

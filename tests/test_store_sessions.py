@@ -29,7 +29,7 @@ from ganeti_pool.store._writes import Ledger, Writer
 from ganeti_pool.store.sqlite import SQLiteJobStore
 from ganeti_pool.testing._store import MemoryJobStore
 
-from .test_store import DONE, NOON, Time, Turns, new, temporary
+from .storecase import DONE, NOON, Time, Turns, new, temporary
 
 _T = TypeVar("_T")
 

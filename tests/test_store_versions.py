@@ -8,74 +8,28 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
-from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from ganeti_pool.errors import KeyConflict, StoreError
-from ganeti_pool.interfaces import IJobStore
-from ganeti_pool.jobs import Job, JobState, NewJob, Outcome
-from ganeti_pool.store.sqlite import SQLiteJobStore
-from ganeti_pool.testing import MemoryJobStore
+from ganeti_pool import errors
+from ganeti_pool.jobs import JobState
+from ganeti_pool.store.schema import SCHEMA_VERSION
 
-from .test_store import Turns, new, temporary
-
-if TYPE_CHECKING:
-    _Mixin = SynchronousTestCase
-else:
-    _Mixin = object
-
-_T = TypeVar("_T")
+from .storecase import InFile, InMemory, StoreCase, new, temporary
 
 
-class ArgsVersionContract(_Mixin):
+class ArgsVersionContract(StoreCase):
     """
     What holds for every store.
     """
-
-    store: IJobStore
-
-    def setUp(self) -> None:
-        self.turns = Turns()
-        self.open(self.makeStore())
-
-    def makeStore(self) -> IJobStore:
-        """
-        A new store.
-        """
-        raise NotImplementedError
-
-    def reopen(self) -> IJobStore:
-        """
-        Another store over what C{self.store} keeps.
-        """
-        raise NotImplementedError
-
-    def wait(self, deferred: Deferred[_T]) -> _T:
-        return self.turns.wait(deferred)
-
-    def open(self, store: IJobStore) -> None:
-        self.store = store
-        self.addCleanup(lambda: self.wait(store.close()))
-        self.epoch = self.wait(store.acquire("host:1"))
-
-    def add(self, *jobs: NewJob) -> list[Job]:
-        return self.wait(self.store.addJobs(self.epoch, jobs, 0))
-
-    def finish(self, jobID: int) -> Job:
-        self.wait(self.store.startAttempt(self.epoch, jobID, 1))
-        outcome = Outcome(JobState.FAILED)
-        return self.wait(self.store.finishAttempt(self.epoch, jobID, 1, outcome))
 
     def test_kept(self) -> None:
         """
         A job has the version of args that it was added with, whatever becomes of it.
         """
         self.add(new(), new(argsVersion=3))
-        self.finish(2)
-        self.wait(self.store.close())
-        self.open(self.reopen())
+        self.end(2, JobState.FAILED)
+        self.takeOver()
         jobs = [self.wait(self.store.job(jobID)) for jobID in (1, 2)]
         jobs.append(self.wait(self.store.retryJob(self.epoch, 2, 9)))
         self.assertEqual([job.argsVersion for job in jobs], [1, 3, 3])
@@ -89,15 +43,14 @@ class ArgsVersionContract(_Mixin):
         own = {("some.Worker", version) for version in (1, 2, 3)}
         strange = {("3 odd names", 12)}
         self.assertEqual(self.wait(self.store.workers()), own | strange)
-        self.finish(2)
+        self.end(2, JobState.FAILED)
         self.wait(self.store.cancelQueued(self.epoch, 4))
         own.discard(("some.Worker", 3))
         self.assertEqual(self.wait(self.store.workers()), own | strange)
-        self.finish(3)
-        self.finish(5)
+        self.end(3)
+        self.end(5)
         self.assertEqual(self.wait(self.store.workers()), {("some.Worker", 1)})
-        self.wait(self.store.close())
-        self.open(self.reopen())
+        self.takeOver()
         self.assertEqual(self.wait(self.store.workers()), {("some.Worker", 1)})
         self.wait(self.store.retryJob(self.epoch, 2, 9))
         self.assertEqual(self.wait(self.store.workers()), {("some.Worker", 1), ("some.Worker", 2)})
@@ -110,67 +63,85 @@ class ArgsVersionContract(_Mixin):
         (job,) = self.add(new(key="k"))
         self.assertEqual(self.add(new(key="k", argsVersion=2)), [job])
         other = replace(new(key="k", argsVersion=2), args=())
-        with self.assertRaises(KeyConflict):
+        with self.assertRaises(errors.KeyConflict):
             self.add(other)
 
 
-class MemoryArgsVersionTests(ArgsVersionContract, SynchronousTestCase):
+class MemoryArgsVersionTests(InMemory, ArgsVersionContract, SynchronousTestCase):
     """
     Tests for L{MemoryJobStore}.
     """
 
-    store: MemoryJobStore
 
-    def makeStore(self) -> MemoryJobStore:
-        return MemoryJobStore()
-
-    def reopen(self) -> MemoryJobStore:
-        return self.store.reopened()
-
-
-class SQLiteArgsVersionTests(ArgsVersionContract, SynchronousTestCase):
+class SQLiteArgsVersionTests(InFile, ArgsVersionContract, SynchronousTestCase):
     """
     Tests for L{SQLiteJobStore}.
     """
 
-    def makeStore(self) -> SQLiteJobStore:
-        self.path = temporary(self)
-        return self.reopen()
 
-    def reopen(self) -> SQLiteJobStore:
-        return SQLiteJobStore(self.turns, self.path)
-
-
-class SchemaVersionTests(SynchronousTestCase):
+class SchemaVersionTests(InFile, SynchronousTestCase):
     """
-    Tests for a file that another release has made. The file of a newer one is among
-    the tests of the stores.
+    Tests for a file that something else has made than this release.
     """
 
-    def test_earlier(self) -> None:
+    def change(self, *statements: str) -> None:
+        """
+        Close the store, and make its file what it is not.
+        """
+        self.closed(self.store)
+        connection = sqlite3.connect(self.path)
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+        connection.close()
+
+    def unchanged(self, path: str) -> str:
+        """
+        Check that a file cannot be acquired and stays as it is; return why.
+        """
+        before = Path(path).read_bytes()
+        store = self.openAt(path)
+        sentence = self.refused(errors.StoreError, store.acquire("host:1"))
+        self.closed(store)
+        self.assertEqual(Path(path).read_bytes(), before)
+        return sentence
+
+    def test_newerSchema(self) -> None:
+        """
+        A store of a newer version is refused in one sentence, and stays as it is.
+        """
+        self.change("UPDATE schema_version SET version = 99")
+        sentence = self.unchanged(self.path)
+        self.assertIn("version 99", sentence)
+        self.assertIn(f"a newer release, and this one needs version {SCHEMA_VERSION}", sentence)
+        self.assertNotIn("\n", sentence)
+
+    def test_earlierSchema(self) -> None:
         """
         A store of an earlier version is refused in one sentence, which says what to do,
         and stays as it is.
         """
-        turns = Turns()
-        path = temporary(self)
-        store = SQLiteJobStore(turns, path)
-        turns.wait(store.acquire("host:1"))
-        turns.wait(store.close())
-        connection = sqlite3.connect(path)
-        # what version 1 had not
-        connection.execute("ALTER TABLE jobs DROP COLUMN args_version")
-        connection.execute("UPDATE schema_version SET version = 1")
-        connection.commit()
-        connection.close()
-        before = Path(path).read_bytes()
-        store = SQLiteJobStore(turns, path)
-        with self.assertRaises(StoreError) as refused:
-            turns.wait(store.acquire("host:1"))
-        turns.wait(store.close())
-        sentence = str(refused.exception)
-        self.assertIn(f"the store {path} has schema version 1 of an earlier release", sentence)
+        self.change(
+            # what version 1 had not
+            "ALTER TABLE jobs DROP COLUMN args_version",
+            "UPDATE schema_version SET version = 1",
+        )
+        sentence = self.unchanged(self.path)
+        self.assertIn(f"the store {self.path} has schema version 1 of an earlier release", sentence)
         self.assertIn("needs version 2", sentence)
         self.assertIn("let the daemon of that release finish its jobs, then move", sentence)
         self.assertNotIn("\n", sentence)
-        self.assertEqual(Path(path).read_bytes(), before)
+
+    def test_otherProgram(self) -> None:
+        """
+        Another program's database, or a file that is none, is refused and stays
+        as it is.
+        """
+        database = temporary(self)
+        connection = sqlite3.connect(database)
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+        connection.close()
+        self.assertIn("another program", self.unchanged(database))
+        garbage = temporary(self)
+        Path(garbage).write_text("To whom it may concern. " * 100)
+        self.assertIn("not a database", self.unchanged(garbage))
