@@ -20,8 +20,8 @@ from ganeti_pool.store import _reads
 from ganeti_pool.store._writes import Writer
 from ganeti_pool.testing._store import MemoryJobStore
 
+from .groupcase import BAD, GroupCase, Grouping, lists, valueOf
 from .storecase import NOON, Time, new, temporary
-from .test_store_sessions import BAD, Grouping, lists, valueOf
 
 LATER = NOON.replace(year=2027)
 
@@ -42,14 +42,10 @@ def bring(store: Writer, jobID: int, state: JobState) -> None:
         store.finishAttempt(1, jobID, 1, Outcome(state))
 
 
-class LabelTests(SynchronousTestCase):
+class LabelTests(GroupCase):
     """
     Tests for the labels in a file.
     """
-
-    def setUp(self) -> None:
-        self.store = Grouping(temporary(self))
-        self.addCleanup(self.store.close)
 
     def labels(self) -> list[tuple[str, str, int]]:
         """
@@ -214,7 +210,7 @@ class EqualityTests(SynchronousTestCase):
         check()
 
 
-class CostTests(SynchronousTestCase):
+class CostTests(GroupCase):
     """
     Tests for what is read to make a list.
     """
@@ -222,8 +218,8 @@ class CostTests(SynchronousTestCase):
     JOBS = 3000
 
     def setUp(self) -> None:
-        self.store = store = Grouping(temporary(self))
-        self.addCleanup(store.close)
+        super().setUp()
+        store = self.store
         half = self.JOBS // 2
         store.add(
             *(

@@ -1,156 +1,34 @@
 """
-Tests for how a store's threads speak to its file: groups of writes, rows that SQLite
-does not take, and a disk without room.
+Tests for how a store's threads speak to its file: groups of writes, and rows that SQLite
+does not take.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sqlite3
-import subprocess
-import tempfile
-from collections.abc import Callable
-from typing import Any, TypeVar
-from unittest import SkipTest
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import errors
-from ganeti_pool.jobs import Attempt, Job, JobFailure, JobFilter, JobState, NewJob, Outcome
+from ganeti_pool.jobs import JobFailure, JobFilter, JobState, Outcome
 from ganeti_pool.store import _reads
 from ganeti_pool.store._lane import Request
-from ganeti_pool.store._sessions import ReadSession, WriteSession
+from ganeti_pool.store._sessions import WriteSession
 from ganeti_pool.store._writes import Ledger, Writer
-from ganeti_pool.store.sqlite import SQLiteJobStore
 from ganeti_pool.testing._store import MemoryJobStore
 
-from .storecase import DONE, NOON, Time, Turns, new, temporary
-
-_T = TypeVar("_T")
-
-Content = tuple[list[tuple[Job, list[Attempt]]], dict[str, Any], int]
-"""
-All that a file keeps: jobs with their attempts, settings and the last position.
-"""
-
-BAD = "\udc80"
-"""
-A text that no column takes.
-"""
+from .groupcase import BAD, GroupCase, Grouping, lists, outcomeOf, valueOf
+from .storecase import DONE, NOON, Time, new, temporary
 
 
-class Grouping(Writer):
-    """
-    The writing half of a store whose groups a test serves itself, on its own thread.
-    """
-
-    def __init__(self, path: str) -> None:
-        super().__init__(Time())
-        self.path = path
-        self.session = WriteSession(path)
-        self.reader = ReadSession(path)
-        self.said: list[str] = []
-        self._group: list[Request[Ledger]] = []
-        acquired = self.acquire("host:1")
-        self.commit()
-        self.epoch = valueOf(acquired)
-        self.connection.set_trace_callback(self.said.append)
-
-    @property
-    def connection(self) -> sqlite3.Connection:
-        assert self.session._opened is not None
-        return self.session._opened[0]
-
-    def _write(self, work: Callable[[Ledger], _T]) -> Deferred[_T]:
-        request = Request(work, "store")
-        self._group.append(request)
-        return request.deferred
-
-    ask = _write
-
-    def commit(self) -> None:
-        """
-        Serve all that was asked for as one group.
-        """
-        group, self._group = self._group, []
-        try:
-            self.session.serve(group)
-        except BaseException as error:
-            for request in group:
-                request.fail(error)
-        for request in group:
-            request.answer()
-
-    def add(self, *jobs: NewJob) -> Deferred[list[Job]]:
-        return self.addJobs(self.epoch, jobs or [new()], 0)
-
-    def read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        request = Request(work, "store")
-        self.reader.serve([request])
-        request.answer()
-        result: _T = valueOf(request.deferred)
-        return result
-
-    def content(self) -> Content:
-        """
-        What is kept, the labels twice and both times the same.
-        """
-
-        def read(connection: sqlite3.Connection) -> Content:
-            jobs = _reads.getListedJobs(connection, JobFilter(), False, 100_000, None)
-            labels = {(*label, job.id) for job in jobs for label in job.labels.items()}
-            assert {*connection.execute("SELECT name, value, job_id FROM labels")} == labels
-            return (
-                [(job, _reads.getAttempts(connection, job.id)) for job in jobs],
-                _reads.getSettings(connection),
-                _reads.getLastPosition(connection),
-            )
-
-        return self.read(read)
-
-    def listed(self, *asked: Any) -> list[Job]:
-        """
-        See L{IJobStore.listJobs <ganeti_pool.interfaces.IJobStore.listJobs>}.
-        """
-        return self.read(lambda connection: _reads.getListedJobs(connection, *asked))
-
-    def close(self) -> None:
-        self.reader.close()
-        self.session.close()
-
-
-def outcomeOf(deferred: Deferred[Any]) -> Any:
-    """
-    What a Deferred that has fired has given, or the class and text of its failure.
-    """
-    seen: list[Any] = []
-    deferred.addBoth(seen.append)
-    (result,) = seen
-    return (result.type, str(result.value)) if isinstance(result, Failure) else result
-
-
-def valueOf(deferred: Deferred[_T]) -> _T:
-    """
-    What a Deferred that has fired has given, which is no failure.
-    """
-    seen: list[_T] = []
-    deferred.addCallback(seen.append)
-    return seen[0]
-
-
-class GroupTests(SynchronousTestCase):
+class GroupTests(GroupCase):
     """
     Tests for groups of writes.
     """
-
-    def setUp(self) -> None:
-        self.store = Grouping(temporary(self))
-        self.addCleanup(self.store.close)
 
     def begun(self) -> list[str]:
         """
@@ -379,21 +257,6 @@ _outcomes = st.sampled_from(
 )
 _later = st.just(NOON.replace(year=2027))
 _keys = st.sampled_from([None, "a", "b"])
-_label = st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["", "1"]))
-lists = st.tuples(
-    st.builds(
-        JobFilter,
-        st.frozensets(st.sampled_from(JobState), max_size=3),
-        st.sampled_from([None, "x", "1"]),
-        st.frozensets(_label, max_size=3),
-    ),
-    st.booleans(),
-    st.integers(1, 4),
-    st.none() | st.integers(-1, 12),
-)
-"""
-What can be asked of C{listJobs}.
-"""
 
 
 def _writes(texts: list[str], largest: int) -> st.SearchStrategy[list[tuple[str, tuple[Any, ...]]]]:
@@ -511,185 +374,3 @@ class EqualityTests(SynchronousTestCase):
                 inFile.close()
 
         check()
-
-
-def bulky(name: str, size: int) -> NewJob:
-    """
-    A job that takes some room.
-    """
-    return NewJob("some.Worker", ("x" * size,), name)
-
-
-class FullFileTests(SynchronousTestCase):
-    """
-    Tests for a file that may not grow: SQLite tells it as it tells a full disk.
-    """
-
-    def setUp(self) -> None:
-        self.store = Grouping(temporary(self))
-        self.addCleanup(self.store.close)
-        self.store.add(new("before"))
-        self.store.startAttempt(1, 1, 1)
-        self.store.commit()
-
-    def leave(self, pages: int) -> None:
-        """
-        Let the file grow by so many pages at most.
-        """
-        ((used,),) = self.store.connection.execute("PRAGMA page_count")
-        self.store.connection.execute(f"PRAGMA max_page_count = {used + pages}")
-
-    def names(self) -> list[str]:
-        return [job.name for job, _ in self.store.content()[0]]
-
-    def test_full(self) -> None:
-        """
-        Writes without room are refused, however many in a group; what was acknowledged
-        is read meanwhile; what is asked for when there is room again is written.
-        """
-        store = self.store
-        self.leave(0)
-        before = store.content()
-        for size in (1, 5):
-            refused = [store.add(bulky("big", 100_000)) for _ in range(size)]
-            store.commit()
-            for deferred in refused:
-                failure = self.failureResultOf(deferred, errors.StoreFull)
-                self.assertIn("store failed: OperationalError", failure.getErrorMessage())
-            self.assertEqual(store.content(), before)
-        self.leave(1000)
-        fine = store.add(bulky("big", 100_000))
-        ended = store.finishAttempt(1, 1, 1, DONE)
-        store.commit()
-        self.assertEqual([(job.id, job.revision) for job in valueOf(fine)], [(2, 3)])
-        self.assertEqual(valueOf(ended).state, JobState.SUCCEEDED)
-        self.assertEqual(self.names(), ["before", "big"])
-
-    def test_fullInAGroup(self) -> None:
-        """
-        A write without room, for which SQLite gives up the transaction, fails alone, and
-        leaves no part of itself; those of its group that have room are written.
-        """
-        store = self.store
-        self.leave(2)
-        ended = store.finishAttempt(1, 1, 1, DONE)
-        big = store.addJobs(1, [bulky("small part", 10), bulky("big", 100_000)], 1)
-        small = store.add(new("small"))
-        store.commit()
-        self.assertEqual(valueOf(ended).state, JobState.SUCCEEDED)
-        self.failureResultOf(big, errors.StoreFull)
-        self.assertEqual(valueOf(small)[0].id, 2)
-        self.assertEqual(self.names(), ["before", "small"])
-
-    def test_untilFull(self) -> None:
-        """
-        Whatever was acknowledged until there was no room is there, once, and nothing
-        else is, also for who opens the file next.
-        """
-        store = self.store
-        self.leave(30)
-        acknowledged = ["before"]
-        isFull = False
-        for number in range(100):
-            asked = [store.add(bulky(f"{number} {n}", 700)) for n in range(3)]
-            store.commit()
-            for deferred in asked:
-                outcome = outcomeOf(deferred)
-                if isinstance(outcome, list):
-                    acknowledged.append(outcome[0].name)
-                else:
-                    self.assertIs(outcome[0], errors.StoreFull)
-                    isFull = True
-        self.assertTrue(isFull)
-        self.assertEqual(self.names(), acknowledged)
-        store.close()
-        self.store = Grouping(store.path)
-        self.addCleanup(self.store.close)
-        self.assertEqual(self.names(), acknowledged)
-
-
-class FullDiskTests(SynchronousTestCase):
-    """
-    Tests for a store on a disk of two megabytes, which is full at times.
-    """
-
-    def setUp(self) -> None:
-        self.turns = Turns()
-        self.directory = tempfile.mkdtemp()
-        self.addCleanup(os.rmdir, self.directory)
-        mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", self.directory]
-        try:
-            subprocess.run(mount, check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            raise SkipTest("only root may mount a small disk to fill") from None
-        self.addCleanup(subprocess.run, ["umount", self.directory], check=True)
-        self.filler = os.path.join(self.directory, "filler")
-        self.store = self.open()
-        self.epoch = self.turns.wait(self.store.acquire("host:1"))
-
-    def open(self) -> SQLiteJobStore:
-        store = SQLiteJobStore(self.turns, os.path.join(self.directory, "jobs.sqlite"), Time())
-        self.addCleanup(lambda: self.turns.wait(store.close()))
-        return store
-
-    def fill(self) -> None:
-        """
-        Leave no room on the disk.
-        """
-        with open(self.filler, "ab", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(4096))
-
-    def names(self) -> list[str]:
-        jobs = self.turns.wait(self.store.listJobs(JobFilter(), False, 10_000, None))
-        return [job.name for job in jobs]
-
-    def test_full(self) -> None:
-        """
-        While the disk is full, writes are refused and reads are answered; nothing that
-        was acknowledged is lost; when there is room again, writes are taken.
-        """
-        store, wait = self.store, self.turns.wait
-        (job,) = wait(store.addJobs(self.epoch, [new("first")], 0))
-        wait(store.startAttempt(self.epoch, job.id, 1))
-        acknowledged = ["first"]
-        self.fill()
-        isFull = False
-        while not isFull:
-            asked = [
-                store.addJobs(self.epoch, [bulky(f"{len(acknowledged)} {n}", 3000)] * 2, 1)
-                for n in range(3)
-            ]
-            for deferred in asked:
-                try:
-                    acknowledged.extend(job.name for job in wait(deferred))
-                except errors.StoreFull:
-                    isFull = True
-        self.assertRaises(errors.StoreFull, wait, store.finishAttempt(self.epoch, job.id, 1, DONE))
-        self.assertEqual(self.names(), acknowledged)
-        self.assertEqual(wait(store.summary())["freeBytes"], 0)
-        os.unlink(self.filler)
-        self.assertEqual(wait(store.finishAttempt(self.epoch, job.id, 1, DONE)).attempt, 1)
-        (last,) = wait(store.addJobs(self.epoch, [new("last")], 9))
-        self.assertEqual(last.id, len(acknowledged) + 1)
-        wait(store.close())
-        self.store = self.open()
-        wait(self.store.acquire("host:2"))
-        self.assertEqual(self.names(), [*acknowledged, "last"])
-
-    def test_groupThatOutgrowsTheDisk(self) -> None:
-        """
-        A list that fills the disk while it is written leaves no part of itself, and the
-        writes of its group that have room are written.
-        """
-        store, wait = self.store, self.turns.wait
-        wait(store.addJobs(self.epoch, [new("first")], 0))
-        big = store.addJobs(self.epoch, [bulky("big", 10_000)] * 400, 1)
-        small = store.addJobs(self.epoch, [new("small")], 1)
-        self.assertRaises(errors.StoreFull, wait, big)
-        with contextlib.suppress(errors.StoreFull):
-            wait(small)
-        self.assertIn(self.names(), (["first"], ["first", "small"]))
-        (last,) = wait(store.addJobs(self.epoch, [new("last")], 1))
-        self.assertEqual(self.names()[-1], "last")
-        self.assertEqual(last.id, len(self.names()))
