@@ -122,12 +122,13 @@ class LaneTests(SynchronousTestCase):
             reached.set()
             self.assertTrue(gate.wait(TIMEOUT))
 
-        self.patch(_lane, "sleep", sleep)
-        asked = [self.lane.ask(saying("a"))]
+        lane = Lane(self.turns, "another lane", self.session, sleep=sleep)
+        asked = [lane.ask(saying("a"))]
         self.assertTrue(reached.wait(TIMEOUT))
-        asked.append(self.lane.ask(saying("b")))
+        asked.append(lane.ask(saying("b")))
         gate.set()
         self.assertEqual([self.turns.wait(deferred) for deferred in asked], [1, 2])
+        self.turns.wait(lane.close())
         self.assertEqual(self.session.groups, [2])
 
     def test_onCommit(self) -> None:

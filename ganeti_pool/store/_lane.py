@@ -103,17 +103,20 @@ class Lane(Generic[_Place]):
         name: str,
         session: Session[_Place],
         onCommit: Callable[[int, float], object] | None = None,
+        sleep: Callable[[float], object] = sleep,
     ) -> None:
         """
         @param session: this lane's own.
         @param onCommit: called on the reactor thread when a group was served, before
             it is answered, with the number of its requests and the seconds that
             it took.
+        @param sleep: has the thread sleep for some seconds.
         """
         self.name = name
         self._reactor = reactor
         self._session = session
         self._onCommit = onCommit
+        self._sleep = sleep
         # What waits, in order; nothing behind the first None is looked at.
         self._waiting: queue.SimpleQueue[Request[_Place] | None] = queue.SimpleQueue()
         self._thread: Thread | None = None
@@ -200,7 +203,7 @@ class Lane(Generic[_Place]):
         request = self._waiting.get()
         # Whoever is about to ask does so first: this lets go of the interpreter's lock, and
         # waits for nothing else. With it, half as many groups do.
-        sleep(0)
+        self._sleep(0)
         while request is not None:
             group.append(request)
             try:
