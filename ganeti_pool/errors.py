@@ -21,6 +21,7 @@ __all__ = [
     "JobFinished",
     "JobNotFinished",
     "JobNotQueued",
+    "JobNotRunnable",
     "KeyConflict",
     "NoSuchJob",
     "NoSuchTask",
@@ -248,7 +249,9 @@ class InvalidJob(JobError):
     code = "invalid_field"
 
     def __init__(self, problems: list[tuple[str, str, str]]) -> None:
-        super().__init__("; ".join(f"{where or '/'}: {what}" for where, _, what in problems))
+        super().__init__(
+            "; ".join(f"{where}: {what}" if where else what for where, _, what in problems)
+        )
         self.problems = problems
 
 
@@ -301,6 +304,19 @@ class JobNotFinished(JobError):
         super().__init__(f"job {jobID} is {state}: cancel it, and remove it when it has ended")
         self.jobID = jobID
         self.state = state
+
+
+class JobNotRunnable(JobError):
+    """
+    The job is of another worker class than this daemon's, or of another version of its
+    args, so it is not started once more.
+    """
+
+    code = "not_runnable"
+
+    def __init__(self, jobID: int, why: str) -> None:
+        super().__init__(f"job {jobID} {why}")
+        self.jobID = jobID
 
 
 class QueueFull(JobError):

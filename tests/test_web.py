@@ -16,6 +16,7 @@ from ganeti_pool.errors import (
     InvalidJob,
     JobFinished,
     JobNotQueued,
+    JobNotRunnable,
     KeyConflict,
     OwnershipLost,
     QueueFull,
@@ -107,6 +108,14 @@ class JobTests(WebCase):
             "/progress: 'progress' is not implemented yet: leave it out (and 1 more)",
         )
         self.assertEqual(self.queue.calls, [])
+
+    def test_refusedAsWhole(self) -> None:
+        """
+        What is wrong with a body as a whole is said without a place in it.
+        """
+        answer = self.ask("POST", "/v1/jobs", b"7")
+        self.assertEqual(answer.value["detail"], "this must be an object")
+        self.assertEqual([error["pointer"] for error in answer.value["errors"]], [""])
 
     def test_queueRefuses(self) -> None:
         """
@@ -273,6 +282,10 @@ class JobTests(WebCase):
         self.assertEqual(self.queue.calls, [("retry", 17)])
         self.queue.failure = JobFinished(17, "succeeded")
         self.assertRefused(self.ask("POST", "/v1/jobs/17/retry"), 409, "finished")
+        self.queue.failure = JobNotRunnable(17, "has other args")
+        answer = self.ask("POST", "/v1/jobs/17/retry")
+        self.assertRefused(answer, 409, "not_runnable")
+        self.assertEqual(answer.value["detail"], "job 17 has other args")
         self.queue.failure = QueueFull(1, 0)
         self.assertRefused(self.ask("POST", "/v1/jobs/17/retry"), 429, "queue_full")
 

@@ -86,6 +86,17 @@ class DecodeTests(SynchronousTestCase):
         for body in (b"", b"{", b"[1,]", b"{'a': 1}"):
             self.assertEqual(self.refused(body), [("", "bad_syntax")])
 
+    def test_sentence(self) -> None:
+        """
+        The error says what is wrong behind the place, if it is not the whole.
+        """
+        for body, sentence in (
+            (b"{", "the body is no JSON: "),
+            (rb'{"a": ["\ud800"]}', "/a/0: "),
+        ):
+            error = self.assertRaises(InvalidJob, wire.decode, body)
+            self.assertTrue(str(error).startswith(sentence), error)
+
     def test_duplicateKey(self) -> None:
         """
         A key that is there twice is refused, however deep, and once.

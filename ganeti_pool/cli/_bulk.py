@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
@@ -33,9 +34,13 @@ So many requests are under way at most: as many as the client keeps connections.
 
 _CHANGED = (404, 409)
 """
-What is said of a job that is not any more as it was when it was found.
+What is said of a job that is not any more as it was when it was found, unless it is the next.
 """
 
+_NOT_RUNNABLE = "not_runnable"
+"""
+What is said of a job that is as it was, and that this daemon cannot run.
+"""
 
 _WORTH_A_BAR = 100
 """
@@ -43,8 +48,29 @@ Fewer jobs than that are changed before somebody has seen a bar.
 """
 
 
+@dataclass
+class _Tally:
+    """
+    What has become of the jobs.
+
+    @ivar outcomes: how many have had each.
+    @ivar changed: how many had changed meanwhile.
+    @ivar refused: how many the daemon cannot run.
+    @ivar why: what it said of the first of these.
+    """
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    changed: int = 0
+    refused: int = 0
+    why: str = ""
+
+
 def _count(number: int) -> str:
     return f"{number} job" if number == 1 else f"{number} jobs"
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
 
 
 def _note(session: Session, change: Change, done: int, total: int) -> None:
@@ -101,7 +127,8 @@ async def changeEach(session: Session, ids: Sequence[int], change: Change) -> in
 async def changeAll(session: Session, which: Selection, change: Change, isSure: bool) -> int:
     """
     Find jobs, ask whether to change them, change them, and tell how many there
-    were. One that is not any more as it was found is counted, and left alone.
+    were. One that is not any more as it was found is counted, and left alone; so is one
+    that the daemon cannot run.
 
     @param isSure: whether not to ask.
     @return: the exit code.
@@ -126,45 +153,49 @@ async def changeAll(session: Session, which: Selection, change: Change, isSure: 
             session, f"{_count(len(found))} would be {change.participle} ({counts}). Go on?"
         ):
             raise Ending(ExitCode.FAILED, "nothing was changed")
-    outcomes, changed = await _change(session, client, found, change)
+    tally = await _change(session, client, found, change)
     if not session.json:
         session.write(
-            ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+            ", ".join(f"{count} {outcome}" for outcome, count in tally.outcomes.items())
             or f"0 {change.participle}"
         )
-    if changed:
-        left = "was" if changed == 1 else "were"
-        session.say(f"{_count(changed)} had changed meanwhile, and {left} left alone")
-    return ExitCode.DONE
+    if changed := tally.changed:
+        session.say(f"{_count(changed)} had changed meanwhile, and {_were(changed)} left alone")
+    if not (refused := tally.refused):
+        return ExitCode.DONE
+    more = f" (and {refused - 1} more)" if refused > 1 else ""
+    session.say(f"{_count(refused)} {_were(refused)} refused: {tally.why}{more}")
+    return ExitCode.REFUSED
 
 
 async def _change(
     session: Session, client: JobClient, found: Mapping[int, str], change: Change
-) -> tuple[Counter[str], int]:
+) -> _Tally:
     """
     Change jobs, with a bounded number of requests under way.
 
     @param found: by ID, what is to be known of each, in JSON.
-    @return: how many jobs have had each outcome, and how many had changed.
     """
-    outcomes: Counter[str] = Counter()
-    changed = 0
+    tally = _Tally()
     left = iter(found.items())
 
     async def work(report: Callable[[int], object]) -> None:
-        nonlocal changed
         for jobID, kept in left:
             try:
                 job = await change.ask(client, {**json.loads(kept), "id": jobID})
             except RequestRefused as refusal:
-                if refusal.status not in _CHANGED:
+                if refusal.code == _NOT_RUNNABLE:
+                    tally.refused += 1
+                    tally.why = tally.why or str(refusal)
+                elif refusal.status in _CHANGED:
+                    tally.changed += 1
+                else:
                     raise
-                changed += 1
             else:
-                outcomes[change.outcome(job)] += 1
+                tally.outcomes[change.outcome(job)] += 1
                 if session.json:
                     session.write(toJSON(job))
-            _note(session, change, outcomes.total(), len(found))
+            _note(session, change, tally.outcomes.total(), len(found))
             report(1)
 
     _note(session, change, 0, len(found))
@@ -178,7 +209,7 @@ async def _change(
             for worker in workers:
                 worker.cancel()
             first.subFailure.raiseException()
-    return outcomes, changed
+    return tally
 
 
 @contextmanager

@@ -110,8 +110,8 @@ class IJobQueue(Interface):
 
         @return: a Deferred that fails with L{NoSuchJob
             <ganeti_pool.errors.NoSuchJob>}; with L{JobFinished
-            <ganeti_pool.errors.JobFinished>} if the job succeeded; with L{InvalidJob
-            <ganeti_pool.errors.InvalidJob>} if it is of another worker class, or of
+            <ganeti_pool.errors.JobFinished>} if the job succeeded; with L{JobNotRunnable
+            <ganeti_pool.errors.JobNotRunnable>} if it is of another worker class, or of
             another version of its args; or with L{QueueFull
             <ganeti_pool.errors.QueueFull>} or L{QueueStopping
             <ganeti_pool.errors.QueueStopping>}.

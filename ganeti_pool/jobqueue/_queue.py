@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..errors import InvalidJob, NoSuchJob, PoolTerminated, QueueStopping
+from ..errors import InvalidJob, JobNotRunnable, NoSuchJob, PoolTerminated, QueueStopping
 from ..interfaces import IJobQueue
 from ..jobs import FINISHED, Attempt, Job, JobEventKind, JobFilter, JobState, NewJob
 from ..wire import timestamp
@@ -206,8 +206,8 @@ class JobQueue(QueueLife):
                 break
             where = f"/{number}" if len(jobs) > 1 else ""
             if job.worker != self.workerName:
-                code, sentence = self._otherWorker(job.worker)
-                problems.append((f"{where}/worker", code, sentence))
+                sentence = f"this daemon runs jobs of {self.workerName}, and none of {job.worker}"
+                problems.append((f"{where}/worker", "other_worker", sentence))
             elif self._checkArgs is not None:
                 try:
                     self._checkArgs(job.args)
@@ -218,15 +218,6 @@ class JobQueue(QueueLife):
                     )
         if problems:
             raise InvalidJob(problems[:_MOST_PROBLEMS])
-
-    def _otherWorker(self, worker: str) -> tuple[str, str]:
-        """
-        The code and the sentence for a job of another worker class.
-        """
-        return (
-            "other_worker",
-            f"this daemon runs jobs of {self.workerName}, and none of {worker}",
-        )
 
     def changePriority(self, jobID: int, priority: int) -> Deferred[Job]:
         """
@@ -246,17 +237,21 @@ class JobQueue(QueueLife):
         Start a job once more. See L{IJobQueue.retry
         <ganeti_pool.interfaces.IJobQueue.retry>}.
         """
-        return self._unlessStopping(lambda: self._places.retry(jobID, self._checkWorker))
+        return self._unlessStopping(lambda: self._places.retry(jobID, self._checkRunnable))
 
-    def _checkWorker(self, job: Job) -> None:
+    def _checkRunnable(self, job: Job) -> None:
         if job.worker != self.workerName:
-            raise InvalidJob([("", *self._otherWorker(job.worker))])
-        if job.argsVersion != self._argsVersion:
-            sentence = (
-                f"job {job.id} has args of version {job.argsVersion} of {job.worker}, and this "
-                f"daemon runs version {self._argsVersion}: submit another with args of that form"
+            raise JobNotRunnable(
+                job.id,
+                f"is one of {job.worker}, and this daemon runs jobs of {self.workerName}: retry it "
+                "with a daemon of that class",
             )
-            raise InvalidJob([("", "other_args_version", sentence)])
+        if job.argsVersion != self._argsVersion:
+            raise JobNotRunnable(
+                job.id,
+                f"has args of version {job.argsVersion} of {job.worker}, and this daemon runs "
+                f"version {self._argsVersion}: submit another with args of that form",
+            )
 
     def remove(self, jobID: int) -> Deferred[None]:
         """

@@ -195,7 +195,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "POST",
             "/v1/jobs/{jobID}/retry",
             "Put a job that failed or was cancelled back into the queue. Asking again is fine.",
-            ("no_such_job", "finished", "queue_full"),
+            ("no_such_job", "finished", "not_runnable", "queue_full"),
             answer=_job,
         ),
         Operation(

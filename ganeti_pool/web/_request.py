@@ -231,7 +231,8 @@ def _sentence(error: JobError) -> str:
     if isinstance(error, InvalidJob):
         pointer, _, sentence = error.problems[0]
         more = len(error.problems) - 1
-        return f"{pointer or '/'}: {sentence}" + (f" (and {more} more)" if more else "")
+        where = f"{pointer}: " if pointer else ""
+        return where + sentence + (f" (and {more} more)" if more else "")
     return str(error)
 
 

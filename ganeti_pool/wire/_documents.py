@@ -45,6 +45,7 @@ STATUS: Mapping[str, int] = {
     "key_conflict": 409,
     "not_finished": 409,
     "not_queued": 409,
+    "not_runnable": 409,
     "stale_attempt": 409,
     "body_too_large": 413,
     "unsupported_media_type": 415,

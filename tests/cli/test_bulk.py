@@ -362,6 +362,42 @@ class ManyTests(BulkCase):
             self.err.text(), "ganeti-pool: 2 jobs had changed meanwhile, and were left alone\n"
         )
 
+    def test_notRunnable(self) -> None:
+        """
+        Jobs that this daemon cannot run are counted as refused, with why the first of
+        them is; the others are changed, and the exit code says that not all were.
+        """
+
+        def refusal(jobID: int) -> RequestRefused:
+            return RequestRefused(409, "not_runnable", f"job {jobID} has other args")
+
+        for answers, out, refused in (
+            (
+                [None, refusal(2), None],
+                "2 queued again\n",
+                "1 job was refused: job 2 has other args",
+            ),
+            (
+                [refusal(1), None, refusal(3)],
+                "1 queued again\n",
+                "2 jobs were refused: job 1 has other args (and 1 more)",
+            ),
+            (
+                [refusal(1), refusal(2), RequestRefused(409, "finished", "too late")],
+                "0 queued again\n",
+                "1 job had changed meanwhile, and was left alone\n"
+                "ganeti-pool: 2 jobs were refused: job 1 has other args (and 1 more)",
+            ),
+        ):
+            self.client = FakeClient(*map(makeFailed, (1, 2, 3)))
+            self.out, self.err = Stream(), Stream()
+            waiting = self.holdBack("retry")
+            running = self.start("retry", "--state", "failed", "--yes")
+            for jobID, answer in enumerate(answers, 1):
+                waiting.pop(0).callback(makeJob(jobID) if answer is None else Failure(answer))
+            self.checkEnd(running, f"ganeti-pool: {refused}\n", code=4)
+            self.assertEqual(self.out.text(), out)
+
     def test_begunMeanwhile(self) -> None:
         """
         A job that has begun to run since it was found as a queued one is left alone; one

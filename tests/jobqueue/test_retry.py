@@ -14,7 +14,7 @@ from ganeti_pool.jobs import Job, JobFailure, JobState, OnCrash
 from ganeti_pool.workerpool import DeferTask
 
 from .againcase import AgainCase
-from .queuecase import FULL, Told, Worker, new
+from .queuecase import FULL, WORKER, Told, Worker, new
 
 
 class RetryTests(AgainCase):
@@ -91,9 +91,12 @@ class RetryTests(AgainCase):
         self.stepping.step()
         self.flushLoggedErrors(ValueError)
         self.queue.workerName = "some.Other"
-        failure = self.failureResultOf(self.queue.retry(2), errors.InvalidJob)
+        failure = self.failureResultOf(self.queue.retry(2), errors.JobNotRunnable)
+        self.assertEqual(failure.value.jobID, 2)
         self.assertEqual(
-            [problem[:2] for problem in failure.value.problems], [("", "other_worker")]
+            failure.getErrorMessage(),
+            f"job 2 is one of {WORKER}, and this daemon runs jobs of some.Other: retry it with a "
+            "daemon of that class",
         )
         self.assertEqual(self.job(2).state, JobState.FAILED)
 

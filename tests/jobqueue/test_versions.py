@@ -73,10 +73,10 @@ class VersionTests(AgainCase):
         before = self.jobs()
         for version in (1, 3):
             self.restart(argsVersion=version)
-            failure = self.failureResultOf(self.queue.retry(1), errors.InvalidJob)
-            ((pointer, code, sentence),) = failure.value.problems
-            self.assertEqual((pointer, code), ("", "other_args_version"))
-            self.assertIn(f"job 1 has args of version 2 of {WORKER}", sentence)
+            failure = self.failureResultOf(self.queue.retry(1), errors.JobNotRunnable)
+            self.assertEqual(failure.value.jobID, 1)
+            sentence = failure.getErrorMessage()
+            self.assertTrue(sentence.startswith(f"job 1 has args of version 2 of {WORKER}, "))
             self.assertIn(f"runs version {version}: submit another", sentence)
             self.assertEqual(self.jobs(), before)
         self.restart(argsVersion=2)
