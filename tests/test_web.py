@@ -330,6 +330,26 @@ class PoolTests(WebCase):
             self.assertEqual(answer.value, {"active": True, "workers": 4})
             self.assertEqual(self.queue.calls, [*expected, ("poolStatus",)])
 
+    def test_changeWithoutClient(self) -> None:
+        """
+        A client that goes away does not keep the second thing from being changed.
+        """
+        self.queue.held = paused = Deferred[Any]()
+        _, transport = self.begin("PATCH", "/v1/pool", b'{"workers": 2, "active": false}')
+        transport.loseConnection()
+        self.assertEqual(self.queue.calls, [("setActive", False)])
+        paused.callback(None)
+        self.assertEqual(self.queue.calls, [("setActive", False), ("resize", 2)])
+
+    def test_changeFails(self) -> None:
+        """
+        If the first thing fails, the second one is not tried.
+        """
+        self.queue.failure = StoreFull("the disk is full")
+        answer = self.ask("PATCH", "/v1/pool", b'{"workers": 2, "active": false}')
+        self.assertRefused(answer, 507, "store_full")
+        self.assertEqual(self.queue.calls, [("setActive", False)])
+
     def test_changeRefused(self) -> None:
         """
         A change that cannot be read changes nothing.
@@ -430,15 +450,17 @@ class LogTests(WebCase):
         self.assertEqual((event["path"], event["status"], event["bytes"]), ("/v1/jobs", 200, size))
         self.assertNotIn("s3cret", str(event))
 
-    def logOfChanges(self, query: str, *jobs: Job) -> int:
+    def logOfChanges(self, query: str, seconds: float, *jobs: Job) -> int:
         """
         Ask for changes, of which there are some in the end.
 
+        @param seconds: until then.
         @return: how many lines that has.
         """
         self.queue.held = waiting = Deferred[Any]()
         with capturedLogs() as events:
             self.begin("GET", f"/v1/jobs?changed_after=7{query}")
+            self.reactor.advance(seconds)
             waiting.callback(list(jobs))
         return len(events)
 
@@ -447,16 +469,27 @@ class LogTests(WebCase):
         Who waits for changes, and is told that there are none, leaves no line. Who is
         told some does, and who does not wait.
         """
-        self.assertEqual(self.logOfChanges("&wait=5"), 0)
-        self.assertEqual(self.logOfChanges("&wait=5", makeJob(2)), 1)
-        self.assertEqual(self.logOfChanges(""), 1)
+        self.assertEqual(self.logOfChanges("&wait=5", 5), 0)
+        self.assertEqual(self.logOfChanges("&wait=1", 1), 0)
+        self.assertEqual(self.logOfChanges("&wait=5", 5, makeJob(2)), 1)
+        self.assertEqual(self.logOfChanges("", 5), 1)
         # Of a connection that stays, the next request is another one.
         self.queue.held = waiting = Deferred[Any]()
         protocol, _ = self.begin("GET", "/v1/jobs?changed_after=7&wait=5")
+        self.reactor.advance(5)
         waiting.callback([])
         with capturedLogs() as events:
             protocol.dataReceived(b"GET /v1/pool HTTP/1.1\r\nHost: a\r\n\r\n")
         self.assertEqual(len(events), 1)
+
+    def test_waitForAMoment(self) -> None:
+        """
+        Who waits for less than a second leaves a line, and so does who is answered
+        before the wait is over: nobody can ask often and leave none.
+        """
+        self.assertEqual(self.logOfChanges("&wait=0.000001", 0.000001), 1)
+        self.assertEqual(self.logOfChanges("&wait=0.75", 5), 1)
+        self.assertEqual(self.logOfChanges("&wait=5", 4.5), 1)
 
     def test_oddRequest(self) -> None:
         """

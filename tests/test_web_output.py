@@ -219,7 +219,7 @@ class OutputTests(WebCase):
     def test_logOfFollowing(self) -> None:
         """
         Who follows a silent job until the wait is over leaves no line in the log. Who
-        gets anything does, or hears of the end, or does not wait.
+        gets anything does, or hears of the end, or does not wait for a second.
         """
 
         def count(query: str, *meanwhile: Callable[[], object]) -> int:
@@ -230,13 +230,14 @@ class OutputTests(WebCase):
             return len(events)
 
         self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
-        later = partial(self.reactor.advance, 0.25)
-        self.assertEqual(count("wait=0.5", later, later), 0)
-        self.assertEqual(count("wait=0.5", later, lambda: self.queue.over.callback(None)), 1)
+        later = partial(self.reactor.advance, 0.5)
+        self.assertEqual(count("wait=1", later, later), 0)
+        self.assertEqual(count("wait=1", later, lambda: self.queue.over.callback(None)), 1)
         self.assertEqual(count("stream=stdout"), 1)
+        self.assertEqual(count("wait=0.5", later), 1)
         self.write("17.1.stdout", b"one")
-        self.assertEqual(count("wait=0.5", later, later), 1)
-        self.assertEqual(count("wait=0.5&offset=3", later, later), 0)
+        self.assertEqual(count("wait=1", later, later), 1)
+        self.assertEqual(count("wait=1&offset=3", later, later), 0)
 
     def test_slowReader(self) -> None:
         """

@@ -27,6 +27,12 @@ __all__ = ["JobAPI"]
 
 _app = Klein()
 
+_LEAST_WAIT = 1.0
+"""
+The seconds from which on who waited for news that did not come needs no line in the log.
+With less, a client could ask as often as it likes and leave none.
+"""
+
 
 def _query(request: JobRequest) -> bytes:
     return bytes(request.uri.partition(b"?")[2])
@@ -71,9 +77,9 @@ def _serve(handler: Callable[..., Coroutine[Any, Any, None]]) -> Any:
 
 class JobAPI:
     """
-    The handlers, each of which reads a request, asks the queue one thing, and
-    writes the answer. A client that goes away cancels what its handler waits for,
-    which is what the queue allows: what it was asked to do it does all the same.
+    The handlers, each of which reads a request, asks the queue, and writes the answer.
+    A client that goes away cancels what its handler waits for, which is what the queue
+    allows: what it was to change, it changes all the same. A quiesce ends, though.
 
     Threads: used on the reactor thread only.
 
@@ -140,8 +146,9 @@ class JobAPI:
         """
         query = wire.parseJobsQuery(_query(request))
         if isinstance(query, wire.ChangesQuery):
+            asked = self._clock.seconds()
             text, isNews = await changes(self._queue, query)
-            request.waitedInVain = query.wait > 0 and not isNews
+            request.waitedInVain = not isNews and self._isOver(query.wait, asked)
         else:
             text = await page(self._queue, query)
         request.answerText(text, "application/json")
@@ -229,9 +236,16 @@ class JobAPI:
                     await growth.more()
         # Also what it wrote since, before it ended.
         offset = await self._sendFrom(request, valve, path, offset)
-        waited = self._clock.seconds() - asked
-        request.waitedInVain = offset == query.offset and 0 < query.wait <= waited
+        request.waitedInVain = offset == query.offset and self._isOver(query.wait, asked)
         request.unregisterProducer()
+
+    def _isOver(self, wait: float, asked: float) -> bool:
+        """
+        Whether a wait has passed that is worth the name.
+
+        @param asked: the time when it began.
+        """
+        return _LEAST_WAIT <= wait <= self._clock.seconds() - asked
 
     async def _sendFrom(self, request: JobRequest, valve: Valve, path: str, offset: int) -> int:
         """
@@ -259,10 +273,17 @@ class JobAPI:
         """
         wire.checkNoQuery(_query(request))
         change = wire.parsePoolChange(_body(request))
-        if change.active is not None:
-            await self._queue.setActive(change.active)
-        if change.workers is not None:
-            await self._queue.resize(change.workers)
+
+        async def makeChange() -> None:
+            if change.active is not None:
+                await self._queue.setActive(change.active)
+            if change.workers is not None:
+                await self._queue.resize(change.workers)
+
+        # Who goes away cancels this one, and not the change halfway.
+        changed: Deferred[None] = Deferred()
+        Deferred.fromCoroutine(makeChange()).chainDeferred(changed)
+        await changed
         request.answer(200, await self._queue.poolStatus())
 
     @_serve

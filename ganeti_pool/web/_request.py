@@ -82,8 +82,8 @@ class JobRequest(Request):
     too large with the byte that is too many. Its body is kept in memory, and
     never in a file.
 
-    @ivar waitedInVain: whether it asked to be told news when there is any, and there was
-        none. A client that watches an idle daemon does little else.
+    @ivar waitedInVain: whether it waited a second or longer to be told news when there is
+        any, and there was none. A client that watches an idle daemon does little else.
     @ivar _refusal: why it is refused, or L{None}.
     @ivar _isCutOff: whether its answer was broken off, and so never finishes.
     """
