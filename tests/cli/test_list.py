@@ -4,6 +4,10 @@ Tests for C{list}, C{show} and C{status}.
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
 from ganeti_pool.wire import encode
 
 from .case import (
@@ -121,6 +125,22 @@ class ListTests(CommandCase):
             self.assertEqual(len(client.kept), 4)
             self.assertLessEqual(max(client.kept), 1000)
             self.assertEqual(self.out.text().count("\n"), 3501 + (not options))
+
+    def test_longList(self) -> None:
+        """
+        However long the pages take to come, all ages are of one moment.
+        """
+        self.client = FakeClient(*map(makeJob, range(1, 2502)))
+        listJobs = self.client.listJobs
+
+        def listLate(*args: Any, **options: Any) -> Deferred[Any]:
+            self.reactor.advance(3600)
+            return listJobs(*args, **options)
+
+        self.patch(self.client, "listJobs", listLate)
+        self.assertEqual(self.codeOf(self.start("list", "--all", "--no-headers", "-o", "age")), 0)
+        ages = self.out.text().split()
+        self.assertEqual((len(ages), len(set(ages))), (2501, 1))
 
     def test_filters(self) -> None:
         """

@@ -83,7 +83,8 @@ async def listJobs(
         raise click.UsageError("--all has no --limit.")
     if columns and session.json:
         raise click.UsageError("-o is for text; --json shows every field.")
-    moment = session.now() - timedelta(seconds=since) if isinstance(since, float) else since
+    now = session.now()
+    moment = now - timedelta(seconds=since) if isinstance(since, float) else since
 
     def isOld(job: Wire) -> bool:
         return moment is not None and parseTimestamp(job["submitted_at"]) < moment
@@ -95,7 +96,7 @@ async def listJobs(
     # There may be a million: none is kept as a whole.
     def take(page: list[Wire]) -> None:
         if not session.json:
-            rows.extend(makeRow(job, shown, session.now()) for job in page)
+            rows.extend(makeRow(job, shown, now) for job in page)
         elif page:
             session.write("\n".join(map(toJSON, page)))
 
