@@ -123,12 +123,12 @@ class LaneTests(SynchronousTestCase):
             self.assertTrue(gate.wait(TIMEOUT))
 
         lane = Lane(self.turns, "another lane", self.session, sleep=sleep)
+        self.addCleanup(lambda: self.turns.wait(lane.close()))
         asked = [lane.ask(saying("a"))]
         self.assertTrue(reached.wait(TIMEOUT))
         asked.append(lane.ask(saying("b")))
         gate.set()
         self.assertEqual([self.turns.wait(deferred) for deferred in asked], [1, 2])
-        self.turns.wait(lane.close())
         self.assertEqual(self.session.groups, [2])
 
     def test_onCommit(self) -> None:
