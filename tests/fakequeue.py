@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from ganeti_pool.errors import JobNotFinished, JobNotQueued, NoSuchJob
+from ganeti_pool.errors import InvalidJob, JobNotFinished, JobNotQueued, NoSuchJob
 from ganeti_pool.interfaces import IJobQueue
 from ganeti_pool.jobs import FINISHED, Attempt, Job, JobFilter, JobState, NewJob, OnCrash
 
@@ -71,6 +71,7 @@ class FakeQueue:
 
     workerName = "ganeti_pool.commands.CommandWorker"
     onCrash = OnCrash.FAIL
+    maxWorkers = 100
 
     def __init__(self, directory: str = "/nowhere") -> None:
         self.jobs: dict[int, Job] = {}
@@ -165,6 +166,10 @@ class FakeQueue:
 
     def setActive(self, active: bool) -> Deferred[None]:
         return self._answer(None, "setActive", active)
+
+    def checkWorkers(self, workers: int) -> None:
+        if workers > self.maxWorkers:
+            raise InvalidJob([("/workers", "out_of_range", "too many")])
 
     def resize(self, workers: int) -> Deferred[None]:
         return self._answer(None, "resize", workers)

@@ -358,6 +358,14 @@ class PoolTests(WebCase):
         self.assertRefused(answer, 400, "invalid_field")
         self.assertEqual(self.queue.calls, [])
 
+    def test_changeTooLarge(self) -> None:
+        """
+        More workers than there can be are refused before the pool is paused.
+        """
+        answer = self.ask("PATCH", "/v1/pool", b'{"active": false, "workers": 101}')
+        self.assertRefused(answer, 400, "invalid_field")
+        self.assertEqual(self.queue.calls, [])
+
     def test_quiesce(self) -> None:
         """
         The answer comes when the queue is quiet, however long that takes.

@@ -154,10 +154,18 @@ class IJobQueue(Interface):
         Pause or resume. It survives a restart.
         """
 
+    def checkWorkers(workers: int) -> None:
+        """
+        See that there can be so many workers.
+
+        @raise InvalidJob: which here refuses a field of a request, if not.
+        """
+
     def resize(workers: int) -> Deferred[None]:
         """
         Change the number of workers, for this run of the daemon. Fires when
-        surplus workers have ended their jobs.
+        surplus workers have ended their jobs, and fails with what L{checkWorkers}
+        raises.
         """
 
     def poolStatus() -> Deferred[dict[str, Any]]:

@@ -78,6 +78,7 @@ class QueueLife:
         keepsOutput: bool = False,
         isPaused: bool = False,
         maxQueued: int | None = None,
+        maxWorkers: int | None = None,
         keepFinished: float | None = None,
         observers: Sequence[Observer] = (),
         inThread: InThread | None = None,
@@ -103,6 +104,8 @@ class QueueLife:
         @param isPaused: whether it starts with a pause, which lasts as any other does.
         @param maxQueued: how many jobs may wait; L{None} for any number. A job that
             defers itself, or waits again after a crash, always may.
+        @param maxWorkers: for how many workers the daemon may open files enough;
+            L{None} for any number.
         @param keepFinished: for how many seconds finished jobs are kept, and what
             they have written; L{None} for ever. They are looked for at the start,
             and then each hour, or as often as that time is long if it is less, but
@@ -121,6 +124,7 @@ class QueueLife:
         self.workerName = workerName
         self.onCrash = onCrash
         self._argsVersion = argsVersion
+        self._maxWorkers = maxWorkers
         self._pool = pool
         self._core = pool.pool
         self._store = store

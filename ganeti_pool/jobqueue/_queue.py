@@ -297,6 +297,18 @@ class JobQueue(QueueLife):
         await self._journal.write(self._store.setSettings, {ACTIVE: active})
         self._activate(active)
 
+    def checkWorkers(self, workers: int) -> None:
+        """
+        See that there can be so many. See L{IJobQueue.checkWorkers
+        <ganeti_pool.interfaces.IJobQueue.checkWorkers>}.
+        """
+        if self._maxWorkers is not None and workers > self._maxWorkers:
+            sentence = (
+                f"there can be {self._maxWorkers} workers at most, not {workers}, since the "
+                "daemon may open no more files (ulimit -Hn)"
+            )
+            raise InvalidJob([("/workers", "out_of_range", sentence)])
+
     def resize(self, workers: int) -> Deferred[None]:
         """
         Change the number of workers. See L{IJobQueue.resize
@@ -305,6 +317,7 @@ class JobQueue(QueueLife):
         return self._unlessStopping(lambda: self._resize(workers))
 
     async def _resize(self, workers: int) -> None:
+        self.checkWorkers(workers)
         try:
             await self._pool.resize(workers)
         except PoolTerminated:

@@ -11,22 +11,18 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import UNIXServerEndpoint, serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
 from twisted.python.reflect import namedAny
 
 from ..commands import limitFiles
-from ..deferred import DeferredWorkerPool
-from ..errors import InvalidJob
 from ..interfaces import IWorker
 from ..jobs import OnCrash
 from ..paths import readToken
 
 __all__ = [
     "BACKLOG",
-    "BoundedPool",
     "argsVersionOf",
     "checkStore",
     "findWorkerClass",
@@ -49,37 +45,6 @@ How many connections a door keeps that are not accepted yet, if the system allow
 Who comes to a Unix socket when there is no room is turned away at once, and elsewhere
 tries again after a second.
 """
-
-
-class BoundedPool(DeferredWorkerPool):
-    """
-    A pool with no more workers than there can be files for.
-
-    Threads: as its base.
-    """
-
-    def __init__(self, reactor: Any, most: int | None, workerClass: Callable[..., Any]) -> None:
-        """
-        @param most: so many; L{None} for any number.
-        """
-        super().__init__(reactor, "ganeti-pool", 0, workerClass)
-        self._most = most
-
-    def resize(self, numWorkers: int) -> Deferred[None]:
-        """
-        See L{IDeferredWorkerPool.resize
-        <ganeti_pool.interfaces.IDeferredWorkerPool.resize>}.
-
-        @return: it also fails with L{InvalidJob <ganeti_pool.errors.InvalidJob>}, the
-            refusal of a request's field, for more than there may be.
-        """
-        if self._most is not None and numWorkers > self._most:
-            sentence = (
-                f"there can be {self._most} workers at most, not {numWorkers}, since the daemon "
-                "may open no more files (ulimit -Hn)"
-            )
-            return fail(InvalidJob([("/workers", "out_of_range", sentence)]))
-        return super().resize(numWorkers)
 
 
 def raiseLimit(workers: int) -> int | None:

@@ -28,11 +28,11 @@ from ..daemon import (
     logEvent,
     stopOnce,
 )
+from ..deferred import DeferredWorkerPool
 from ..errors import PoolError
 from ..paths import StatePaths
 from ._given import (
     BACKLOG,
-    BoundedPool,
     argsVersionOf,
     checkStore,
     findWorkerClass,
@@ -116,7 +116,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         )
 
     # Its workers are started by the service, which says so if they cannot be.
-    pool = BoundedPool(reactor, most, workerClass)
+    pool = DeferredWorkerPool(reactor, "ganeti-pool", 0, workerClass)
     metrics = JobMetrics()
     queue = JobQueue(
         reactor,
@@ -131,6 +131,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         keepsOutput=getattr(workerClass, "keepsOutput", False),
         isPaused=bool(options["paused"]),
         maxQueued=options["max-queued"],
+        maxWorkers=most,
         keepFinished=options["keep-finished"],
         observers=[logEvent, metrics.observe],
     )

@@ -273,6 +273,9 @@ class JobAPI:
         """
         wire.checkNoQuery(_query(request))
         change = wire.parsePoolChange(_body(request))
+        if change.workers is not None:
+            # before the pool is paused, which it would stay
+            self._queue.checkWorkers(change.workers)
 
         async def makeChange() -> None:
             if change.active is not None:
