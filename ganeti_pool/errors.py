@@ -32,6 +32,7 @@ __all__ = [
     "QueueFull",
     "QueueStopping",
     "StaleAttempt",
+    "StoreClosed",
     "StoreError",
     "StoreFull",
     "TaskAbandoned",
@@ -399,6 +400,19 @@ class StoreError(JobError):
     """
 
     code = "store_failed"
+
+
+class StoreClosed(StoreError):
+    """
+    The store has been closed, as the last thing that a daemon does with it.
+    """
+
+    code = QueueStopping.code
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"the {what} has been closed, since the daemon is stopping: ask again when it is back"
+        )
 
 
 class StoreFull(StoreError):

@@ -132,7 +132,7 @@ class StoreContract(StoreCase):
             self.store.job(1),
             self.store.acquire("host:4"),
         ):
-            self.assertIn("closed", self.refused(errors.StoreError, call))
+            self.assertIn("closed", self.refused(errors.StoreClosed, call))
         for deferred in closing:
             self.wait(deferred)
         self.assertEqual(self.wait(last)[0].name, "last")

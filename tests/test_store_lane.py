@@ -223,7 +223,7 @@ class LaneTests(SynchronousTestCase):
         """
         first = self.lane.ask(saying("a"))
         closing = [self.lane.close(), self.lane.close()]
-        self.failureResultOf(self.lane.ask(saying("b")), errors.StoreError)
+        self.failureResultOf(self.lane.ask(saying("b")), errors.StoreClosed)
         self.assertEqual(self.turns.wait(first), 1)
         for deferred in closing:
             self.turns.wait(deferred)

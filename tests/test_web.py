@@ -21,6 +21,7 @@ from ganeti_pool.errors import (
     OwnershipLost,
     QueueFull,
     QueueStopping,
+    StoreClosed,
     StoreError,
     StoreFull,
 )
@@ -126,6 +127,7 @@ class JobTests(WebCase):
             (QueueStopping(), 503, "stopping"),
             (StoreFull("the disk is full"), 507, "store_full"),
             (OwnershipLost(1, 2), 503, "ownership_lost"),
+            (StoreClosed("job store"), 503, "stopping"),
             (StoreError("it broke"), 500, "store_failed"),
         ]:
             self.queue.failure = error
@@ -157,6 +159,18 @@ class JobTests(WebCase):
         self.assertEqual(answer.value["next"], 2)
         which = JobFilter(frozenset({JobState.QUEUED}))
         self.assertEqual(self.queue.calls, [("listJobs", which, True, 2, 9)])
+
+    def test_storeClosedMeanwhile(self) -> None:
+        """
+        A page of which a part was read before the store was closed is answered as any
+        request that comes while the daemon stops.
+        """
+        self.queue.held = first = Deferred[Any]()
+        _, transport = self.begin("GET", "/v1/jobs?limit=100")
+        self.assertEqual(transport.value(), b"")
+        self.queue.failure = StoreClosed("job store")
+        first.callback([makeJob(number) for number in range(1, 65)])
+        self.assertRefused(Answer(transport.value()), 503, "stopping")
 
     def test_badQuery(self) -> None:
         """

@@ -47,7 +47,7 @@ class IJobStore(Interface):
     def close() -> Deferred[None]:
         """
         Commit what was asked for, and let go of the store. What is asked for
-        later fails with L{StoreError <ganeti_pool.errors.StoreError>}.
+        later fails with L{StoreClosed <ganeti_pool.errors.StoreClosed>}.
         """
 
     def addJobs(

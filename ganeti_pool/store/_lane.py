@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
-from ..errors import InvalidArgument, PoolError, StoreError, StoreFull
+from ..errors import InvalidArgument, PoolError, StoreClosed, StoreError, StoreFull
 
 __all__ = ["Lane", "Request", "Session"]
 
@@ -133,10 +133,10 @@ class Lane(Generic[_Place]):
             with what C{work} raised, if that is an error of this package; with
             L{InvalidArgument} for a value that the database can never hold; with
             L{StoreFull} or L{StoreError} for all else that goes wrong, and
-            with L{StoreError} after L{close}.
+            with L{StoreClosed} after L{close}.
         """
         if self._closing:
-            return fail(StoreError(f"the {self.name} has been closed"))
+            return fail(StoreClosed(self.name))
         if self._thread is None:
             thread = Thread(target=self._run, name=self.name, daemon=True)
             try:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from ..errors import NoSuchJob, PoolError, StoreError
+from ..errors import NoSuchJob, PoolError, StoreClosed
 from ..interfaces import IJobStore
 from ..jobs import FINISHED, Attempt, Job, JobFilter, JobState, QueuedJob
 from ..store import _transitions
@@ -253,7 +253,7 @@ class MemoryJobStore(Writer):
 
     def _read(self, work: Callable[[], _T]) -> Deferred[_T]:
         if self._isClosed:
-            return fail(StoreError("the job store in memory has been closed"))
+            return fail(StoreClosed("job store in memory"))
         deferred: Deferred[_T] = Deferred()
         _outcome(deferred, work)()
         return deferred

@@ -20,8 +20,15 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 _JSON = "application/json"
 
-_OF_ALL = ("invalid_field", "unauthorized", "body_too_large", "internal_error", "store_failed")
-_OF_WRITES = ("stopping", "ownership_lost", "store_full")
+_OF_ALL = (
+    "invalid_field",
+    "unauthorized",
+    "body_too_large",
+    "internal_error",
+    "store_failed",
+    "stopping",
+)
+_OF_WRITES = ("ownership_lost", "store_full")
 
 
 @dataclass(frozen=True)

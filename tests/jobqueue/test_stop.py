@@ -15,11 +15,13 @@ from ganeti_pool.jobqueue._task import JobTask
 from ganeti_pool.jobs import (
     Job,
     JobFailure,
+    JobFilter,
     JobState,
     OnCrash,
 )
 from ganeti_pool.paths import StatePaths
 from ganeti_pool.testing import FakeReactor, MemoryJobStore, makeSteppingPool
+from ganeti_pool.wire import statusOf
 from ganeti_pool.workerpool import DeferTask
 
 from .queuecase import FULL, WORKER, StartedCase, Task, Told, Worker, new
@@ -67,6 +69,32 @@ class StopTests(StartedCase):
         self.restart()
         self.stepping.runAll()
         self.assertEqual(self.ran, [1])
+
+    def test_lookedAtTooLate(self) -> None:
+        """
+        Whoever asks when the store has been closed is told that the daemon stops, and not
+        that something broke, whatever is asked.
+        """
+        self.submit(new("note", 1))
+        waiting = self.queue.changedJobs(self.job().revision, 10, 60)
+        self.stop()
+        self.reactor.run()
+        # The store is closed by now, and the wait was over before.
+        self.assertEqual(self.successResultOf(waiting), [])
+        for late in (
+            self.queue.job(1),
+            self.queue.attempts(1),
+            self.queue.listJobs(JobFilter(), False, 10, None),
+            self.queue.changedJobs(0, 10, 60),
+            self.queue.poolStatus(),
+            self.queue.cancel(1),
+            self.queue.remove(1),
+        ):
+            refused = self.failureResultOf(late, errors.StoreClosed).value
+            self.assertEqual(statusOf(refused.code), 503)
+        self.assertIn("the daemon is stopping", str(refused))
+        self.successResultOf(self.queue.attemptOver(1, 1))
+        self.finish()
 
     def runUntilStop(self, task: Task, grace: float = 10, **fields: Any) -> None:
         """
