@@ -430,6 +430,7 @@ class MakeTests(TapCase):
                 raise error
 
             self.patch(tap._make, "makeDaemon", fail)
+            self.patch(tap._make, "goSteady", lambda reactor: None)
             refused = self.assertRaises(SystemExit, tap.makeService, self.parse())
             self.assertEqual(refused.code, sentence)
 
@@ -562,6 +563,8 @@ class RefusalTests(TapCase):
         super().setUp()
         make = _make.makeDaemon
         self.patch(_make, "makeDaemon", lambda _, options: make(self.reactor, options))
+        self.steady: list[object] = []
+        self.patch(_make, "goSteady", self.steady.append)
 
     def refuse(self, *arguments: str) -> SystemExit:
         """
@@ -573,10 +576,13 @@ class RefusalTests(TapCase):
 
     def test_accepted(self) -> None:
         """
-        With nothing wrong there is a service.
+        With nothing wrong there is a service, and the reactor goes by a steady clock.
         """
+        from twisted.internet import reactor
+
         service = tap.makeService(self.parse())
         self.assertTrue(IService.providedBy(service))
+        self.assertEqual(self.steady, [reactor])
         assert isinstance(service, JobQueueService)
         service._lock.release()
 

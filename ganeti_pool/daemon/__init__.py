@@ -3,6 +3,7 @@ The daemon's process: what it holds, in which order its parts start and stop, ho
 ends, and whom it tells.
 """
 
+from ._clock import goSteady
 from ._joblog import logEvent
 from ._lock import InUse, LockFile, Locks
 from ._memory import freezeMemory
@@ -19,6 +20,7 @@ __all__ = [
     "Notifier",
     "endOnSignals",
     "freezeMemory",
+    "goSteady",
     "logEvent",
     "stopOnce",
 ]

@@ -25,6 +25,7 @@ from ..daemon import (
     Notifier,
     endOnSignals,
     freezeMemory,
+    goSteady,
     logEvent,
     stopOnce,
 )
@@ -58,6 +59,7 @@ def makeService(options: Options) -> IService:
     # Twistd has chosen it by now, and hands it to nobody.
     from twisted.internet import reactor
 
+    goSteady(reactor)
     try:
         return makeDaemon(reactor, options)
     except ModuleNotFoundError as error:
