@@ -62,7 +62,8 @@ def parse(session: Session, argv: Sequence[str]) -> Verb | int:
 
 def perform(reactor: Any, session: Session, verb: Verb) -> Deferred[NoReturn]:
     """
-    Run a verb.
+    Run a verb, once the reactor runs: before that, Ctrl-C would be raised in the middle of
+    it, and as one failure among others.
 
     @return: a Deferred that fails with L{SystemExit}, whose code is the exit
         code; also when the reactor stops meanwhile, as it does at Ctrl-C.
@@ -71,9 +72,11 @@ def perform(reactor: Any, session: Session, verb: Verb) -> Deferred[NoReturn]:
 
     session.reactor = reactor
     interrupted = False
+    running: Deferred[None] = Deferred()
 
     async def work() -> NoReturn:
         try:
+            await running
             code = await verb
         except Exception as error:
             if interrupted:
@@ -92,4 +95,5 @@ def perform(reactor: Any, session: Session, verb: Verb) -> Deferred[NoReturn]:
         working.cancel()
 
     reactor.addSystemEventTrigger("before", "shutdown", interrupt)
+    reactor.callWhenRunning(running.callback, None)
     return working

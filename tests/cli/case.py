@@ -368,6 +368,7 @@ class CommandCase(SynchronousTestCase):
         time.tzset()
         self.reactor = MemoryReactorClock()
         self.reactor.advance(NOW.timestamp())
+        self.reactor.run()
         self.client = FakeClient()
         self.input: TextIO | None = Stream()
         self.out = Stream()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError
+from twisted.internet.testing import MemoryReactorClock
 
 from ganeti_pool.cli._run import parse
 from ganeti_pool.cli._session import Session, connectToDaemon
@@ -240,6 +241,18 @@ class EndingTests(CommandCase):
             err="ganeti-pool: interrupted before anything was done\n",
             code=130,
         )
+
+    def test_beginsInTheReactor(self) -> None:
+        """
+        A verb begins when the reactor runs, which then sees Ctrl-C.
+        """
+        self.reactor = MemoryReactorClock()
+        running = self.start("resume")
+        self.assertEqual(self.client.calls, [])
+        self.assertNoResult(running)
+        self.reactor.run()
+        self.assertEqual(self.client.calls, [("changePool", {"active": True})])
+        self.assertEqual(self.codeOf(running), 0)
 
     def test_interruptedAfterTheEnd(self) -> None:
         """

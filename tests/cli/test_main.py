@@ -252,6 +252,29 @@ class MainTests(SynchronousTestCase):
             ]
         self.assertEqual(codes, [3, 2, 3, 2])
 
+    def test_interruptedInTheFirstTurn(self) -> None:
+        """
+        Ctrl-C while a verb begins, and before it has waited for anything, is one sentence
+        and exit code 130.
+        """
+        begin = (
+            "import signal; from ganeti_pool.cli._session import Session; connect = "
+            "Session.connect; Session.connect = lambda session: "
+            "(signal.raise_signal(signal.SIGINT), connect(session))[1]; "
+        )
+        with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            ended = subprocess.run(
+                [*MAIN[:2], begin + MAIN[2], "--url", url, "pause"],
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+        self.assertEqual(
+            (ended.returncode, ended.stdout, ended.stderr),
+            (130, "", "ganeti-pool: interrupted: the daemon may have done it all the same\n"),
+        )
+
     def test_interrupted(self) -> None:
         """
         Ctrl-C on the program, while a daemon keeps it waiting, is one sentence and
