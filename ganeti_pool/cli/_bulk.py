@@ -5,7 +5,7 @@ Do the same to many jobs.
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -138,15 +138,21 @@ async def changeAll(session: Session, which: Selection, change: Change, isSure: 
     client = session.connect()
     session.interruption = "interrupted: nothing was changed"
     # There may be a million, and as JSON a job takes a fifth of the room.
-    found: dict[int, str] = {}
+    turns: defaultdict[tuple[bool, int], dict[int, str]] = defaultdict(dict)
     states: Counter[str] = Counter()
     sketches = {state.value: toJSON({"state": state.value}) for state in JobState}
-    async for page in listPages(client, which):
-        # Only what is printed later is kept whole.
-        found.update(
-            (job["id"], toJSON(job) if session.json else sketches[job["state"]]) for job in page
-        )
+    async for page in listPages(client, which, "desc" if change.lastFirst else "asc"):
+        for job in page:
+            turn = (job["state"] == JobState.QUEUED.value, job["priority"])
+            # Only what is printed later is kept whole.
+            kept = toJSON(job) if session.json else sketches[job["state"]]
+            turns[turn if change.lastFirst else (False, 0)][job["id"]] = kept
         states.update(job["state"] for job in page)
+    found = {
+        jobID: kept
+        for turn in sorted(turns, reverse=True)
+        for jobID, kept in turns.pop(turn).items()
+    }
     if found and not isSure:
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
         if not await confirm(

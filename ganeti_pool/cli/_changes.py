@@ -28,12 +28,15 @@ class Change:
     @ivar participle: what has become of a job then, such as C{cancelled}.
     @ivar describe: what has become of one, on a line.
     @ivar outcome: the same in a word or two, to be counted.
+    @ivar lastFirst: whether, of jobs that are found by what they are, it is for those that
+        start last first.
     """
 
     ask: Callable[[JobClient, Wire], Awaitable[Wire]]
     participle: str
     describe: Callable[[Wire], str]
     outcome: Callable[[Wire], str]
+    lastFirst: bool = False
 
 
 def _describeCancelled(job: Wire) -> str:
@@ -47,6 +50,9 @@ CANCEL = Change(
     "cancelled",
     _describeCancelled,
     lambda job: "told to end" if job["state"] == "running" else "cancelled",
+    # In their own order, each would have begun by the time it is its turn, as fast as the
+    # workers are; and each that is told to end makes room for one more to begin.
+    lastFirst=True,
 )
 
 RETRY = Change(

@@ -114,7 +114,7 @@ class WhichTests(BulkCase):
             (
                 "cancel --state queued --state running",
                 "cancel",
-                [1, 2, 7],
+                [7, 1, 2],
                 "2 cancelled, 1 told to end\n",
             ),
             ("cancel --state queued --label a=1 --name x", "cancel", [], "0 cancelled\n"),
@@ -427,12 +427,34 @@ class ManyTests(BulkCase):
         self.fill(2500)
         waiting = self.holdBack("cancel")
         running = self.start("cancel", "--state", "queued", "--yes")
-        for jobID in range(1, 2501):
-            self.assertEqual(len(waiting), min(8, 2501 - jobID))
+        for jobID in range(2500, 0, -1):
+            self.assertEqual(len(waiting), min(8, jobID))
             waiting.pop(0).callback(makeJob(jobID, "cancelled"))
         self.assertEqual(self.codeOf(running), 0)
         self.assertEqual(self.out.text(), "2500 cancelled\n")
-        self.assertEqual(self.changed("cancel"), list(range(1, 2501)))
+        self.assertEqual(self.changed("cancel"), list(range(2500, 0, -1)))
+
+    def test_lastToStartFirst(self) -> None:
+        """
+        Those that start last are cancelled first, and what runs after all that waits: in
+        their own order, jobs would have begun when it is their turn.
+        """
+        self.client = FakeClient(
+            makeJob(1, "running", priority=20),
+            makeJob(2, priority=10),
+            makeJob(3, priority=-5),
+            makeJob(4),
+            makeJob(5, "running"),
+            makeJob(6, priority=10),
+            makeJob(7),
+        )
+        running = self.start("cancel", "--state", "queued", "--state", "running", "--yes")
+        self.assertEqual(self.codeOf(running), 0)
+        self.assertEqual(self.changed("cancel"), [6, 2, 7, 4, 3, 1, 5])
+        self.client.calls.clear()
+        running = self.start("priority", "3", "--state", "queued", "--yes")
+        self.assertEqual(self.codeOf(running), 0)
+        self.assertEqual(self.changed("changePriority"), [2, 3, 4, 6, 7])
 
     def test_interrupted(self) -> None:
         """
@@ -498,5 +520,5 @@ class ManyTests(BulkCase):
         """
         return "".join(
             encode({**job, "state": "cancelled"}).decode() + "\n"
-            for job in self.client.jobs.values()
+            for job in reversed(self.client.jobs.values())
         )
