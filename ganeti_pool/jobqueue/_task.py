@@ -5,6 +5,7 @@ A job as a task of the pool: the side of it that the workers see.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,9 @@ from zope.interface import implementer
 from ..errors import AlreadyCompleted, DeferTask, InvalidArgument
 from ..interfaces import ICompletion
 from ..jobs import AttemptContext, Job, JobState, Outcome, OutputSize, currentAttempt
+from ..store._values import plainJSON
 from ..wire import MAX_INTEGER, MIN_INTEGER
-from ._outcome import Deferral, Requeue, Said, outcomeOf
+from ._outcome import Deferral, Requeue, Said, outcomeOf, unusable
 
 if TYPE_CHECKING:
     from ._desk import Desk
@@ -264,7 +266,8 @@ class JobTask:
 
     def succeed(self, value: object) -> None:
         """
-        Have the result recorded.
+        Have the result recorded, or that it cannot be. What it is in JSON is found out
+        here, since that may be code of the worker's author, which takes its time.
 
         @raise AlreadyCompleted: if the job does not run.
         """
@@ -272,7 +275,13 @@ class JobTask:
         run = self.run
         if run is None:
             raise AlreadyCompleted(f"job {self.jobID} does not run")
-        outcome = Outcome(JobState.SUCCEEDED, result=value, output=run.output)
+        outcome = Outcome(JobState.SUCCEEDED, output=run.output)
+        try:
+            result = plainJSON(value, f"the result of job {self.jobID}")
+        except InvalidArgument as error:
+            outcome = unusable(outcome, error)
+        else:
+            outcome = replace(outcome, result=result)
         self._desk.succeed(self, outcome)
 
     def fail(self, failure: Failure) -> None:

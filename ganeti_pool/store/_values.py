@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from sys import float_info
 from typing import Any
 
+from twisted.python.reflect import safe_str
+
 from ..errors import InvalidArgument
 from ..jobs import MAX_LABELS, JobFilter, NewJob
 
@@ -37,9 +39,10 @@ def plainJSON(value: Any, what: str) -> Any:
     try:
         text = _encode(value)
         plain = json.loads(text)
-    # Whatever it may be: the keys and values are a worker's, and so is their code.
-    except Exception as error:
-        raise InvalidArgument(f"{what} cannot be stored as JSON: {error}") from error
+    # Whatever it may be: the keys and values are a worker's, and so is their code, and
+    # that of the error.
+    except BaseException as error:
+        raise InvalidArgument(f"{what} cannot be stored as JSON: {safe_str(error)}") from error
     # Most have not as many brackets in all, and need no closer look.
     if text.count("[") + text.count("{") < _MOST_LEVELS:
         return plain

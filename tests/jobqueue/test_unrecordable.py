@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail
 
 from ganeti_pool import errors
 from ganeti_pool.jobqueue._handover import Ask
-from ganeti_pool.jobs import Job, JobFailure, JobState, OutputSize, currentAttempt
+from ganeti_pool.jobs import Job, JobFailure, JobState, Outcome, OutputSize, currentAttempt
 
 from .outcomecase import OutcomeCase
 from .queuecase import Told, Worker, new
@@ -31,6 +31,39 @@ class UnrecordableTests(OutcomeCase):
         self.stepping.runAll()
         self.assertError(1, JobState.FAILED, "bad_result")
         self.assertEqual(self.ran, [["failed"]])
+
+    def test_resultWithCode(self) -> None:
+        """
+        Code of a result is run by its worker and not by the store, and whatever it
+        raises is a result that cannot be stored, of which as much is said as can be.
+        """
+
+        class Nameless:
+            def __str__(self) -> str:
+                raise KeyboardInterrupt
+
+        class Words(dict[str, int]):
+            def items(self) -> Any:
+                raise SystemExit(Nameless())
+
+        class Sound(dict[str, int]):
+            pass
+
+        self.tasks["words"] = lambda worker: Words(a=1)
+        self.tasks["sound"] = lambda worker: Sound(a=1)
+        finish = self.store.finishAttempt
+        results: list[object] = []
+
+        def note(epoch: int, jobID: int, attempt: int, outcome: Outcome) -> Deferred[Job]:
+            results.append(outcome.result)
+            return finish(epoch, jobID, attempt, outcome)
+
+        self.patch(self.store, "finishAttempt", note)
+        self.submit(new("words"), new("sound"))
+        self.stepping.runAll()
+        self.assertIn("JSON", self.assertError(1, JobState.FAILED, "bad_result").message)
+        self.assertEqual((results, self.states(2)), ([None, {"a": 1}], ["succeeded"]))
+        self.assertIs(type(results[1]), dict)
 
     def test_fault(self) -> None:
         """
