@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import textwrap
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
 import schemathesis
 from schemathesis.engine import Status, events, from_schema
@@ -49,6 +52,43 @@ What is looked at in each answer, among other things.
 """
 
 
+SAMPLES = (
+    *map(chr, range(0x250)),
+    *"\u05d0\u0600\u0605\u0606\u061c\u06dd\u070f\u0710\u0890\u08e2\u08e3\u1680\u180e\u180f",
+    *map(chr, range(0x2000, 0x2010)),
+    *map(chr, range(0x2027, 0x2031)),
+    *map(chr, range(0x205E, 0x2071)),
+    *"\u2ffb\u3000\u3001\ud7ff\ue000\uf8ff\uf900\ufdd0\ufdef\ufdf0\ufeff\ufff9\ufffb\ufffc\ufffd",
+    *"\ufffe\uffff\U0001f600",
+    *(f"nightly{end}" for end in ("", "\n", " ", "=", "=1", "=\n")),
+    "a b",
+    "\nnightly",
+    "=a",
+    "\n=a",
+)
+"""
+Texts at the edges of what a pattern matches, and on either side of them.
+"""
+
+
+def _within(value: Any) -> Iterator[Any]:
+    """
+    A value of JSON, and all that is in it.
+    """
+    yield value
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, (dict, list, tuple)):
+            yield from _within(inner)
+
+
+def _patternOf(schema: Any) -> list[str]:
+    return [schema["pattern"]] if "pattern" in schema else []
+
+
+def _bodyOf(key: str) -> Any:
+    return openAPI()["components"]["schemas"]["NewJob"]["properties"][key]
+
+
 class DocumentTests(WebCase):
     """
     Tests for L{openAPI}.
@@ -69,6 +109,32 @@ class DocumentTests(WebCase):
         schemathesis.openapi.from_dict(deepcopy(dict(openAPI()))).validate()
         named = set(re.findall(r"'#/components/schemas/(\w+)'", str(openAPI())))
         self.assertEqual(named, openAPI()["components"]["schemas"].keys())
+
+    def test_patterns(self) -> None:
+        """
+        Each pattern means the same to JavaScript without flags as to Python, and matches
+        what is refused, or what is accepted.
+        """
+        seen = {text for schema in _within(openAPI()) for text in _patternOf(schema)}
+        forLabel = wire.JOBS_QUERY["label"].schema["items"]["pattern"]
+        (forName,) = _patternOf(_bodyOf("owner")["anyOf"][0]["not"])
+        (forLabelName,) = _patternOf(_bodyOf("labels")["propertyNames"]["not"])
+        self.assertEqual(seen, {forLabel, forName, forLabelName})
+        for pattern in seen:
+            # neither knows all that the other does beyond this
+            self.assertNotRegex(pattern, r"\\[^xu]|\(\?|\$")
+            re.compile(pattern)
+        for sample in SAMPLES:
+            for pattern, body in (
+                (forName, {"args": [], "owner": sample}),
+                (forLabelName, {"args": [], "labels": {sample: ""}}),
+            ):
+                answer = self.ask("POST", "/v1/jobs", json.dumps(body).encode())
+                isRefused = answer.status == 400
+                self.assertEqual(bool(re.search(pattern, sample)), isRefused, (pattern, sample))
+            answer = self.ask("GET", f"/v1/jobs?label={quote(sample)}")
+            isAccepted = answer.status == 200
+            self.assertEqual(bool(re.search(forLabel, sample)), isAccepted, sample)
 
     def test_paths(self) -> None:
         """

@@ -37,8 +37,24 @@ A JSON Schema of the draft 2020-12, as OpenAPI 3.1 has it.
 # Thirty years.
 _MOST_SECONDS = 10**9
 
-# What str.isprintable() says, but for characters that Unicode has added since.
-_PRINTABLE = r"^(?: |[^\p{C}\p{Z}])*$"
+# Most of what str.isprintable() refuses: what controls, formats or separates, is private
+# or is no character. It has no \p, which is an error to a reader without Unicode's tables,
+# and no anchor, of which Python has another understanding. So it leaves out what lies
+# beyond 16 bits, which cannot be said to all, and what Unicode has yet to assign.
+_UNPRINTABLE = (
+    r"\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e"
+    r"\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ue000-\uf8ff\ufdd0-\ufdef\ufeff"
+    r"\ufff9-\ufffb\ufffe\uffff"
+)
+
+
+def _without(characters: str) -> Schema:
+    """
+    The schema of a text in which none of these is.
+
+    @param characters: as they stand in a set of a regular expression.
+    """
+    return {"not": {"pattern": f"[{characters}]"}}
 
 
 def reference(name: str) -> Schema:
@@ -144,7 +160,7 @@ def printable(longest: int) -> Check:
             raise Wrong("out_of_range", "this must have printable characters only")
         return word
 
-    return Check({**ofLength.schema, "pattern": _PRINTABLE}, check)
+    return Check({**ofLength.schema, **_without(_UNPRINTABLE)}, check)
 
 
 def choice(choices: Iterable[str]) -> Check:
@@ -175,7 +191,7 @@ def labels(most: int, longest: int) -> Check:
     @_as(
         type="object",
         maxProperties=most,
-        propertyNames={**name.schema, "not": {"pattern": "="}},
+        propertyNames={**name.schema, **_without(f"={_UNPRINTABLE}")},
         additionalProperties={"type": "string", "maxLength": longest},
     )
     def check(value: Any) -> dict[str, str]:
