@@ -58,7 +58,7 @@ SAMPLES = (
     *map(chr, range(0x2000, 0x2010)),
     *map(chr, range(0x2027, 0x2031)),
     *map(chr, range(0x205E, 0x2071)),
-    *"\u2ffb\u3000\u3001\ud7ff\ue000\uf8ff\uf900\ufdd0\ufdef\ufdf0\ufeff\ufff9\ufffb\ufffc\ufffd",
+    *"\u2ffb\u3000\u3001\ud7a3\ue000\uf8ff\uf900\ufdd0\ufdef\ufdf0\ufeff\ufff9\ufffb\ufffc\ufffd",
     *"\ufffe\uffff\U0001f600",
     *(f"nightly{end}" for end in ("", "\n", " ", "=", "=1", "=\n")),
     "a b",
