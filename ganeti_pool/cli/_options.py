@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from ..jobs import MAX_LABELS, JobState
-from ._values import parseLabels, parseTime
+from ._values import parseLabels, parseText, parseTime
 from ._words import JobID
 
 __all__ = [
@@ -50,7 +50,9 @@ def labelOption(help: str) -> Callable[[_Callback], _Callback]:
     )
 
 
-nameOption = click.option("--name", help="Only jobs of exactly this name.")
+nameOption = click.option(
+    "--name", metavar="TEXT", type=parseText, help="Only jobs of exactly this name."
+)
 
 yesOption = click.option("--yes", "isSure", is_flag=True, help="Do not ask.")
 

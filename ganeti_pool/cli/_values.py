@@ -4,6 +4,7 @@ How what is typed is read: priorities, times, labels, columns, numbers and words
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,7 @@ from ._table import COLUMNS
 __all__ = [
     "MOST",
     "PRIORITIES",
+    "Lines",
     "Number",
     "Word",
     "parseColumns",
@@ -24,6 +26,7 @@ __all__ = [
     "parseLimit",
     "parseMoment",
     "parsePriority",
+    "parseText",
     "parseTime",
 ]
 
@@ -50,6 +53,21 @@ def parsePriority(text: str) -> int:
     if not _LEAST <= priority <= MOST:
         raise click.BadParameter(f"{text} is not from {_LEAST} to {MOST}.")
     return priority
+
+
+def parseText(text: str) -> str:
+    """
+    Text that a job may have as its name or label.
+
+    @raise click.BadParameter: if it is of bytes that are not UTF-8.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise click.BadParameter(
+            f"{error.object[error.start]!a} is not UTF-8, which is all that a job can hold."
+        ) from None
+    return text
 
 
 def parseTime(text: str) -> float:
@@ -102,11 +120,11 @@ def parseLabels(pairs: Sequence[str]) -> dict[str, str]:
     """
     Labels, each as C{K=V}.
 
-    @raise click.BadParameter: if one is not, its label is there twice, or there are more
-        than a daemon takes.
+    @raise click.BadParameter: if one is not, or not UTF-8, its label is there twice, or there
+        are more than a daemon takes.
     """
     labels: dict[str, str] = {}
-    for pair in pairs:
+    for pair in map(parseText, pairs):
         label, equals, text = pair.partition("=")
         if not label or not equals:
             raise click.BadParameter(f"{pair!r} is no label as K=V.")
@@ -144,6 +162,25 @@ class Word(click.types.StringParamType):
         """
         if not value:
             raise click.BadParameter("it is empty.", ctx, param)
+        return super().convert(value, param, ctx)
+
+
+class Lines(click.File):
+    """
+    A file that is read, and C{-} for standard input.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("rb")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """
+        The file.
+
+        @raise click.BadParameter: if it cannot be opened, or standard input is closed.
+        """
+        if value == "-" and sys.stdin is None:
+            raise click.BadParameter("standard input is closed.", ctx, param)
         return super().convert(value, param, ctx)
 
 

@@ -211,6 +211,29 @@ class EndingTests(CommandCase):
             self.assertTrue(self.err.text().startswith(f"ganeti-pool: {sentence}"))
             self.assertEqual(self.err.text().count("\n"), 1)
 
+    def test_notUTF8(self) -> None:
+        """
+        A name or a label of bytes that are not UTF-8 is a mistake wherever jobs are looked
+        for, and where one gets it.
+        """
+        why = "'\\udcff' is not UTF-8, which is all that a job can hold. See --help."
+        word = os.fsdecode(b"\xff")
+        for option, value in (("--name", word), ("--label", f"{word}=1"), ("--label", f"a={word}")):
+            for verb in (["list"], ["cancel"], ["priority", "3"], ["retry"]):
+                self.err = Stream()
+                self.check(
+                    *(*verb, option, value),
+                    err=f"ganeti-pool: Invalid value for '{option}': {why}\n",
+                    code=2,
+                )
+        self.err = Stream()
+        self.check(
+            *("submit", "--label", f"a={word}", "ls"),
+            err=f"ganeti-pool: Invalid value for '--label': {why}\n",
+            code=2,
+        )
+        self.assertEqual(self.client.calls, [])
+
     def test_help(self) -> None:
         """
         C{--help} explains every verb, with exit code 0.

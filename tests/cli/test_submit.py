@@ -290,6 +290,20 @@ class SubmitTests(CommandCase):
         self.patch(sys, "stdin", io.TextIOWrapper(Input(b'["ls"]\n')))
         self.check("submit", "--from-file", "-", out="1\n")
 
+    def test_closedStandardInput(self) -> None:
+        """
+        Standard input that the caller has closed is a mistake, where it is to be read.
+        """
+        self.patch(sys, "stdin", None)
+        self.check(
+            *("submit", "--from-file", "-"),
+            err="ganeti-pool: Invalid value for '--from-file': standard input is closed. "
+            "See --help.\n",
+            code=2,
+        )
+        self.err = Stream()
+        self.fromFile('["true"]', out="1\n")
+
     def test_wrongLines(self) -> None:
         """
         A wrong line is named, and nothing is submitted.

@@ -13,7 +13,7 @@ from .._endings import ExitCode
 from .._group import Verb, verb
 from .._options import labelOption, timeoutOption
 from .._session import Session
-from .._values import Number, Word, parseLimit, parsePriority
+from .._values import Lines, Number, Word, parseLimit, parsePriority
 from .._words import completeDirectories, completeFiles, completePriorities
 
 __all__ = ["submit"]
@@ -78,7 +78,7 @@ __all__ = ["submit"]
     "--from-file",
     "fromFile",
     metavar="FILE|-",
-    type=click.File("rb"),
+    type=Lines(),
     help='Commands, one JSON array of strings a line, such as ["sha256sum", "README.md"]; - is '
     "standard input.",
 )
