@@ -435,20 +435,24 @@ class SurroundingTests(CommandCase):
 
     def test_handle(self) -> None:
         """
-        The handle names the group, its leader's start and this boot.
+        The handle names the group, its leader's start, this boot and the pipes that
+        take the output.
         """
-        self.run_(["sh", "-c", "echo $$; cut -d' ' -f22 /proc/$$/stat"])
-        pid, start = map(int, self.kept("stdout").split())
+        script = "echo $$; cut -d' ' -f22 /proc/$$/stat; stat -Lc %i /proc/$$/fd/1 /proc/$$/fd/2"
+        self.run_(["sh", "-c", script])
+        pid, start, *pipes = map(int, self.kept("stdout").split())
         with open("/proc/sys/kernel/random/boot_id") as file:
             boot = file.read().strip()
         (handle,) = self.handles
-        self.assertEqual(json.loads(handle), {"pgid": pid, "start": start, "boot": boot})
+        self.assertEqual(
+            json.loads(handle), {"pgid": pid, "start": start, "boot": boot, "pipes": pipes}
+        )
 
     def test_noHandle(self) -> None:
         """
         Where the system tells no start times, a command runs without a handle.
         """
-        self.patch(_run, "handleOf", lambda pid: None)
+        self.patch(_run, "handleOf", lambda pid, pipes: None)
         self.run_(["true"])
         self.assertEqual(self.handles, [])
 

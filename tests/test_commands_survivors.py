@@ -4,11 +4,13 @@ Tests for L{ganeti_pool.commands.killSurvivors}.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, run
 
@@ -17,6 +19,16 @@ from ganeti_pool.commands._arguments import childEnvironment
 from ganeti_pool.commands._survivors import handleOf
 
 from .commandcase import PATIENCE, CommandCase, endAfter
+
+SILENT = "printf '%s ' $({} sleep 1000 > /dev/null & echo $!);"
+"""
+Shell code of a process that has given up its output when its id is printed.
+"""
+
+HOLDER = "sleep 1000 & printf '%s ' $!;"
+"""
+Shell code of a process that keeps it.
+"""
 
 
 class KillSurvivorsTests(CommandCase):
@@ -56,6 +68,40 @@ class KillSurvivorsTests(CommandCase):
         assert status is not None
         self.assertEqual((status.si_code, status.si_status), (os.CLD_KILLED, signal.SIGKILL))
 
+    def leaderless(self, script: str, environment: Mapping[str, str]) -> tuple[str, list[int]]:
+        """
+        A group whose leader is gone.
+
+        @param script: what the leader does; it prints the ids of the others.
+        @return: its handle, and descriptors of the others.
+        """
+        leader = Popen(
+            ["sh", "-c", f"{script} echo"], env=environment, stdout=PIPE, start_new_session=True
+        )
+        assert leader.stdout is not None
+        self.addCleanup(leader.stdout.close)
+        others = [os.pidfd_open(int(pid)) for pid in leader.stdout.readline().split()]
+        for other in others:
+            self.addCleanup(self.end, other)
+        handle = handleOf(leader.pid, [leader.stdout.fileno()])
+        assert handle is not None
+        leader.wait(PATIENCE)
+        return handle, others
+
+    def end(self, descriptor: int) -> None:
+        """
+        Kill what is still alive.
+        """
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        os.close(descriptor)
+
+    def alive(self, descriptors: Sequence[int]) -> list[bool]:
+        """
+        Which processes are alive at this moment.
+        """
+        return [not select.select([each], [], [], 0)[0] for each in descriptors]
+
     def test_none(self) -> None:
         """
         Where nothing is left, nothing is killed.
@@ -73,6 +119,91 @@ class KillSurvivorsTests(CommandCase):
         met()
         self.assertEqual(self.kill(handleOf(child.pid)), 2)
         self.assertKilled(child)
+
+    def test_leaderGone(self) -> None:
+        """
+        Where the leader is gone and no environment shows it, one process that holds the
+        output tells of the whole group; in another group of that id it would not.
+        """
+        silent = SILENT.format("")
+        handle, others = self.leaderless(f"{silent} {HOLDER} {silent}", self.bare)
+        earlier = json.dumps({**json.loads(handle), "start": 1, "pipes": []})
+        self.assertEqual(self.kill(handle, earlier), 3)
+        self.assertEqual(self.alive(others), [False] * 3)
+
+    def test_markedWithoutLeader(self) -> None:
+        """
+        So does one that carries the mark.
+        """
+        script = f"{SILENT.format('env -i')} {SILENT.format('')}"
+        handle, others = self.leaderless(script, self.marked)
+        self.assertEqual(self.kill(handle), 2)
+        self.assertEqual(self.alive(others), [False] * 2)
+
+    def test_recycledWithoutLeader(self) -> None:
+        """
+        A group that has got the id of a handle, and whose leader is gone too, is spared
+        if nothing in it is known.
+        """
+        handle, others = self.leaderless(HOLDER, self.bare)
+        for descriptor in (pipe := os.pipe()):
+            self.addCleanup(os.close, descriptor)
+        foreign = json.dumps({**json.loads(handle), "pipes": [os.fstat(pipe[0]).st_ino]})
+        self.assertEqual(self.kill(foreign), 0)
+        self.assertEqual(self.alive(others), [True])
+
+    def test_deadWitness(self) -> None:
+        """
+        What has ended tells nothing of its group any more, which may be another one by
+        then.
+        """
+        handle, others = self.leaderless(f"{SILENT.format('')} {HOLDER}", self.bare)
+        send = signal.pidfd_send_signal
+
+        def killAtOnce(descriptor: int, number: int) -> None:
+            send(descriptor, signal.SIGKILL)
+            self.assertTrue(select.select([descriptor], [], [], PATIENCE)[0])
+
+        self.patch(signal, "pidfd_send_signal", killAtOnce)
+        self.assertEqual(self.kill(handle), 1)
+        self.assertEqual(self.alive(others), [True, False])
+
+    def test_reapedMeanwhile(self) -> None:
+        """
+        One that has ended and is reaped when it should be stopped is no trouble.
+        """
+        child = self.child("sleep", "1000", environment=self.marked)
+        send = signal.pidfd_send_signal
+
+        def endAtOnce(descriptor: int, number: int) -> None:
+            send(descriptor, signal.SIGKILL)
+            child.wait(PATIENCE)
+
+        self.patch(signal, "pidfd_send_signal", endAtOnce)
+        self.assertEqual(self.kill(), 1)
+
+    def test_closedMeanwhile(self) -> None:
+        """
+        A file that is closed while they are looked at hides no other.
+        """
+        handle, others = self.leaderless(HOLDER, self.bare)
+        names = os.listdir
+        self.patch(os, "listdir", lambda path: ["closed", *names(path)])
+        self.assertEqual(self.kill(handle), 1)
+        self.assertEqual(self.alive(others), [False])
+
+    def test_unreadable(self) -> None:
+        """
+        A process whose files may not be looked at is spared.
+        """
+        handle, others = self.leaderless(HOLDER, self.bare)
+
+        def refuse(path: str) -> list[str]:
+            raise PermissionError(13, "Permission denied")
+
+        self.patch(os, "listdir", refuse)
+        self.assertEqual(self.kill(handle), 0)
+        self.assertEqual(self.alive(others), [True])
 
     def test_stoppedFirst(self) -> None:
         """

@@ -5,18 +5,21 @@ attempt lives when the next one starts, and no other process is harmed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import signal
 import sqlite3
 import sys
+from pathlib import Path
 from subprocess import DEVNULL, Popen
 
 from ganeti_pool.commands._survivors import handleOf
 from ganeti_pool.paths import StatePaths
 
 from .commandcase import endAfter
-from .daemoncase import DaemonCase, Job
+from .daemoncase import PATIENCE, DaemonCase, Job
 
 ATTEMPT = """
 if test "$GANETI_POOL_ATTEMPT" = 2; then
@@ -159,6 +162,21 @@ class LeftTests(SurvivorCase):
         job = self.job('exec env -i PATH="$PATH" sh -c "$2" sh "$1"')
         job["args"][0].append(clear)
         jobID = self.dieAt("handle committed", job)
+        self.assertAlone(jobID)
+
+    def test_leaderGone(self) -> None:
+        """
+        So is what has cleared its environment when the one that started it is gone: by
+        the output, which it holds.
+        """
+        clear = f'(env -i PATH="$PATH" sh -c \'{STAYS}\' sh "$1" &)\n'
+        jobID = self.dieAt("handle committed", self.job(clear))
+        self.awaitStay(1)
+        leader, _ = map(int, Path(f"{self.met.path}.pids").read_text().split())
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(leader)
+            self.addCleanup(os.close, descriptor)
+            self.assertTrue(select.select([descriptor], [], [], PATIENCE)[0])
         self.assertAlone(jobID)
 
     def test_killedByTheJob(self) -> None:

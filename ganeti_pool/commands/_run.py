@@ -202,7 +202,8 @@ def _spawn(
 
 
 def _tellHandle(group: Group, attempt: AttemptContext | None) -> None:
-    handle = handleOf(group.process.pid)
+    pipes = [pipe.fileno() for pipe in (group.process.stdout, group.process.stderr) if pipe]
+    handle = handleOf(group.process.pid, pipes)
     if attempt is not None and handle is not None:
         attempt.recordHandle(handle)
 

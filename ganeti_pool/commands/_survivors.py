@@ -1,9 +1,10 @@
 """
 Find the processes that an earlier daemon left, and end them.
 
-Two things tell them: the handle that was stored when the command was started,
-and the variables in its environment, which its children inherit. Neither is an
-id alone, which another process may have by now.
+Three things tell them: the handle that was stored when the command was started,
+the pipes that took its output, and the variables in its environment; its children
+inherit the latter two. None of them is an id alone, which another process may have
+by now.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import select
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,18 +54,34 @@ class _Status:
     start: int
 
 
-def handleOf(pid: int) -> str | None:
+@dataclass(frozen=True)
+class _Known:
+    """
+    What a handle says of a group.
+
+    @ivar start: the time of its leader's start.
+    @ivar pipes: the names of the pipes that its first processes wrote to.
+    """
+
+    start: int
+    pipes: frozenset[str]
+
+
+def handleOf(pid: int, pipes: Iterable[int] = ()) -> str | None:
     """
     Describe the group of a living or unreaped leader, so that it is found again
     and no other is taken for it, also after a reboot.
 
-    @return: JSON with C{pgid}, C{start} and C{boot}; L{None} where the system
-        tells no start times.
+    @param pipes: descriptors of this process, of the pipes that the leader writes to
+        and no process but its offspring does.
+    @return: JSON with C{pgid}, C{start}, C{boot} and C{pipes} (their inodes);
+        L{None} where the system tells no start times.
     """
     status = _statusOf(pid)
     if status is None:
         return None
-    return json.dumps({"pgid": pid, "start": status.start, "boot": _bootID()})
+    inodes = [os.fstat(pipe).st_ino for pipe in pipes]
+    return json.dumps({"pgid": pid, "start": status.start, "boot": _bootID(), "pipes": inodes})
 
 
 def killSurvivors(stateDirectory: str, handles: Iterable[str], timeout: float = 10.0) -> int:
@@ -74,9 +91,12 @@ def killSurvivors(stateDirectory: str, handles: Iterable[str], timeout: float = 
 
     A process is one of them if its environment carries C{GANETI_POOL_JOB} and
     this directory as C{GANETI_POOL_STATE}, or if it is in the process group of a
-    handle whose leader is alive and was started at the very time in the handle.
+    handle and that group is still the handle's. It is if its leader has not been
+    reaped and was started at the very time in the handle, or if one of its
+    processes carries those variables or holds a pipe of the handle.
     This process, its ancestors and its session are spared, whatever they carry.
-    What has cleared its environment escapes once its leader is gone.
+    So a group whose leader is gone escapes if each process in it has cleared its
+    environment and given up its output, or may not be looked at.
 
     Threads: blocks; not for the reactor's. No command of this state directory
     may be running in this process.
@@ -106,6 +126,12 @@ def killSurvivors(stateDirectory: str, handles: Iterable[str], timeout: float = 
 class _Hunt:
     """
     Tells whether a process is a survivor.
+
+    A process group's id is given to no other for as long as a process is in it. So a
+    group of a handle that has one process which is ours beyond doubt was never empty
+    since, and all in it are ours. Such a process is caught first, and then is a
+    witness: it is stopped, so it neither ends nor leaves its group, and as long as it
+    is alive, whatever else is seen in that group is ours.
     """
 
     def __init__(self, stateDirectory: str, handles: Iterable[str]) -> None:
@@ -113,7 +139,8 @@ class _Hunt:
             os.fsencode(f"{STATE_VARIABLE}={os.path.realpath(stateDirectory)}"),
             JOB_VARIABLE.encode(),
         }
-        self._leaders = _leadersOf(handles)
+        self._known = _readHandles(handles)
+        self._witnesses: dict[int, int] = {}
         self._spared = _ownLine()
         self._session = os.getsid(0)
 
@@ -137,13 +164,20 @@ class _Hunt:
             prey[pid] = descriptor
             found = True
             _send(descriptor, signal.SIGSTOP)
+            with suppress(ProcessLookupError):
+                self._witnesses[os.getpgid(pid)] = descriptor
         return found
 
     def _isSurvivor(self, pid: int) -> bool:
         status = _statusOf(pid)
         if status is None or pid in self._spared or status.session == self._session:
             return False
-        return self._isMarked(pid) or self._isLed(status.group)
+        return self._isMarked(pid) or any(
+            self._isLed(status.group, known.start)
+            or self._isWitnessed(status.group)
+            or not known.pipes.isdisjoint(_openFilesOf(pid))
+            for known in self._known.get(status.group, ())
+        )
 
     def _isMarked(self, pid: int) -> bool:
         try:
@@ -153,25 +187,42 @@ class _Hunt:
         # the job's number is any: its variable counts without its value
         return self._marks <= {*variables, *(text.partition(b"=")[0] for text in variables)}
 
-    def _isLed(self, group: int) -> bool:
-        start = self._leaders.get(group)
-        leader = None if start is None else _statusOf(group)
+    def _isLed(self, group: int, start: int) -> bool:
+        leader = _statusOf(group)
         return leader is not None and leader.start == start
 
+    def _isWitnessed(self, group: int) -> bool:
+        witness = self._witnesses.get(group)
+        return witness is not None and not _hasEnded(witness)
 
-def _leadersOf(handles: Iterable[str]) -> Mapping[int, int]:
+
+def _readHandles(handles: Iterable[str]) -> Mapping[int, Sequence[_Known]]:
     """
-    The start times of the leaders of this boot, by process group.
+    What is known of each process group of this boot. If a group's id was given again
+    while the outcome of an attempt could not be recorded, there are two of a group.
     """
     boot = _bootID()
-    leaders = {}
+    groups: dict[int, list[_Known]] = {}
     for handle in handles:
         # another kind of worker has handles of its own
         with suppress(ValueError, KeyError, TypeError):
             content = json.loads(handle)
             if content["boot"] == boot:
-                leaders[int(content["pgid"])] = int(content["start"])
-    return leaders
+                pipes = frozenset(f"pipe:[{int(inode)}]" for inode in content["pipes"])
+                known = _Known(int(content["start"]), pipes)
+                groups.setdefault(int(content["pgid"]), []).append(known)
+    return groups
+
+
+def _openFilesOf(pid: int) -> Iterator[str]:
+    """
+    The names of a process's open files, as far as the system tells. Only names: to
+    ask for more might wait, for a file system that hangs.
+    """
+    with suppress(OSError):  # it has ended, or is another user's
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):  # closed meanwhile
+                yield os.readlink(f"/proc/{pid}/fd/{descriptor}")
 
 
 def _ownLine() -> set[int]:
