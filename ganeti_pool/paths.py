@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .errors import InvalidArgument
 
-__all__ = ["LONGEST_SOCKET_PATH", "StatePaths", "readToken"]
+__all__ = ["LONGEST_SOCKET_PATH", "StatePaths", "checkText", "readToken"]
 
 LONGEST_SOCKET_PATH = 107
 """
@@ -44,6 +44,21 @@ def readToken(path: str) -> str:
     else:
         return token.decode("ascii")
     raise InvalidArgument(f"the token file {path} {why}")
+
+
+def checkText(what: str, path: str) -> None:
+    """
+    Refuse a path that is no UTF-8, which neither SQLite nor JSON can say.
+
+    @param what: the path's name in the sentence.
+    @raise InvalidArgument: if it is none.
+    """
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidArgument(
+            f"{what} {os.fsencode(path)!r} is no UTF-8: choose one that is"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -110,11 +125,12 @@ class StatePaths:
 
     def checkSocket(self) -> None:
         """
-        Refuse a directory that is too deep for a socket.
+        Refuse a directory that is too deep for a socket, or is no UTF-8.
 
         @raise InvalidArgument: if the path of the socket is longer than the
-            system can take.
+            system can take, or no text.
         """
+        checkText("the state directory", self.directory)
         length = len(os.fsencode(self.socket))
         if length > LONGEST_SOCKET_PATH:
             raise InvalidArgument(

@@ -48,6 +48,15 @@ class StatePathsTests(SynchronousTestCase):
         self.patch(os, "environ", {**os.environ, "HOME": "/home/ana"})
         self.assertEqual(StatePaths.at("~/pool").directory, "/home/ana/pool")
 
+    def test_noText(self) -> None:
+        """
+        A directory whose name is no UTF-8 is refused with a sentence that shows it.
+        """
+        error = self.assertRaises(InvalidArgument, StatePaths.at("/tmp/a\udcff").checkSocket)
+        self.assertEqual(
+            str(error), r"the state directory b'/tmp/a\xff' is no UTF-8: choose one that is"
+        )
+
     def test_defaultFollowsThePlatform(self) -> None:
         """
         The default is the user's directory for state.

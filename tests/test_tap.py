@@ -634,6 +634,17 @@ class RefusalTests(TapCase):
             self.assertSentence(self.refuse("--store", f"sqlite://{path}"), path)
         self.assertFalse(self.state.exists())
 
+    def test_noText(self) -> None:
+        """
+        A state directory or a store whose name is no UTF-8 is refused, and nothing is made.
+        """
+        for option, path in (
+            ("--state-dir", f"{self.scratch}/a\udcff"),
+            ("--store", f"sqlite://{self.scratch}/a\udcff"),
+        ):
+            self.assertSentence(self.refuse(option, path), r"a\xff", "UTF-8")
+        self.assertEqual(os.listdir(self.scratch), [])
+
     def test_noDirectory(self) -> None:
         """
         A state directory that cannot be made is refused.

@@ -19,7 +19,7 @@ from twisted.python.reflect import namedAny
 from ..commands import limitFiles
 from ..interfaces import IWorker
 from ..jobs import OnCrash
-from ..paths import readToken
+from ..paths import checkText, readToken
 
 __all__ = [
     "BACKLOG",
@@ -201,7 +201,9 @@ def checkStore(path: str) -> str:
 
     @return: the path.
     @raise usage.UsageError: if there is no such directory, or a directory there.
+    @raise InvalidArgument: if it is no UTF-8.
     """
+    checkText("--store", path)
     if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path)):
         raise usage.UsageError(
             f"--store {path} cannot be a file: it must be one in a directory that is there"
