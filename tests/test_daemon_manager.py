@@ -99,6 +99,25 @@ class NotifyTests(ManagedCase):
         self.assertEqual((self.manager.hear(PATIENCE) or [])[:2], ["STOPPING=1", *message])
         self.assertEqual(daemon.awaitEnd(), 1)
 
+    def test_refused(self) -> None:
+        """
+        It hears so too where the daemon is refused before it has a service: for an option
+        that is wrong, for what one names, and for a directory that another daemon has.
+        """
+        other = self.launch()
+        other.awaitReady()
+        for options, why in (
+            (("--workers", "0"), "--workers takes a whole number"),
+            (("--worker-class", "no.such"), "the worker class 'no.such' cannot be imported"),
+            ((), "the state directory"),
+        ):
+            daemon = self.launch(*options, environment={"NOTIFY_SOCKET": self.manager.address})
+            self.assertEqual(daemon.awaitEnd(), 1)
+            (line,) = self.manager.hear() or [""]
+            self.assertTrue(line.startswith(f"STATUS=the daemon cannot start: {why}"), line)
+            self.assertIsNone(self.manager.hear())
+        self.assertEqual(other.stop(), 0, other.log)
+
     def test_gone(self) -> None:
         """
         A daemon whose manager is gone says so once, and serves.

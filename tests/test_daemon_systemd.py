@@ -79,6 +79,13 @@ class NotifierTests(SynchronousTestCase):
             (self.manager.hear() or [])[:2], ["STOPPING=1", "STATUS=it cannot READY=1"]
         )
 
+    def test_noText(self) -> None:
+        """
+        A path that is no UTF-8 does not keep the manager from being told.
+        """
+        self.notifier().failed("/tmp/a\udcff is open")
+        self.assertEqual(self.manager.hear(), [r"STATUS=/tmp/a\udcff is open"])
+
     def test_abstractAddress(self) -> None:
         """
         The manager's socket may have an abstract name.

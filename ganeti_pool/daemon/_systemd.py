@@ -132,7 +132,8 @@ class Notifier:
 
     def _tell(self, *lines: str) -> None:
         if self._socket is not None:
-            self._waiting.append("\n".join(lines).encode())
+            # A path in it may be no UTF-8.
+            self._waiting.append("\n".join(lines).encode("utf-8", "backslashreplace"))
             if self._again is None:
                 self._send(self._socket)
 

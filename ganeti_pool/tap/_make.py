@@ -45,6 +45,7 @@ from ._given import (
 )
 from ._log import LoggedService, openLog
 from ._options import Options
+from ._refusal import refusal
 
 __all__ = ["makeDaemon", "makeService"]
 
@@ -54,7 +55,7 @@ def makeService(options: Options) -> IService:
     Make the daemon's service, and take its state directory and store.
 
     @raise SystemExit: with one sentence, for standard error and exit code 1, if
-        it cannot be made.
+        it cannot be made. The service manager has been told so then.
     """
     # Twistd has chosen it by now, and hands it to nobody.
     from twisted.internet import reactor
@@ -63,15 +64,15 @@ def makeService(options: Options) -> IService:
     try:
         return makeDaemon(reactor, options)
     except ModuleNotFoundError as error:
-        raise SystemExit(
-            f"ganeti-pool: the daemon needs {error.name}, which is not installed: "
+        raise refusal(
+            f"the daemon needs {error.name}, which is not installed: "
             "pip install 'ganeti-pool[daemon]'"
         ) from error
     except OSError as error:
         what = "" if error.filename is None else f"{error.filename} cannot be used: "
-        raise SystemExit(f"ganeti-pool: {what}{error.strerror or error}") from error
+        raise refusal(f"{what}{error.strerror or error}") from error
     except (PoolError, usage.UsageError) as error:
-        raise SystemExit(f"ganeti-pool: {error}") from error
+        raise refusal(str(error)) from error
 
 
 def makeDaemon(reactor: Any, options: Options) -> IService:

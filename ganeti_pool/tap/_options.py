@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from twisted.python import usage
 
+from ._refusal import refusal
+
 __all__ = ["Options"]
 
 _SECONDS_OF_A_DAY = 86400
@@ -112,7 +114,7 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
-            raise SystemExit(f"ganeti-pool: {error}") from error
+            raise refusal(str(error)) from error
 
 
 def _number(
