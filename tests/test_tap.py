@@ -467,7 +467,7 @@ class MakeTests(TapCase):
         unlimited = (256, resource.RLIM_INFINITY)
         self.patch(resource, "getrlimit", lambda which: unlimited)
         self.patch(resource, "setrlimit", lambda which, limits: None)
-        queue: Any = self.make("--workers", "30000")._queue
+        queue: Any = self.make("--workers", "1000")._queue
         self.successResultOf(queue.resize(60000))
 
     def test_commandWorker(self) -> None:
@@ -679,6 +679,9 @@ class RefusalTests(TapCase):
         self.assertSentence(self.refuse("--token-file", missing), missing)
         self.assertSentence(self.refuse("--token-file", self.file(b" \n")), "empty")
         self.assertSentence(self.refuse("--token-file", self.file(b"two words")), "one word")
+        pipe = str(self.scratch / "pipe")
+        os.mkfifo(pipe, 0o600)
+        self.assertSentence(self.refuse("--token-file", pipe), pipe, "no regular file")
         token = self.file(b"secret")
         os.chmod(token, 0o604)
         self.assertSentence(self.refuse("--token-file", token), token, "0604")
@@ -690,6 +693,7 @@ class RefusalTests(TapCase):
         self.patch(resource, "getrlimit", lambda which: (256, 1024))
         self.patch(resource, "setrlimit", lambda which, limits: None)
         self.assertSentence(self.refuse("--workers", "121"), "--workers", "120", "1024")
+        self.assertSentence(self.refuse("--workers", "1001"), "--workers", "at most 1000")
         tap.makeService(self.parse("--workers", "120"))._lock.release()  # type: ignore[attr-defined]
 
     def test_openDoor(self) -> None:

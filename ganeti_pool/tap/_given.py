@@ -52,8 +52,13 @@ def raiseLimit(workers: int) -> int | None:
     Let the daemon open as many files as it may, and its commands as many as before.
 
     @return: for how many jobs at once these are enough; L{None} for any number.
-    @raise usage.UsageError: if they are too few for C{workers}.
+    @raise usage.UsageError: if they are too few for C{workers}, or no pool has so many.
     """
+    # Not above: it needs the extra.
+    from ..wire import MAX_WORKERS
+
+    if workers > MAX_WORKERS:
+        raise usage.UsageError(f"--workers takes at most {MAX_WORKERS}, not {workers}")
     startedWith, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = None if limit < 0 else (limit - _FILES_FOR_ITSELF) // _FILES_FOR_A_JOB
     if most is not None and workers > most:
@@ -148,12 +153,16 @@ def readOwnToken(path: str | None) -> bytes | None:
     """
     @raise OSError: if the file cannot be read.
     @raise InvalidArgument: if it holds no token.
-    @raise usage.UsageError: if everybody can use it.
+    @raise usage.UsageError: if everybody can use it, or it is no file.
     """
     if path is None:
         return None
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        # To open a FIFO would wait for whoever writes to it.
+        raise usage.UsageError(f"--token-file {path} is no regular file")
     token = readToken(path)
-    mode = stat.S_IMODE(os.stat(path).st_mode)
+    mode = stat.S_IMODE(status.st_mode)
     if mode & stat.S_IRWXO:
         raise usage.UsageError(
             f"the token file {path} is open to everybody (mode {mode:04o}): chmod 600 {path}"
