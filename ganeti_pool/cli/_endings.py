@@ -50,7 +50,7 @@ class Ending(Exception):
 
 class OutputLost(Ending):
     """
-    A stream takes no more. That nobody reads on needs no words.
+    A stream takes no more. That nobody reads on needs no words of its own.
     """
 
     def __init__(self, error: OSError) -> None:

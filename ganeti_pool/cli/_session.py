@@ -92,6 +92,7 @@ class Session:
     @ivar interruption: what to say if Ctrl-C ends the verb as it stands.
     @ivar aftermath: what to say besides if the daemon is gone, or refuses, as it
         stands.
+    @ivar unheard: what to say besides if standard output takes no more, as it stands.
     """
 
     stdin: TextIO | None
@@ -107,6 +108,7 @@ class Session:
     noColor: bool = False
     interruption: str = "interrupted"
     aftermath: str = ""
+    unheard: str = ""
 
     @classmethod
     def ofProcess(cls) -> Session:
@@ -121,8 +123,8 @@ class Session:
         return cls(
             sys.stdin,
             # A stream that was closed by whoever started this is None.
-            sys.stdout or _nowhere(),
-            sys.stderr or _nowhere(),
+            sys.stdout or _closed(),
+            sys.stderr or _closed(),
             noColor=bool(os.environ.get("NO_COLOR")),
         )
 
@@ -196,6 +198,8 @@ class Session:
         code, sentence = judge(error)
         if isinstance(error, OutputLost):
             discard(self.stdout)
+            if self.unheard:
+                sentence = f"{sentence or 'nobody reads the output any more'}: {self.unheard}"
         if code in (ExitCode.UNREACHABLE, ExitCode.REFUSED) and self.aftermath:
             sentence += f" ({self.aftermath})"
         if code == ExitCode.UNREACHABLE:
@@ -205,5 +209,8 @@ class Session:
         return code
 
 
-def _nowhere() -> TextIO:
-    return open(os.devnull, "w")
+def _closed() -> TextIO:
+    """
+    A stream that takes nothing. It keeps its descriptor from a socket.
+    """
+    return open(os.open(os.devnull, os.O_RDONLY), "w")

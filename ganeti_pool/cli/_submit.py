@@ -193,8 +193,8 @@ async def submitAll(
     """
     Submit jobs, and print the ids (or the jobs) of each batch that is accepted.
 
-    If it ends before that, what is said tells how many are known to be submitted, and
-    for a refusal, which of them is to blame.
+    If it ends before that, or standard output takes no more, what is said tells how many are
+    known to be submitted, and for a refusal, which of them is to blame.
 
     @param places: where each job stands, for a person.
     @return: the jobs as the daemon has them.
@@ -212,6 +212,11 @@ async def submitAll(
         except RequestRefused as refusal:
             raise _placed(refusal, places[len(submitted) :][: len(batch)]) from refusal
         submitted += accepted
+        session.unheard = (
+            f"{len(submitted)} of {len(jobs)} jobs are submitted, and go on without this command"
+            if len(jobs) > 1
+            else f"job {submitted[0]['id']} is submitted, and goes on without this command"
+        )
         for job in accepted:
             session.emit(job, str(job["id"]))
     return submitted

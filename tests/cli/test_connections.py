@@ -48,7 +48,10 @@ class Handler(BaseHTTPRequestHandler):
             jobs = [makeJob(n, "succeeded", revision=n + total) for n in ids]
             self.answer({"jobs": jobs, "revision": jobs[-1]["revision"], "next": None})
         elif query["order"] == "desc":
-            self.answer({"jobs": [makeJob(total)], "next": None})
+            last = int(query.get("after", total + 1)) - 1
+            first = max(last - limit + 1, 1)
+            jobs = [makeJob(n) for n in range(last, first - 1, -1)]
+            self.answer({"jobs": jobs, "next": first if first > 1 else None})
         else:
             first = int(query.get("after", 0)) + 1
             last = min(first + limit - 1, total)

@@ -22,6 +22,7 @@ from twisted.logger import globalLogBeginner
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import cli
+from ganeti_pool.cli._endings import OutputLost
 from ganeti_pool.cli._run import perform, run
 from ganeti_pool.cli._session import Session, runInReactor
 
@@ -204,15 +205,16 @@ class MainTests(SynchronousTestCase):
 
     def test_closedStreams(self) -> None:
         """
-        Streams that the caller has closed are written to all the same, and there is
-        nobody to ask.
+        Of streams that the caller has closed, standard output cannot be written, which is
+        an end like others, and there is nobody to tell or to ask.
         """
         for name in ("stdin", "stdout", "stderr"):
             self.patch(sys, name, None)
         session = Session.ofProcess()
         with session.stdout, session.stderr:
-            session.write("nobody reads this")
-            session.say("nor this")
+            lost = self.assertRaises(OutputLost, session.write, "nobody reads this")
+            self.assertEqual(session.explain(lost), 1)
+        self.assertEqual(str(lost), "the output cannot be written: Bad file descriptor")
         self.assertFalse(session.canAsk())
 
     def test_noDaemon(self) -> None:

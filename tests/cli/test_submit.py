@@ -4,6 +4,7 @@ Tests for C{submit}.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -11,7 +12,7 @@ import pwd
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 from twisted.internet.defer import Deferred, succeed
@@ -491,6 +492,32 @@ class SubmitTests(CommandCase):
             err="there is no answer from a daemon at /socket: it broke",
             code=3,
         )
+
+    def test_outputLost(self) -> None:
+        """
+        Where the ids cannot be written, or nobody reads them, it is said how many jobs are
+        submitted; of one, which it is.
+        """
+        path = Path(self.mktemp())
+        path.write_text('["ls"]\n' * 1500)
+        full = "the output cannot be written: No space left on device"
+        for error, code, why in (
+            (OSError(errno.ENOSPC, "No space left on device"), 1, full),
+            (BrokenPipeError(), 141, "nobody reads the output any more"),
+        ):
+            for argv, said in (
+                (["--from-file", str(path)], "1000 of 1500 jobs are submitted, and go on"),
+                (["ls"], "job 1 is submitted, and goes on"),
+            ):
+                self.client = FakeClient()
+                self.err = Stream()
+                with open("/dev/full", "w", encoding="utf-8") as stream:
+                    self.patch(stream, "write", mock.Mock(side_effect=error))
+                    self.out = cast(Stream, stream)
+                    running = self.start("submit", *argv)
+                self.checkEnd(
+                    running, err=f"ganeti-pool: {why}: {said} without this command\n", code=code
+                )
 
     def test_interrupted(self) -> None:
         """
