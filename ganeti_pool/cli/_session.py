@@ -125,7 +125,7 @@ class Session:
             # A stream that was closed by whoever started this is None.
             sys.stdout or _closed(),
             sys.stderr or _closed(),
-            noColor=bool(os.environ.get("NO_COLOR")),
+            noColor=bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb",
         )
 
     def connect(self) -> JobClient:

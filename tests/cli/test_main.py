@@ -188,16 +188,16 @@ class MainTests(SynchronousTestCase):
     def test_streamsAndColour(self) -> None:
         """
         The session has the process's streams, which escape what their encoding
-        lacks, and heeds NO_COLOR.
+        lacks, and heeds NO_COLOR and a terminal that is dumb.
         """
         memory = io.BytesIO()
         self.patch(sys, "stdout", io.TextIOWrapper(memory, encoding="ascii"))
         self.patch(sys, "stderr", io.StringIO())
         sessions = []
-        for value in ("", "1"):
-            with mock.patch.dict(os.environ, {"NO_COLOR": value}):
+        for value, terminal in (("", "xterm"), ("1", "xterm"), ("", "dumb")):
+            with mock.patch.dict(os.environ, {"NO_COLOR": value, "TERM": terminal}):
                 sessions.append(Session.ofProcess())
-        self.assertEqual([session.noColor for session in sessions], [False, True])
+        self.assertEqual([session.noColor for session in sessions], [False, True, True])
         sessions[0].write("\xe9")
         self.assertEqual(memory.getvalue(), b"\\xe9\n")
         self.assertIs(sessions[0].stderr, sys.stderr)
