@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 
 from ganeti_pool.errors import InvalidArgument
 from ganeti_pool.jobs import JobState
@@ -61,6 +62,24 @@ class SizeTests(WebCase):
         self.assertEqual(transport.value(), b"")
         protocol.dataReceived(b"x")
         self.assertRefused(Answer(transport.value()), 413, "body_too_large")
+
+    def test_logged(self) -> None:
+        """
+        A request whose body is refused has its line in the log at once, and no other when
+        the rest has come, or never comes.
+        """
+        for rest in (bytes(MAX_BODY + 1), b"x", b""):
+            protocol, transport = self.connect()
+            with capturedLogs() as events:
+                protocol.dataReceived(self.head + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1))
+                size = len(Answer(transport.value()).body)
+                protocol.dataReceived(rest)
+                self.reactor.advance(3)
+            self.assertFalse(transport.connected)
+            self.assertEqual(
+                [formatEvent(event) for event in events],
+                [f"192.168.1.1 POST /v1/jobs 413 {size}"],
+            )
 
     def test_restIsDropped(self) -> None:
         """

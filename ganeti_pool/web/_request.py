@@ -84,6 +84,7 @@ class JobRequest(Request):
 
     @ivar waitedInVain: whether it waited a second or longer to be told news when there is
         any, and there was none. A client that watches an idle daemon does little else.
+    @ivar isLogged: whether it has its line in the log before it is finished.
     @ivar _refusal: why it is refused, or L{None}.
     @ivar _isCutOff: whether its answer was broken off, and so never finishes.
     """
@@ -91,6 +92,7 @@ class JobRequest(Request):
     channel: Any
     content: BytesIO
     waitedInVain = False
+    isLogged = False
     _log = Logger()
     _refusal: Refusal | None = None
     _isCutOff = False
@@ -128,6 +130,13 @@ class JobRequest(Request):
         self.channel.persistent = False
         self.setHeader("connection", "close")
         self.tell(refusal)
+        # Many a client sends no more then, and the request never finishes. Twisted says
+        # what it asks for, and who, with the end of its body.
+        self.client = self.channel.getPeer()
+        self.method = self.channel._command
+        self.path = self.channel._path.partition(b"?")[0]
+        self.channel.site.log(self)
+        self.isLogged = True
         lingering = self.channel.site.reactor.callLater(
             _LINGER, self.channel.transport.abortConnection
         )
@@ -272,7 +281,7 @@ class JobSite(Site):
         the query, such as labels, is in none. One that waited in vain has no line, not
         even one at debug level, which twistd would write like any other.
         """
-        if isinstance(request, JobRequest) and request.waitedInVain:
+        if isinstance(request, JobRequest) and (request.waitedInVain or request.isLogged):
             return
         address = request.getClientAddress()
         _log.info(
