@@ -4,10 +4,12 @@ What the documentation says of backup and restore is true.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 from pathlib import Path
+from textwrap import dedent
 
 from .daemoncase import PATIENCE, ROOT, DaemonCase, Job
 
@@ -26,12 +28,13 @@ class BackupTests(DaemonCase):
     Tests for C{doc/examples/backup.sh}, and for a daemon that starts with its copy.
     """
 
-    def backUp(self, *store: Path) -> subprocess.CompletedProcess[str]:
+    def backUp(self, *store: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         """
         Run the script.
         """
         return subprocess.run(
             [SCRIPT, self.state, self.scratch / "copy", *store],
+            env={**os.environ, **environment},
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -105,3 +108,68 @@ class BackupTests(DaemonCase):
         backup = self.backUp()
         self.assertEqual(backup.returncode, 1)
         self.assertEqual(list((self.scratch / "copy").iterdir()), [])
+
+    def test_removedMeanwhile(self) -> None:
+        """
+        Output that is removed while it is copied, as by a prune, is no failure, and what
+        stays is copied.
+        """
+        daemon = self.start()
+        jobs = daemon.submit(*(command("echo", "kept") for _ in range(3)))
+        daemon.awaitEnds(*jobs)
+        daemon.stop()
+        kept, dropped, emptied = (self.state / "output" / str(job) / "1" for job in jobs)
+        code = f"""
+            import pathlib, shutil
+            listed, isDirectory = pathlib.Path.iterdir, pathlib.Path.is_dir
+            def iterdir(path):
+                yield from listed(path)
+                if path == pathlib.Path({str(emptied)!r}):
+                    shutil.rmtree(path)
+            def is_dir(path):
+                found = isDirectory(path)
+                if path == pathlib.Path({str(dropped)!r}):
+                    shutil.rmtree(path)
+                return found
+            pathlib.Path.iterdir, pathlib.Path.is_dir = iterdir, is_dir
+        """
+        self.assertEqual(self.backUpWith(code), (0, ""))
+        self.assertFalse(dropped.exists() or emptied.exists())
+        copied = self.scratch / "copy" / kept.relative_to(self.state)
+        self.assertEqual((copied / "stdout").read_text(), "kept\n")
+        self.assertEqual(copied.joinpath("stdout").stat().st_mode & 0o777, 0o600)
+
+    def test_notReadable(self) -> None:
+        """
+        Whatever else goes wrong is told in a sentence, and is a failure.
+        """
+        daemon = self.start()
+        (job,) = daemon.submit(command("echo", "kept"))
+        daemon.awaitEnds(job)
+        daemon.stop()
+        code = """
+            import pathlib
+            def open(path, mode):
+                raise PermissionError(13, "Permission denied", str(path))
+            pathlib.Path.open = open
+        """
+        status, said = self.backUpWith(code)
+        self.assertEqual(status, 1)
+        self.assertRegex(said, "^the copy .*/copy is not complete: .*Permission denied: .*\n$")
+        shutil.rmtree(self.scratch / "copy")
+        shutil.rmtree(self.state / "output")
+        status, said = self.backUpWith("")
+        self.assertEqual(status, 1)
+        self.assertRegex(said, "^the copy .*/copy is not complete: .*/output'\n$")
+
+    def backUpWith(self, code: str) -> tuple[int, str]:
+        """
+        Run the script, with a Python that has run some code first.
+
+        @return: the exit status, and what it has said.
+        """
+        site = self.scratch / "site"
+        site.mkdir(exist_ok=True)
+        (site / "sitecustomize.py").write_text(dedent(code))
+        backup = self.backUp(PYTHONPATH=str(site))
+        return backup.returncode, backup.stderr

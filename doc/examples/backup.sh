@@ -14,15 +14,39 @@ if [ ! -f "$store" ]; then
 fi
 mkdir -- "$2"
 
-# Not by cp: the daemon may write the file meanwhile, and a part of it is in its log.
-python3 - "$store" "$2/jobs.sqlite" <<'END'
-import pathlib, sqlite3, sys
+# Not by cp: the daemon may write the store meanwhile, and a part of it is in its log; and
+# a job and its output may be removed meanwhile, as by prune, which is no failure.
+python3 - "$store" "$1/output" "$2" <<'END'
+import pathlib, shutil, sqlite3, sys
 
-store, copy = map(pathlib.Path, sys.argv[1:])
-connection = sqlite3.connect(store.resolve().as_uri() + "?mode=rw", uri=True)
-connection.execute("VACUUM INTO ?", [str(copy)])
-connection.close()
+store, output, copy = map(pathlib.Path, sys.argv[1:])
+
+
+def copyWhatIsThere(source, target):
+    target.mkdir()
+    try:
+        entries = list(source.iterdir())
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir():
+            copyWhatIsThere(entry, target / entry.name)
+            continue
+        try:
+            file = entry.open("rb")
+        except FileNotFoundError:
+            continue
+        with file, (target / entry.name).open("xb") as copied:
+            shutil.copyfileobj(file, copied)
+
+
+try:
+    connection = sqlite3.connect(store.resolve().as_uri() + "?mode=rw", uri=True)
+    connection.execute("VACUUM INTO ?", [str(copy / "jobs.sqlite")])
+    connection.close()
+    # After the store: what a job had written when it was finished is there by now.
+    output.stat()
+    copyWhatIsThere(output, copy / "output")
+except (OSError, sqlite3.Error) as error:
+    sys.exit(f"the copy {copy} is not complete: {error}")
 END
-
-# After the store: what a job had written when it was finished is there by now.
-cp -R -- "$1/output" "$2/output"
