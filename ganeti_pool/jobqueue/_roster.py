@@ -32,6 +32,9 @@ class Roster:
 
     def __init__(self, clock: IReactorTime, pool: WorkerPool, journal: Journal) -> None:
         self.running: dict[int, JobTask] = {}
+        # Of these, by ID, those whose start is asked for, and what their workers had
+        # before.
+        self._asked: dict[int, JobTask | None] = {}
         self._clock = clock
         self._pool = pool
         self._journal = journal
@@ -63,13 +66,24 @@ class Roster:
         """
         ending = sum(task.hasEnded for task in self.running.values())
         held = self._journal.unwritten + len(self._journal.hindrances)
-        return len(self.running) - ending + held
+        # A worker that has both is one.
+        both = sum(before is not None and before.isUnwritten for before in self._asked.values())
+        return len(self.running) - ending + held - both
 
-    def enter(self, task: JobTask) -> None:
+    def enter(self, task: JobTask, before: JobTask | None) -> None:
         """
         A worker asks to start a job.
+
+        @param before: what it had before; L{None} for nothing.
         """
         self.running[task.jobID] = task
+        self._asked[task.jobID] = before
+
+    def begun(self, task: JobTask) -> None:
+        """
+        The job has been started.
+        """
+        self._asked.pop(task.jobID, None)
 
     def putBack(self, task: JobTask) -> None:
         """
@@ -112,6 +126,7 @@ class Roster:
         # Another task of the ID may run since, if a client has retried the job.
         if self.running.get(task.jobID) is task:
             del self.running[task.jobID]
+            self._asked.pop(task.jobID, None)
         for waiter, ending in list(self._waiters.items()):
             ending.discard(task)
             if not ending:

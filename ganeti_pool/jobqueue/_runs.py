@@ -147,7 +147,7 @@ class Runs:
     def _start(self, task: JobTask, before: JobTask | None) -> Deferred[None]:
         self._checkStart(task)
         self._journal.hindrances.pop(task.jobID, None)
-        self._roster.enter(task)
+        self._roster.enter(task, before)
         # The store decides whether the end of the job before is there: both may be in
         # one commit, and what is said here of the first comes with what is said of
         # the second.
@@ -173,6 +173,7 @@ class Runs:
         task.run = Run(job, now)
         task.attempts += 1
         task.state = TaskState.RUNNING
+        self._roster.begun(task)
         self._waiting.remove(task.priority)
         if job.timeout is not None:
             task.run.limit(
@@ -329,16 +330,21 @@ class Runs:
         Record an outcome, however long that takes. The first to be recorded wins.
         """
         run = task.running
-        return self._finish(task, outcome).addCallbacks(
+        return self._finish(task, run, outcome).addCallbacks(
             self._finished, self._notFinished, (task, run), {}, (task, run, outcome)
         )
 
-    def _finish(self, task: JobTask, outcome: Outcome) -> Deferred[Job]:
+    def _finish(self, task: JobTask, run: Run, outcome: Outcome) -> Deferred[Job]:
         return self._journal.persist(
             lambda: self._journal.write(
                 self._store.finishAttempt, task.jobID, task.attempts, outcome
-            )
+            ).addErrback(self._notYetFinished, run)
         )
+
+    def _notYetFinished(self, failure: Failure, run: Run) -> Failure:
+        if failure.check(StoreError):
+            run.isUnwritten = True
+        return failure
 
     def _finished(self, job: Job, task: JobTask, run: Run) -> None:
         self.forget(task)
@@ -365,9 +371,9 @@ class Runs:
             _log.failure("What job {jobID} came to cannot be stored", failure, jobID=task.jobID)
         try:
             try:
-                job = await self._finish(task, unusable(outcome, failure.value))
+                job = await self._finish(task, run, unusable(outcome, failure.value))
             except InvalidArgument:
-                job = await self._finish(task, unrecordable())
+                job = await self._finish(task, run, unrecordable())
         except (StaleAttempt, OwnershipLost, NoSuchJob):
             self._lost(Failure(), task)
         else:

@@ -54,6 +54,7 @@ class Run:
     @ivar timeout: what tells it that its time is over.
     @ivar isCancelled: whether it was told to end by a client.
     @ivar isTimedOut: whether it was told to end since it ran for too long.
+    @ivar isUnwritten: whether the store has refused its end, for now at least.
     @ivar output: how much of each stream it has kept.
     @ivar deferral: what it has said, if it has deferred the job.
     """
@@ -64,6 +65,7 @@ class Run:
         "ended",
         "isCancelled",
         "isTimedOut",
+        "isUnwritten",
         "job",
         "output",
         "timeout",
@@ -76,6 +78,7 @@ class Run:
         self.timeout: IDelayedCall | None = None
         self.isCancelled = False
         self.isTimedOut = False
+        self.isUnwritten = False
         self.output: Mapping[str, OutputSize] | None = None
         self.deferral: Deferral | None = None
 
@@ -203,6 +206,13 @@ class JobTask:
         Whether its worker is done with the attempt that runs.
         """
         return self.run is not None and self.run.ended is not None
+
+    @property
+    def isUnwritten(self) -> bool:
+        """
+        Whether its end is to be written once the store takes it.
+        """
+        return self.run is not None and self.run.isUnwritten
 
     @property
     def isOver(self) -> bool:

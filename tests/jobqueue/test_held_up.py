@@ -130,6 +130,24 @@ class HeldUpTests(OutcomeCase):
         self.stepping.runAll()
         self.assertEqual((self.ran, self.states(2)), ([1, 2], ["succeeded"]))
 
+    def test_countedOnce(self) -> None:
+        """
+        It is counted once as well while the start of its next job is asked for.
+        """
+        self.submit(new("note", 1), new("note", 2))
+        self.refuse(FULL)
+        self.stepping.step()
+        busy: list[int] = []
+        self.hold(
+            lambda: busy.append(self.status()["busy"]),
+            self.release,
+            lambda: self.reactor.advance(1),
+        )
+        self.stepping.step()
+        self.assertEqual(busy, [1])
+        self.stepping.runAll()
+        self.assertEqual((self.ran, self.status()["busy"]), ([1, 2], 0))
+
     def test_withoutOutputCancelled(self) -> None:
         """
         It does not, if it was being cancelled.
