@@ -7,9 +7,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
+
+from ganeti_pool.daemon import goSteady
+from ganeti_pool.testing import FakeReactor
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,6 +36,16 @@ class ClockTests(SynchronousTestCase):
             timeout=60,
         )
         self.assertEqual((child.stdout, child.returncode), ("1\n", 0), child.stderr)
+
+    def test_clock(self) -> None:
+        """
+        It is the clock that runs since the machine does.
+        """
+        reactor = FakeReactor()
+        goSteady(reactor)
+        before = time.monotonic()
+        self.assertLessEqual(before, reactor.seconds())
+        self.assertLessEqual(reactor.seconds(), time.monotonic())
 
     def test_select(self) -> None:
         """
