@@ -22,6 +22,11 @@ __all__ = ["run"]
 
 Soak = type[ThreadedSoak] | type[DeferredSoak]
 
+_LEAVING = 5.0
+"""
+The seconds that a thread gets to end, if it is about to.
+"""
+
 
 def run(options: argparse.Namespace, makePool: MakePool | None) -> int:
     """
@@ -60,5 +65,8 @@ def _soak(soak: Soak, books: Books, settings: Settings) -> None:
     soak(books, settings).run()
     faulthandler.cancel_dump_traceback_later()
     for thread in set(threading.enumerate()) - before:
-        books.wrong(f"{thread} is left")
+        # A worker whose Resize another one has overtaken is not waited for by either.
+        thread.join(_LEAVING)
+        if thread.is_alive():
+            books.wrong(f"{thread} is left")
     globalLogPublisher.removeObserver(books)
