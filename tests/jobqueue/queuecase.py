@@ -227,6 +227,23 @@ class QueueCase(SynchronousTestCase):
         self.store.held = False
         self.store.commit()
 
+    def withoutOutput(self, jobID: int) -> Callable[[], None]:
+        """
+        Have no place for the output of a job.
+
+        @return: makes one.
+        """
+        make = self.queue._output.make
+        broken = [jobID]
+
+        def makeSome(made: int, attempt: int) -> None:
+            if made in broken:
+                raise OSError("no place")
+            make(made, attempt)
+
+        self.patch(self.queue._output, "make", makeSome)
+        return broken.clear
+
     def submit(self, *jobs: NewJob) -> list[int]:
         """
         Submit jobs, and give their ids.

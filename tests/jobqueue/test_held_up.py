@@ -93,29 +93,12 @@ class HeldUpTests(OutcomeCase):
         self.assertEqual(self.told().count((2, "started")), 1)
         self.assertEqual(dict(self.queue.waiting), {})
 
-    def withoutOutput(self) -> Callable[[], None]:
-        """
-        Have no place for the output of job 2.
-
-        @return: makes one.
-        """
-        make = self.queue._output.make
-        broken = [2]
-
-        def makeSome(jobID: int, attempt: int) -> None:
-            if jobID in broken:
-                raise OSError("no place")
-            make(jobID, attempt)
-
-        self.patch(self.queue._output, "make", makeSome)
-        return broken.clear
-
     def test_withoutOutput(self) -> None:
         """
         A worker waits for one thing at a time, and is counted once: a job that has no
         place for its output goes back to its place, too.
         """
-        mended = self.withoutOutput()
+        mended = self.withoutOutput(2)
         self.submit(new("note", 1), new("note", 2))
         seen: list[object] = []
 
@@ -152,7 +135,7 @@ class HeldUpTests(OutcomeCase):
         """
         It does not, if it was being cancelled.
         """
-        self.withoutOutput()
+        self.withoutOutput(2)
         make = self.queue._output.make
 
         def cancelFirst(jobID: int, attempt: int) -> None:

@@ -95,22 +95,15 @@ class OutputTests(StartedCase):
         """
         self.open(MemoryJobStore(), numWorkers=2)
         self.start()
-        make = self.queue._output.make
-        broken = [1]
-
-        def makeSome(jobID: int, attempt: int) -> None:
-            if jobID in broken:
-                raise OSError("no place")
-            make(jobID, attempt)
+        mend = self.withoutOutput(1)
 
         def other() -> None:
             self.stepping.step()
             troubles.append(self.status()["store"]["last_error"])
-            broken.clear()
+            mend()
             self.reactor.advance(1)
 
         troubles: list[str | None] = []
-        self.patch(self.queue._output, "make", makeSome)
         self.meanwhile.append(other)
         self.submit(new("note", 1), new("note", 2))
         self.stepping.step()
