@@ -11,6 +11,8 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from twisted.internet.defer import CancelledError
 
+from ._picklable import PicklableException
+
 __all__ = [
     "AlreadyCompleted",
     "DeferTask",
@@ -45,7 +47,7 @@ __all__ = [
 ]
 
 
-class DeferTask(Exception):
+class DeferTask(PicklableException):
     """
     Raised in C{RunTask} to put the running task back in the queue.
 
@@ -62,9 +64,10 @@ class DeferTask(Exception):
         self.reason = reason
 
 
-class PoolError(Exception):
+class PoolError(PicklableException):
     """
-    Anything that this package refuses or reports.
+    Anything that this package refuses or reports. It can be pickled and copied, and so can
+    every subclass, whatever its C{__init__} takes.
     """
 
 

@@ -13,6 +13,8 @@ from enum import IntEnum
 
 import click
 
+from .._picklable import PicklableException
+
 __all__ = ["Ending", "ExitCode", "OutputLost", "howToStart", "judge"]
 
 _NOBODY = (errno.ENOENT, errno.ECONNREFUSED)
@@ -36,7 +38,7 @@ class ExitCode(IntEnum):
     BROKEN_PIPE = 141
 
 
-class Ending(Exception):
+class Ending(PicklableException):
     """
     The verb ends here.
 
