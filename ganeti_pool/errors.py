@@ -17,6 +17,7 @@ __all__ = [
     "AlreadyCompleted",
     "DeferTask",
     "DuplicateTaskID",
+    "InsideJob",
     "InvalidArgument",
     "InvalidJob",
     "JobError",
@@ -384,6 +385,27 @@ class KeyConflict(JobError):
         ]
         more = f" (and {len(conflicts) - 1} more)" if len(conflicts) > 1 else ""
         super().__init__(self.problems[0][2] + more)
+
+
+class InsideJob(JobError):
+    """
+    A running job asked for something that waits for the end of that very job. Nothing was
+    changed.
+
+    @ivar jobID: the job.
+    """
+
+    code = "inside_job"
+
+    def __init__(self, jobID: int, what: str) -> None:
+        """
+        @param what: what was asked for, as a noun.
+        """
+        super().__init__(
+            f"this {what} was asked for by job {jobID} and would wait for the end of job {jobID}: "
+            "ask for it from outside the job"
+        )
+        self.jobID = jobID
 
 
 class QueueStopping(JobError):

@@ -4,7 +4,10 @@ Tests for L{ganeti_pool.client}, against the real site, in memory.
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import Any
+from unittest import mock
 
 from treq.client import HTTPClient
 from treq.testing import RequestTraversalAgent, StringStubbingResource
@@ -12,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.client import ResponseNeverReceived
@@ -20,6 +23,7 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from ganeti_pool import wire
 from ganeti_pool.client import (
     DaemonUnreachable,
     JobClient,
@@ -31,7 +35,7 @@ from ganeti_pool.client._client import _UnixEndpoints
 from ganeti_pool.client._connections import KeptConnections
 from ganeti_pool.client._exchange import _explain, _Text
 from ganeti_pool.errors import InvalidArgument, JobNotQueued, PoolError
-from ganeti_pool.jobs import JobFilter, JobState, NewJob, OnCrash
+from ganeti_pool.jobs import JobFilter, JobOrigin, JobState, NewJob, OnCrash
 from ganeti_pool.web._api import JobAPI
 from ganeti_pool.web._request import JobSite
 
@@ -90,6 +94,14 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual([(job["id"], job["name"]) for job in jobs], [(1, "é")])
         new = NewJob(FakeQueue.workerName, (["true"],), "é", -1, OnCrash.RETRY, 3)
         self.assertEqual(self.queue.calls, [("submit", [new])])
+
+    def test_submitForAnotherWorker(self) -> None:
+        """
+        The worker that a job names is sent, for the daemon to compare with its own.
+        """
+        self.result(self.client.submit([{"worker": "an.other.Worker", "args": []}]))
+        ((_, (new,)),) = self.queue.calls
+        self.assertEqual(new.worker, "an.other.Worker")
 
     def test_job(self) -> None:
         """
@@ -450,6 +462,39 @@ class ConnectTests(SynchronousTestCase):
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
         verifyObject(IAgentEndpointFactory, _UnixEndpoints(reactor, "/run/pool.sock"))
+
+    def test_inAJob(self) -> None:
+        """
+        In a job, each request names the job, its host and the state directory of its daemon;
+        outside it names none.
+        """
+        job = {"GANETI_POOL_JOB": "17", "GANETI_POOL_STATE": "/var/lib/a b"}
+        for environment, sent in (
+            (job, [JobOrigin(17, socket.gethostname(), "/var/lib/a b")]),
+            ({}, []),
+        ):
+            for connect in (
+                lambda reactor: connectUnix(reactor, "/run/pool.sock"),
+                lambda reactor: connectHTTP(reactor, "http://127.0.0.1:8080"),
+            ):
+                reactor = MemoryReactorClock()
+                with mock.patch.dict(os.environ, environment, clear=True):
+                    client = connect(reactor)
+                waiting = client.quiesce()
+                (entry,) = reactor.unixClients or reactor.tcpClients
+                factory: Any = entry[1] if reactor.unixClients else entry[2]
+                protocol = factory.buildProtocol(None)
+                transport = StringTransport()
+                protocol.makeConnection(transport)
+                lines = transport.value().split(b"\r\n")
+                values = [
+                    line.partition(b": ")[2]
+                    for line in lines
+                    if line.lower().startswith(b"ganeti-pool-job:")
+                ]
+                self.assertEqual(list(filter(None, [wire.parseOrigin(values)])), sent)
+                waiting.cancel()
+                self.failureResultOf(waiting, CancelledError)
 
     def test_longPath(self) -> None:
         """

@@ -299,7 +299,9 @@ class CommandTests(DaemonCase):
         self.assertEqual(self.value("priority", "high", "3")["priority"], -10)
         self.assertEqual(self.done("cancel", "3"), "3 cancelled\n")
         self.done("cancel", "3")
-        self.done("wait", "1", "--timeout", "0.1", code=124)
+        waited = self.run_("wait", "1", "--timeout", "0.1")
+        self.assertEqual(waited.returncode, 124, waited)
+        self.assertIn("the pool is paused, and job 1 is queued", waited.stderr)
         self.assertIn("active", self.done("resume"))
         self.assertEqual(self.done("wait", "1"), "1 succeeded\n")
         self.assertEqual(self.value("wait", "1")["state"], "succeeded")
@@ -622,11 +624,61 @@ class WorkTests(DaemonCase):
         self.assertEqual((job["state"], job["error"]["signal"]), ("cancelled", "SIGKILL"))
         self.assertNothingLeft()
 
+    def test_commandOfASubclass(self) -> None:
+        """
+        A daemon whose worker class extends the command worker takes commands, and a command
+        with the same key is the same job, whether the client names a class or not.
+        """
+        daemon = self.start("--worker-class", "tests.daemonworkers.HastyWorker")
+        done = self.run_("submit", "--wait", "--key", "k", "--", "true")
+        self.assertEqual((done.returncode, done.stdout), (0, "1\n"), done)
+        job = daemon.job(1)
+        self.assertEqual(job["worker"], "tests.daemonworkers.HastyWorker")
+        again = {name: job[name] for name in ("args", "key", "owner")}
+        self.assertEqual(daemon.submit(again), [1])
+
+    def test_inAJob(self) -> None:
+        """
+        What a job does to wait for its own end is refused; after that it goes on, and so
+        does the queue. It may quiesce another daemon.
+        """
+        daemon = self.start("--workers", "1")
+        other = Daemon(str(self.scratch / "other"), ["--state-dir", str(self.scratch / "other")])
+        self.addCleanup(self._end, other)
+        other.awaitReady()
+        script = f"""
+            for verb in quiesce "wait $GANETI_POOL_JOB" "wait --all" "resize 0" \
+                "logs -f $GANETI_POOL_JOB"
+            do
+                {COMMAND} --state-dir {self.state} $verb; echo $?
+            done
+            {COMMAND} --state-dir {self.scratch}/other quiesce; echo $?
+        """
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.scratch)}
+        jobID, nextID = daemon.submit(
+            {"args": [["sh", "-c", script], {"env": environment}]}, shell("true")
+        )
+        job, after = daemon.awaitEnds(jobID, nextID)
+        self.assertEqual([job["state"], after["state"]], ["succeeded"] * 2)
+        output = f"/v1/jobs/{jobID}/output?stream="
+        self.assertEqual(daemon.ask("GET", f"{output}stdout"), b"4\n4\n4\n4\n4\nquiesced\n0\n")
+        sentences = daemon.ask("GET", f"{output}stderr").decode().splitlines()
+        self.assertEqual(len(sentences), 5, sentences)
+        for sentence in sentences:
+            self.assertIn(f"would wait for the end of job {jobID}", sentence)
+        self.assertEqual(daemon.ask("GET", "/v1/pool")["workers"], 1)
+        self.assertEqual(other.stop(), 0)
+
     def test_otherWorker(self) -> None:
         """
-        Any worker class can do the jobs, take JSON, return JSON, and defer itself.
+        Any worker class can do the jobs, take JSON, return JSON, and defer itself; a command
+        for it is refused, and nothing is added.
         """
         daemon = self.start("--worker-class", "tests.daemonworkers.CountingWorker")
+        refused = self.run_("submit", "--", "true")
+        self.assertEqual((refused.returncode, refused.stdout), (4, ""), refused)
+        self.assertIn("tests.daemonworkers.CountingWorker", refused.stderr)
+        self.assertEqual(daemon.jobs(), {})
         (jobID,) = daemon.submit({"args": [str(self.scratch / "runs"), 3]})
         (job,) = daemon.awaitEnds(jobID)
         self.assertEqual((job["state"], job["result"]), ("succeeded", {"runs": 3}))

@@ -21,6 +21,7 @@ from twisted.internet.endpoints import (
 from twisted.internet.protocol import Factory
 from twisted.plugin import IPlugin
 from twisted.python import usage
+from twisted.python.reflect import qual
 from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -36,8 +37,10 @@ from ganeti_pool.jobs import OnCrash
 from ganeti_pool.metrics import JobMetrics
 from ganeti_pool.paths import StatePaths
 from ganeti_pool.tap import _make
+from ganeti_pool.tap._given import basesOf
 from ganeti_pool.testing import FakeReactor
 from ganeti_pool.web import JobSite
+from ganeti_pool.workerpool import BaseWorker
 from twisted.plugins import ganeti_pool_plugin
 
 from .managercase import FakeManager
@@ -495,6 +498,27 @@ class MakeTests(TapCase):
         PlainWorker.onCrash = "perhaps"
         error = self.assertRaises(usage.UsageError, self.make, "--worker-class", name)
         self.assertIn("not 'perhaps'", str(error))
+
+    def test_workerBases(self) -> None:
+        """
+        A job may name the worker class or one that it extends, but not the base of all; what is
+        not a class extends none.
+        """
+
+        class Own(CommandWorker):
+            """
+            Runs commands.
+            """
+
+        command = "ganeti_pool.commands.CommandWorker"
+        self.assertEqual(basesOf(Own), {qual(Own), command})
+        self.assertEqual(basesOf(CommandWorker), {command})
+        self.assertEqual(basesOf(BaseWorker), frozenset())
+        self.assertEqual(basesOf(lambda pool, name: None), frozenset())
+        service = self.make("--worker-class", "tests.daemonworkers.HastyWorker")
+        queue: Any = service._queue
+        self.assertIn(command, queue.workerBases)
+        service._lock.release()
 
     def test_argsVersion(self) -> None:
         """

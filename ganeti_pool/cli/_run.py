@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ._endings import ExitCode
 from ._group import Verb
 from ._names import COMPLETION, PROGRAM
+from ._outdated import explainUnknownKey
 from ._session import Session
 from ._shells import useShells
 from ._verbs import commands
@@ -83,7 +84,7 @@ def perform(reactor: Any, session: Session, verb: Verb) -> Deferred[NoReturn]:
                 session.say(session.interruption)
                 code = ExitCode.INTERRUPTED
             else:
-                code = session.explain(error)
+                code = session.explain(await explainUnknownKey(session, error))
         raise SystemExit(int(code))
 
     working: Deferred[NoReturn] = Deferred.fromCoroutine(work())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
 
+from ..jobs import COMMAND_WORKER
 from ..wire import MAX_BODY, MAX_JOBS, encode
 from ._session import Session
 
@@ -127,7 +128,8 @@ def makeJobs(
     """
     jobs = []
     for where, argv, key in commands:
-        job = {"args": [argv, dict(options)], **fields}
+        # A daemon of another worker class refuses it then.
+        job = {"worker": COMMAND_WORKER, "args": [argv, dict(options)], **fields}
         if key is not None:
             job["key"] = key
         try:

@@ -15,6 +15,7 @@ from ._endings import ExitCode
 from ._find import LONG_POLL, PAGE, findJobs
 from ._format import Wire
 from ._patience import within
+from ._prospects import Prospects
 from ._session import Session
 
 if TYPE_CHECKING:
@@ -62,13 +63,15 @@ async def waitForJobs(
     @param untilFirst: whether one is enough.
     @return: the exit code, which says whether all that finished succeeded.
 
-    @raise Ending: when the time is up, or if one of the jobs is not there any more.
+    @raise Ending: when the time is up, if one of the jobs is not there any more, or if this
+        waits in one of them for the end of that very job.
     """
     pending = {job["id"] for job in jobs}
+    prospects = Prospects(session, client, untilFirst)
 
     async def watch() -> int:
         code, changed, revision = ExitCode.DONE, jobs, since
-        lookedAt, mustLook = session.reactor.seconds(), False
+        lookedAt, mustLook, areWhole = session.reactor.seconds(), False, True
         with _reporting(session, len(pending), onStderr) as report:
             while True:
                 finished = [
@@ -86,8 +89,12 @@ async def waitForJobs(
                 session.aftermath = _notFinished(pending)
                 if mustLook:
                     changed = await findJobs(client, sorted(pending))
-                    lookedAt, mustLook = session.reactor.seconds(), False
+                    lookedAt, mustLook, areWhole = session.reactor.seconds(), False, True
                     continue
+                if areWhole:
+                    # They are all of those that are waited for, and not only the changed ones.
+                    await prospects.check(changed)
+                    areWhole = False
                 answer = await client.changedJobs(revision, LONG_POLL, PAGE)
                 changed, revision = answer["jobs"], answer["revision"]
                 # Of a job that was removed nothing is told any more. So those that are

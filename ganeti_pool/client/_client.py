@@ -5,6 +5,7 @@ What the daemon does, as methods; and the ways to it.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from ..errors import InvalidArgument
+from ..jobs import JobOrigin, originOf
 from ..paths import LONGEST_SOCKET_PATH
 from ._connections import KeptConnections
 from ._exchange import Exchange
@@ -39,6 +41,7 @@ class JobClient:
         token: str | None = None,
         where: str | None = None,
         connections: KeptConnections | None = None,
+        origin: JobOrigin | None = None,
     ) -> None:
         """
         @param http: what sends the requests.
@@ -46,9 +49,12 @@ class JobClient:
         @param token: the bearer token.
         @param where: how to name the daemon to a person; without it, C{baseURL}.
         @param connections: those that C{http} uses, if it keeps any.
+        @param origin: the job from which the requests come, if they come from one.
         """
         self._connections = connections
-        self._exchange = Exchange(http, baseURL.rstrip("/"), token, where or baseURL, connections)
+        self._exchange = Exchange(
+            http, baseURL.rstrip("/"), token, where or baseURL, connections, origin
+        )
 
     def close(self) -> Deferred[None]:
         """
@@ -208,7 +214,8 @@ class JobClient:
         @param active: whether jobs are started; L{None} leaves it.
         @param workers: how many there are to be; L{None} leaves it. With fewer
             than before, the answer waits for the surplus ones to end their jobs.
-        @return: a Deferred with what L{pool} gives.
+        @return: a Deferred with what L{pool} gives. In a job of that daemon, a change to
+            fewer workers that would wait for running jobs fails with C{inside_job}.
         """
         changes = {"active": active, "workers": workers}
         return self._exchange.ask(
@@ -224,7 +231,8 @@ class JobClient:
         connection lost.
 
         @param wait: for how many seconds at most; L{None} for as long as it takes.
-        @return: a Deferred with whether that is so, and not merely the time over.
+        @return: a Deferred with whether that is so, and not merely the time over. In a
+            job of that daemon, it fails with C{inside_job}.
         """
         parameters = [("wait", None if wait is None else f"{wait:.3f}")]
         asked = self._exchange.ask("POST", "/v1/pool/quiesce", parameters)
@@ -247,9 +255,17 @@ class _UnixEndpoints:
         return self._endpoint
 
 
+def _ownOrigin() -> JobOrigin | None:
+    """
+    The job in which this process runs, L{None} outside a job.
+    """
+    return originOf(os.environ, socket.gethostname())
+
+
 def connectUnix(reactor: Any, socketPath: str) -> JobClient:
     """
-    A client of the daemon at a socket. Nothing is sent yet.
+    A client of the daemon at a socket. Nothing is sent yet. In a job, each request
+    names that job, so that the daemon can refuse what would wait for it.
 
     @raise InvalidArgument: if the path is too long for a socket.
     """
@@ -265,7 +281,11 @@ def connectUnix(reactor: Any, socketPath: str) -> JobClient:
         reactor, _UnixEndpoints(reactor, socketPath), connections.pool
     )
     return JobClient(
-        HTTPClient(agent), "http://localhost", where=socketPath, connections=connections
+        HTTPClient(agent),
+        "http://localhost",
+        where=socketPath,
+        connections=connections,
+        origin=_ownOrigin(),
     )
 
 
@@ -297,7 +317,8 @@ def _readURL(url: str) -> str:
 
 def connectHTTP(reactor: Any, url: str, token: str | None = None) -> JobClient:
     """
-    A client of the daemon at a URL. Nothing is sent yet.
+    A client of the daemon at a URL. Nothing is sent yet. In a job, each request
+    names that job, so that the daemon can refuse what would wait for it.
 
     @param token: its bearer token.
 
@@ -306,4 +327,4 @@ def connectHTTP(reactor: Any, url: str, token: str | None = None) -> JobClient:
     base = _readURL(url)
     connections = KeptConnections(reactor)
     http = HTTPClient(Agent(reactor, pool=connections.pool))
-    return JobClient(http, base, token, connections=connections)
+    return JobClient(http, base, token, connections=connections, origin=_ownOrigin())

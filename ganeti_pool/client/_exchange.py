@@ -26,6 +26,7 @@ from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
 from ..errors import PoolError
+from ..jobs import JobOrigin
 from ._connections import KeptConnections
 from ._errors import DaemonUnreachable, RequestRefused
 
@@ -147,12 +148,14 @@ class Exchange:
         token: str | None,
         where: str,
         connections: KeptConnections | None = None,
+        origin: JobOrigin | None = None,
     ) -> None:
         self._http = http
         self._base = base
         self._token = token
         self._where = where
         self._connections = connections
+        self._origin = origin
 
     def ask(
         self,
@@ -206,6 +209,10 @@ class Exchange:
         data = None
         if self._token is not None:
             headers.setRawHeaders("authorization", [f"Bearer {self._token}"])
+        if self._origin is not None:
+            from ..wire import ORIGIN_HEADER, formatOrigin
+
+            headers.setRawHeaders(ORIGIN_HEADER, [formatOrigin(self._origin)])
         if body is not None:
             # Not above: who only looks need not wait for the schemas.
             from ..wire import encode

@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from .. import wire
 from ..errors import JobError
 from ..interfaces import IJobQueue
+from ..jobs import JobOrigin
 from ._operations import OPERATIONS, PROMETHEUS, openAPI
 from ._output import Growth, ReadChunk, Valve
 from ._pages import changes, page
@@ -36,6 +37,13 @@ With less, a client could ask as often as it likes and leave none.
 
 def _query(request: JobRequest) -> bytes:
     return bytes(request.uri.partition(b"?")[2])
+
+
+def _origin(request: JobRequest) -> JobOrigin | None:
+    """
+    The job that a request comes from, if it comes from one.
+    """
+    return wire.parseOrigin(request.requestHeaders.getRawHeaders(wire.ORIGIN_HEADER.encode(), []))
 
 
 def _jobID(part: str) -> int:
@@ -133,7 +141,10 @@ class JobAPI:
         """
         wire.checkNoQuery(_query(request))
         new, wasList = wire.parseNewJobs(
-            _body(request), self._queue.workerName, self._queue.onCrash
+            _body(request),
+            self._queue.workerName,
+            self._queue.onCrash,
+            self._queue.workerBases,
         )
         jobs = await self._queue.submit(new)
         documents = [wire.jobToJSON(job) for job in jobs]
@@ -275,7 +286,7 @@ class JobAPI:
         change = wire.parsePoolChange(_body(request))
         if change.workers is not None:
             # before the pool is paused, which it would stay
-            self._queue.checkWorkers(change.workers)
+            self._queue.checkWorkers(change.workers, _origin(request))
 
         async def makeChange() -> None:
             if change.active is not None:
@@ -298,7 +309,7 @@ class JobAPI:
         wait = wire.parseQuiesceQuery(_query(request))
         wire.checkNoBody(request.content.read())
         # Who goes away cancels this as well, and so holds nothing back.
-        quiet = self._queue.quiesce().addCallback(lambda _: True)
+        quiet = self._queue.quiesce(_origin(request)).addCallback(lambda _: True)
         if wait is not None:
             quiet.addTimeout(wait, self._clock, lambda _, seconds: False)
         request.answer(200, {"quiesced": await quiet})

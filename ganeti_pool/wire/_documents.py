@@ -42,6 +42,7 @@ STATUS: Mapping[str, int] = {
     "no_such_path": 404,
     "method_not_allowed": 405,
     "finished": 409,
+    "inside_job": 409,
     "key_conflict": 409,
     "not_finished": 409,
     "not_queued": 409,

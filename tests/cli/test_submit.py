@@ -16,8 +16,10 @@ from typing import Any, cast
 from unittest import mock
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.reflect import qual
 
 from ganeti_pool.client import DaemonUnreachable, RequestRefused
+from ganeti_pool.commands import CommandWorker
 from ganeti_pool.wire import MAX_BODY, encode
 
 from .case import (
@@ -29,6 +31,8 @@ from .case import (
     makeFailed,
     makeJob,
 )
+
+WORKER = qual(CommandWorker)
 
 
 class SubmitTests(CommandCase):
@@ -67,7 +71,8 @@ class SubmitTests(CommandCase):
         self.check("submit", "ls", "-l", "--json", out="1\n")
         options = {"cwd": os.getcwd(), "umask": "0027", "env": {"PATH": "/bin"}}
         self.assertEqual(
-            self.submitted(), [{"args": [["ls", "-l", "--json"], options], "owner": OWNER}]
+            self.submitted(),
+            [{"worker": WORKER, "args": [["ls", "-l", "--json"], options], "owner": OWNER}],
         )
 
     def test_umaskStays(self) -> None:
@@ -94,6 +99,7 @@ class SubmitTests(CommandCase):
             self.submitted(),
             [
                 {
+                    "worker": WORKER,
                     "args": [["--ls"], {"cwd": "/src", "umask": "0027", "env": env}],
                     "priority": -5,
                     "name": "Lists",
@@ -554,7 +560,7 @@ class SubmitTests(CommandCase):
         jobs = [makeJob(1, "succeeded", revision=4), makeJob(2, revision=5000)]
         self.patch(self.client, "submit", lambda _: succeed(jobs))
         running = self.start("submit", "--wait", "ls")
-        self.assertEqual(self.client.calls, [("changedJobs", 5000, 60)])
+        self.assertEqual(self.client.calls, [("pool",), ("changedJobs", 5000, 60)])
         self.client.change(makeJob(2, "succeeded", revision=5001))
         self.checkEnd(running, err="1 succeeded\n2 succeeded\n", code=0)
         jobs.pop()

@@ -220,7 +220,7 @@ class WaitTests(CommandCase):
                 self.client.change(makeJob(9, "running", revision=51 + 2 * minute + second))
             self.assertEqual(
                 [call[0] for call in self.client.calls],
-                ["listJobs", "changedJobs", "changedJobs"],
+                ["listJobs", "pool", "changedJobs", "changedJobs"],
             )
         self.assertNoResult(running)
         self.client.change(makeJob(1, "succeeded"))

@@ -74,13 +74,15 @@ async def quiesce(session: Session, timeout: float | None) -> int:
     ends early, by Ctrl-C or --timeout.
     """
     from .._patience import within
+    from .._prospects import whyNothingStarts
 
     goesOn = "jobs submitted meanwhile start, and those before go on"
     client = session.connect()
     pool = await client.pool()
     queued = pool["jobs"]["queued"]
-    if queued and not pool["active"]:
-        session.say(f"the pool is paused, and {queued} queued: this waits until it is resumed")
+    reason = whyNothingStarts(pool)
+    if queued and reason is not None:
+        session.say(f"{reason[0]}, and {queued} queued: this waits until {reason[1]}")
     session.interruption = f"interrupted: {goesOn}"
     quiesced = await within(session.reactor, timeout, client.quiesce(), lambda: goesOn)
     session.emit({"quiesced": quiesced}, "quiesced")

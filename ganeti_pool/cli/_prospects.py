@@ -1,0 +1,121 @@
+"""
+Whether jobs that are waited for can start, and whether they can end.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from ..jobs import originOf
+from ._endings import Ending, ExitCode
+from ._format import Wire
+from ._session import Session
+
+if TYPE_CHECKING:
+    from ..client import JobClient
+
+__all__ = ["Prospects", "ownJob", "refuseOwnJob", "whyNothingStarts"]
+
+
+def ownJob(pool: Wire) -> int | None:
+    """
+    The job in which this command runs, if the daemon that answered runs that job.
+
+    @param pool: the answer of C{GET /v1/pool}.
+    """
+    daemon = pool["daemon"]
+    origin = originOf(os.environ, socket.gethostname())
+    if (
+        origin is None
+        # An older daemon does not name its host.
+        or origin.host != daemon.get("host")
+        or origin.stateDirectory != os.path.realpath(daemon["state_directory"])
+    ):
+        return None
+    return origin.jobID
+
+
+def whyNothingStarts(pool: Wire) -> tuple[str, str] | None:
+    """
+    Why no queued job starts, and until when; L{None} if jobs start.
+
+    @param pool: the answer of C{GET /v1/pool}.
+    """
+    if not pool["active"]:
+        return "the pool is paused", "it is resumed"
+    if not pool["workers"]:
+        return "the pool has no workers", "it is resized"
+    return None
+
+
+def refuseOwnJob(
+    session: Session, pool: Wire, pending: Collection[int], untilFirst: bool = False
+) -> None:
+    """
+    Refuse to wait in a job for the end of that job.
+
+    @param pool: the answer of C{GET /v1/pool}.
+    @param pending: the jobs that are to be waited for, none of which is finished.
+    @param untilFirst: whether one of them is enough.
+
+    @raise Ending: if the wait could not end.
+    """
+    own = ownJob(pool)
+    if own in pending and not (untilFirst and len(pending) > 1):
+        # The sentence says what becomes of the jobs.
+        session.aftermath = ""
+        raise Ending(
+            ExitCode.REFUSED,
+            f"this command runs in job {own} and would wait for the end of job {own}: name other "
+            "jobs, or wait outside the job",
+        )
+
+
+def _whyTheseWait(pool: Wire) -> tuple[str, str] | None:
+    """
+    As L{whyNothingStarts}, for jobs that this command waits for.
+    """
+    reason = whyNothingStarts(pool)
+    own = ownJob(pool)
+    if reason is None and own is not None and pool["workers"] == 1:
+        return f"the pool's only worker runs job {own}, which waits here", "it is resized"
+    return reason
+
+
+class Prospects:
+    """
+    Says why jobs that are waited for do not start, once for each reason.
+    """
+
+    def __init__(self, session: Session, client: JobClient, untilFirst: bool = False) -> None:
+        """
+        @param untilFirst: whether the end of one job is enough.
+        """
+        self._session = session
+        self._client = client
+        self._untilFirst = untilFirst
+        self._said: tuple[str, str] | None = None
+
+    async def check(self, jobs: Sequence[Wire]) -> None:
+        """
+        Ask the daemon how its pool is.
+
+        @param jobs: those that are waited for, as they are now.
+
+        @raise Ending: if this waits in a job for the end of that job.
+        """
+        pending = [job for job in jobs if job["finished_at"] is None]
+        if not pending:
+            return
+        pool = await self._client.pool()
+        refuseOwnJob(self._session, pool, [job["id"] for job in pending], self._untilFirst)
+        queued = [job["id"] for job in pending if job["state"] == "queued"]
+        reason = _whyTheseWait(pool) if queued else None
+        if reason is not None and reason != self._said:
+            why, until = reason
+            which = f"job {queued[0]} is" if len(queued) == 1 else f"{len(queued)} of the jobs are"
+            self._session.say(f"{why}, and {which} queued: this waits until {until}")
+        self._said = reason
