@@ -217,9 +217,8 @@ def _familiesOf(status: Mapping[str, Any]) -> Iterator[Metric]:
         jobs.add_metric([state.value], status["jobs"][state.value])
     yield jobs
     oldest = GaugeMetricFamily(
-        "ganeti_pool_oldest_quiesce_timestamp_seconds",
-        "Since when the oldest quiesce holds jobs back, in seconds since 1970; not there without "
-        "one.",
+        "ganeti_pool_quiesce_timestamp_seconds",
+        "When the oldest standing quiesce began, in seconds since 1970; absent without one.",
     )
     since = status["quiesces"]["since"]
     if since is not None:

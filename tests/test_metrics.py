@@ -117,7 +117,7 @@ class MetricsTests(SynchronousTestCase):
         """
         Standing quiesces are counted, with the time of the oldest; with none there is no time.
         """
-        oldest = "ganeti_pool_oldest_quiesce_timestamp_seconds"
+        oldest = "ganeti_pool_quiesce_timestamp_seconds"
         text = self.render()
         self.assertIn("ganeti_pool_quiesces 0.0\n", text)
         self.assertNotIn(f"\n{oldest} ", text)
