@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..wire import MAX_WAIT
 from ._find import LONG_POLL, PAGE
 from ._format import toJSON
-from ._prospects import ownJob, refuseOwnJob
+from ._prospects import refuseOwnOutput
 from ._session import Session
 
 if TYPE_CHECKING:
@@ -117,17 +117,6 @@ async def _attemptToFollow(client: JobClient, jobID: int) -> int:
     return max(1, int(job["attempt"]))
 
 
-async def _refuseOwnOutput(
-    session: Session, client: JobClient, jobID: int, attempt: int | None
-) -> None:
-    """
-    @raise Ending: in a job, if it would follow the output of that job until that ends.
-    """
-    pool = await client.pool()
-    if ownJob(pool) == jobID and attempt == (await client.job(jobID))["attempt"]:
-        refuseOwnJob(session, pool, [jobID])
-
-
 async def copyOutput(
     session: Session,
     client: JobClient,
@@ -154,7 +143,7 @@ async def copyOutput(
     elif attempt is None and session.json:
         attempt = max(1, (await client.job(jobID))["attempt"])
     if follow:
-        await _refuseOwnOutput(session, client, jobID, attempt)
+        await refuseOwnOutput(session, client, jobID, attempt)
     lines = _Lines(session, {"id": jobID, "attempt": attempt, "stream": stream})
     reader = _Reader(lines.write if session.json else session.writeBytes, tail)
 

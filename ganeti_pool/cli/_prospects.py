@@ -9,7 +9,7 @@ import socket
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from ..jobs import originOf
+from ..jobs import JobOrigin, originOf
 from ._endings import Ending, ExitCode
 from ._format import Wire
 from ._session import Session
@@ -17,7 +17,11 @@ from ._session import Session
 if TYPE_CHECKING:
     from ..client import JobClient
 
-__all__ = ["Prospects", "ownJob", "refuseOwnJob", "whyNothingStarts"]
+__all__ = ["Prospects", "ownJob", "refuseOwnOutput", "whyNothingStarts"]
+
+
+def _origin() -> JobOrigin | None:
+    return originOf(os.environ, socket.gethostname())
 
 
 def ownJob(pool: Wire) -> int | None:
@@ -27,7 +31,7 @@ def ownJob(pool: Wire) -> int | None:
     @param pool: the answer of C{GET /v1/pool}.
     """
     daemon = pool["daemon"]
-    origin = originOf(os.environ, socket.gethostname())
+    origin = _origin()
     if (
         origin is None
         # An older daemon does not name its host.
@@ -51,7 +55,7 @@ def whyNothingStarts(pool: Wire) -> tuple[str, str] | None:
     return None
 
 
-def refuseOwnJob(
+def _refuseOwnJob(
     session: Session, pool: Wire, pending: Collection[int], untilFirst: bool = False
 ) -> None:
     """
@@ -72,6 +76,21 @@ def refuseOwnJob(
             f"this command runs in job {own} and would wait for the end of job {own}: name other "
             "jobs, or wait outside the job",
         )
+
+
+async def refuseOwnOutput(
+    session: Session, client: JobClient, jobID: int, attempt: int | None
+) -> None:
+    """
+    Refuse to follow in a job the output of that job to its end.
+
+    @raise Ending: if this is the attempt.
+    """
+    if _origin() is None:
+        return
+    pool = await client.pool()
+    if ownJob(pool) == jobID and attempt == (await client.job(jobID))["attempt"]:
+        _refuseOwnJob(session, pool, [jobID])
 
 
 def _whyTheseWait(pool: Wire) -> tuple[str, str] | None:
@@ -103,15 +122,14 @@ class Prospects:
         """
         Ask the daemon how its pool is.
 
-        @param jobs: those that are waited for, as they are now.
+        @param jobs: those that are waited for, as they are now. At least one of them is not
+            finished.
 
         @raise Ending: if this waits in a job for the end of that job.
         """
         pending = [job for job in jobs if job["finished_at"] is None]
-        if not pending:
-            return
         pool = await self._client.pool()
-        refuseOwnJob(self._session, pool, [job["id"] for job in pending], self._untilFirst)
+        _refuseOwnJob(self._session, pool, [job["id"] for job in pending], self._untilFirst)
         queued = [job["id"] for job in pending if job["state"] == "queued"]
         reason = _whyTheseWait(pool) if queued else None
         if reason is not None and reason != self._said:
