@@ -93,15 +93,27 @@ async def refuseOwnOutput(
         _refuseOwnJob(session, pool, [jobID])
 
 
-def _whyTheseWait(pool: Wire) -> tuple[str, str] | None:
+def _whyTheseWait(pool: Wire, queued: Sequence[Wire]) -> tuple[str, str] | None:
     """
-    As L{whyNothingStarts}, for jobs that this command waits for.
+    As L{whyNothingStarts}, for queued jobs that this command waits for.
     """
     reason = whyNothingStarts(pool)
+    if reason is not None:
+        return reason
     own = ownJob(pool)
-    if reason is None and own is not None and pool["workers"] == 1:
+    if own is not None and pool["workers"] == 1:
         return f"the pool's only worker runs job {own}, which waits here", "it is resized"
-    return reason
+    # An older daemon does not tell of quiesces. All times are written alike, and in UTC.
+    since = pool.get("quiesces", {"since": None})["since"]
+    if since is not None and any(job["submitted_at"] >= since for job in queued):
+        if own is None:
+            return "a quiesce holds back jobs submitted after it", "the quiesce ends"
+        return (
+            f"a quiesce waits for job {own}, which waits here, and holds back jobs submitted "
+            "after it",
+            "the quiesce is given up",
+        )
+    return None
 
 
 class Prospects:
@@ -130,10 +142,11 @@ class Prospects:
         pending = [job for job in jobs if job["finished_at"] is None]
         pool = await self._client.pool()
         _refuseOwnJob(self._session, pool, [job["id"] for job in pending], self._untilFirst)
-        queued = [job["id"] for job in pending if job["state"] == "queued"]
-        reason = _whyTheseWait(pool) if queued else None
+        queued = [job for job in pending if job["state"] == "queued"]
+        reason = _whyTheseWait(pool, queued) if queued else None
         if reason is not None and reason != self._said:
             why, until = reason
-            which = f"job {queued[0]} is" if len(queued) == 1 else f"{len(queued)} of the jobs are"
+            count = len(queued)
+            which = f"job {queued[0]['id']} is" if count == 1 else f"{count} of the jobs are"
             self._session.say(f"{why}, and {which} queued: this waits until {until}")
         self._said = reason

@@ -11,7 +11,7 @@ from typing import Any
 from ganeti_pool.cli._prospects import ownJob
 from ganeti_pool.client import DaemonUnreachable
 
-from .case import POOL, CommandCase, FakeClient, Stream, makeJob
+from .case import POOL, CommandCase, FakeClient, Stream, ago, makeJob
 
 
 class ProspectsCase(CommandCase):
@@ -104,6 +104,34 @@ class StartTests(ProspectsCase):
             "ganeti-pool: the pool's only worker runs job 1, which waits here, and job 5 is "
             "queued: this waits until it is resized\n",
         )
+
+    def test_quiesce(self) -> None:
+        """
+        A wait for a job that was submitted after a standing quiesce says so; in a job for which
+        the quiesce waits, it says that neither ends.
+        """
+        for since, said in (
+            (ago(3601), True),
+            (ago(3600), True),
+            (ago(3599), False),
+            (None, False),
+        ):
+            self.pool()
+            self.client.poolStatus["quiesces"] = {"count": int(said), "since": since}
+            sentence = (
+                "ganeti-pool: a quiesce holds back jobs submitted after it, and job 3 is queued: "
+                "this waits until the quiesce ends\n"
+            )
+            self.assertEqual(self.said("wait", "3"), said * sentence)
+        self.client.poolStatus["quiesces"] = {"count": 1, "since": ago(4000)}
+        self.enter(1)
+        self.assertEqual(
+            self.said("submit", "--wait", "true"),
+            "ganeti-pool: a quiesce waits for job 1, which waits here, and holds back jobs "
+            "submitted after it, and job 5 is queued: this waits until the quiesce is given up\n",
+        )
+        del self.client.poolStatus["quiesces"]
+        self.assertEqual(self.said("wait", "3"), "")
 
     def test_nothingQueued(self) -> None:
         """
