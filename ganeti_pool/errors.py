@@ -34,6 +34,7 @@ __all__ = [
     "ProgrammerError",
     "QueueFull",
     "QueueStopping",
+    "ResizeFailed",
     "StaleAttempt",
     "StoreClosed",
     "StoreError",
@@ -406,6 +407,27 @@ class InsideJob(JobError):
             "ask for it from outside the job"
         )
         self.jobID = jobID
+
+
+class ResizeFailed(JobError):
+    """
+    The pool of a daemon could not be given as many workers as it was to have. Those that were
+    started stay; the cause is in C{__cause__}.
+
+    @ivar workers: how many workers the pool has.
+    """
+
+    code = "internal_error"
+
+    def __init__(self, wanted: int, workers: int, why: str) -> None:
+        """
+        @param why: what the system said.
+        """
+        super().__init__(
+            f"the pool cannot have {wanted} workers and has {workers}: {why}: resize it to fewer, "
+            "or let the daemon's user have more threads and memory"
+        )
+        self.workers = workers
 
 
 class QueueStopping(JobError):

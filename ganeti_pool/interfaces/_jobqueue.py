@@ -175,7 +175,8 @@ class IJobQueue(Interface):
         """
         Change the number of workers, for this run of the daemon. Fires when
         surplus workers have ended their jobs, and fails with what L{checkWorkers}
-        raises.
+        raises, or with L{ResizeFailed <ganeti_pool.errors.ResizeFailed>} if the system lets
+        the daemon have no more threads.
         """
 
     def poolStatus() -> Deferred[dict[str, Any]]:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -23,6 +24,8 @@ from ..errors import (
     NoSuchJob,
     PoolTerminated,
     QueueStopping,
+    ResizeFailed,
+    WorkersNotStarted,
 )
 from ..interfaces import IJobQueue
 from ..jobs import (
@@ -40,6 +43,8 @@ from ._life import ACTIVE, QueueLife
 from ._status import statusToJSON
 
 __all__ = ["JobQueue"]
+
+_log = Logger()
 
 _T = TypeVar("_T")
 
@@ -371,6 +376,11 @@ class JobQueue(QueueLife):
             await self._pool.resize(workers)
         except PoolTerminated:
             raise QueueStopping() from None
+        except WorkersNotStarted as error:
+            cause = error.__cause__ or error
+            _log.warn("The pool cannot have {workers} workers: {why}", workers=workers, why=cause)
+            now = self._pool.statistics().workers
+            raise ResizeFailed(workers, now, str(cause)) from error
         # The surplus workers have ended, but so have all the others.
         if self._runs.isStopping:
             raise QueueStopping()

@@ -333,6 +333,20 @@ class PoolTests(QueueCase):
         self.assertEqual(asked, [1])
         self.queue.checkWorkers(0, own)
 
+    def test_resizeWithoutThreads(self) -> None:
+        """
+        A change for which the system gives no more threads fails with what the system says
+        and how many workers there are.
+        """
+        self.start()
+        cause = RuntimeError("can't start new thread")
+        error = errors.WorkersNotStarted("p", 0, 2, cause)
+        error.__cause__ = cause
+        self.patch(self.pool, "resize", lambda workers: fail(error))
+        failed = self.failureResultOf(self.queue.resize(3), errors.ResizeFailed).value
+        self.assertEqual((failed.code, failed.workers), ("internal_error", 1))
+        self.assertIn("can't start new thread", str(failed))
+
     def test_resizeMeetsStop(self) -> None:
         """
         A change that a stop has overtaken is not said to be done.
