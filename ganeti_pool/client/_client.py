@@ -72,7 +72,9 @@ class JobClient:
 
         @param jobs: each with C{args}, and any of C{name}, C{worker},
             C{priority}, C{on_crash}, C{max_attempts}, C{key}, C{owner},
-            C{labels}, C{timeout}.
+            C{labels}, C{timeout}. With C{worker}, the dotted name of the class that the
+            C{args} are for, a daemon of another class refuses the job instead of running
+            its own class with them.
         @return: a Deferred with the jobs, in the order given. One whose key was
             there already is the job that has it.
         """
