@@ -158,7 +158,7 @@ async def logs(
     """
     Write the output of a job, byte for byte.
 
-    With --json, the text in pieces, as it comes.
+    With --json, the text in pieces, as it comes. A job cannot follow its own output.
     """
     from .._logs import copyOutput
 
@@ -182,7 +182,9 @@ async def wait(
     """
     Wait until jobs are finished, and say what became of each.
 
-    A terminal gets a bar, and a line for each that did not succeed.
+    A terminal gets a bar, and a line for each that did not succeed. If jobs are queued
+    and cannot start, such as in a paused pool, this says why. A job cannot wait for
+    itself.
     """
     from .._watch import revisionBefore, waitForJobs
 

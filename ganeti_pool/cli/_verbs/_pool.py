@@ -50,6 +50,8 @@ async def resize(session: Session, workers: int, timeout: float | None) -> int:
     Run at most N jobs at a time, until the daemon restarts.
 
     With fewer than before, waits until the surplus workers have ended their jobs.
+    That is refused in a job of the daemon, unless enough workers are idle. With 0, no
+    job can start.
     """
     from ...wire import MAX_WORKERS
     from .._patience import within
@@ -71,7 +73,7 @@ async def quiesce(session: Session, timeout: float | None) -> int:
     Wait until every job submitted before is finished.
 
     Jobs submitted meanwhile wait until that is so. They start too if this command
-    ends early, by Ctrl-C or --timeout.
+    ends early, by Ctrl-C or --timeout. A job cannot quiesce its own daemon.
     """
     from .._patience import within
     from .._prospects import whyNothingStarts
