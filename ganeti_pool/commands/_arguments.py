@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import InvalidJob
 from ..jobs import ATTEMPT_VARIABLE, JOB_VARIABLE, STATE_VARIABLE, AttemptContext
 
-__all__ = ["checkArgs", "childEnvironment"]
+__all__ = ["ATTEMPT_VARIABLE", "JOB_VARIABLE", "STATE_VARIABLE", "checkArgs", "childEnvironment"]
 
 _RESERVED = frozenset({JOB_VARIABLE, ATTEMPT_VARIABLE, STATE_VARIABLE})
 

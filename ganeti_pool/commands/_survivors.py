@@ -20,7 +20,7 @@ from pathlib import Path
 from time import monotonic
 
 from ..errors import PoolError
-from ..jobs import JOB_VARIABLE, STATE_VARIABLE
+from ._arguments import JOB_VARIABLE, STATE_VARIABLE
 
 __all__ = ["SurvivorsLeft", "handleOf", "killSurvivors"]
 

@@ -12,7 +12,6 @@ from urllib.parse import unquote, urlsplit
 
 from twisted.python import usage
 
-from ..jobs import COMMAND_WORKER
 from ._refusal import refusal
 
 __all__ = ["Options"]
@@ -35,7 +34,7 @@ class Options(usage.Options):
         [
             "worker-class",
             None,
-            COMMAND_WORKER,
+            "ganeti_pool.commands.CommandWorker",
             "The dotted name of the class that runs the jobs.",
         ],
         ["state-dir", None, None, "Where jobs, output and socket are [default: the user's own]."],
