@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ..jobs import JobOrigin, originOf
@@ -130,12 +130,13 @@ class Prospects:
         self._untilFirst = untilFirst
         self._said: tuple[str, str] | None = None
 
-    async def check(self, jobs: Sequence[Wire]) -> None:
+    async def check(self, jobs: Sequence[Wire], say: Callable[[str], object]) -> None:
         """
         Ask the daemon how its pool is.
 
         @param jobs: those that are waited for, as they are now. At least one of them is not
             finished.
+        @param say: reports the reason.
 
         @raise Ending: if this waits in a job for the end of that job.
         """
@@ -148,5 +149,5 @@ class Prospects:
             why, until = reason
             count = len(queued)
             which = f"job {queued[0]['id']} is" if count == 1 else f"{count} of the jobs are"
-            self._session.say(f"{why}, and {which} queued: this waits until {until}")
+            say(f"{why}, and {which} queued: this waits until {until}")
         self._said = reason

@@ -93,7 +93,7 @@ async def waitForJobs(
                     continue
                 if areWhole:
                     # They are all of those that are waited for, and not only the changed ones.
-                    await prospects.check(changed)
+                    await prospects.check(changed, session.say)
                     areWhole = False
                 answer = await client.changedJobs(revision, LONG_POLL, PAGE)
                 changed, revision = answer["jobs"], answer["revision"]
