@@ -42,11 +42,11 @@ class Bar:
             self._drawn = self._done
             self._progress.update(self._task, completed=self._done, refresh=True)
 
-    def tell(self, text: str) -> None:
+    def tell(self, text: str, style: str = "red") -> None:
         """
-        A line above it, of what went wrong.
+        Write a line above it, such as what went wrong.
         """
-        self._console.print(text, style="red")
+        self._console.print(text, style=style)
 
 
 @contextmanager

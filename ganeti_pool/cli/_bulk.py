@@ -220,7 +220,7 @@ async def _change(
 
 @contextmanager
 def _reporting(session: Session, total: int) -> Iterator[Callable[[int], object]]:
-    if session.json or total < _WORTH_A_BAR or not session.stderr.isatty():
+    if session.json or total < _WORTH_A_BAR or not session.canDraw(session.stderr):
         yield lambda count: None
         return
     # Not above: only a terminal gets a bar.

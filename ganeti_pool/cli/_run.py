@@ -66,12 +66,14 @@ def perform(reactor: Any, session: Session, verb: Verb) -> Deferred[NoReturn]:
     it, and as one failure among others.
 
     @return: a Deferred that fails with L{SystemExit}, whose code is the exit
-        code; also when the reactor stops meanwhile, as it does at Ctrl-C.
+        code, including when the reactor stops before the verb ends, as it does at
+        Ctrl-C, SIGTERM and SIGHUP.
     """
     from twisted.internet.defer import Deferred
 
     session.reactor = reactor
     interrupted = False
+    signals: list[int] = []
     running: Deferred[None] = Deferred()
 
     async def work() -> NoReturn:
@@ -80,8 +82,8 @@ def perform(reactor: Any, session: Session, verb: Verb) -> Deferred[NoReturn]:
             code = await verb
         except Exception as error:
             if interrupted:
-                session.say(session.interruption)
-                code = ExitCode.INTERRUPTED
+                session.sayInterrupted()
+                code = 128 + signals[0] if signals else ExitCode.INTERRUPTED
             else:
                 code = session.explain(error)
         raise SystemExit(int(code))
@@ -95,5 +97,6 @@ def perform(reactor: Any, session: Session, verb: Verb) -> Deferred[NoReturn]:
         working.cancel()
 
     reactor.addSystemEventTrigger("before", "shutdown", interrupt)
+    reactor.callWhenRunning(session.watchSignals, reactor, signals.append)
     reactor.callWhenRunning(running.callback, None)
     return working

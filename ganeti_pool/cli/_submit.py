@@ -184,6 +184,20 @@ def _placed(refusal: RequestRefused, places: Sequence[str]) -> RequestRefused:
     return type(refusal)(refusal.status, refusal.code, sentence, refusal.errors)
 
 
+def _doubt(batch: Sequence[Mapping[str, Any]]) -> str:
+    """
+    What to do about jobs of which it is unknown whether the daemon has added them.
+    """
+    which = "this job was" if len(batch) == 1 else f"the next {len(batch)} jobs were"
+    unknown = f"whether {which} added is unknown"
+    if "key" in batch[0]:
+        return f"{unknown}: submit again with the same --key, which adds nothing twice"
+    return (
+        f"{unknown}: see `ganeti-pool list` before you submit again; with --key, submitting "
+        "again adds nothing twice"
+    )
+
+
 async def submitAll(
     session: Session,
     client: JobClient,
@@ -207,6 +221,7 @@ async def submitAll(
         progress = f"{len(submitted)} of {len(jobs)} jobs are known to be submitted"
         session.interruption = f"interrupted: {progress}" + (", and go on" if submitted else "")
         session.aftermath = progress if len(jobs) > 1 else ""
+        session.doubt = _doubt(batch)
         try:
             accepted = await client.submit(batch)
         except RequestRefused as refusal:

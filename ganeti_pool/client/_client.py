@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import URI, Agent
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
@@ -39,6 +40,8 @@ class JobClient:
         token: str | None = None,
         where: str | None = None,
         connections: KeptConnections | None = None,
+        clock: IReactorTime | None = None,
+        patience: float | None = None,
     ) -> None:
         """
         @param http: what sends the requests.
@@ -46,9 +49,16 @@ class JobClient:
         @param token: the bearer token.
         @param where: how to name the daemon to a person; without it, C{baseURL}.
         @param connections: those that C{http} uses, if it keeps any.
+        @param clock: measures C{patience}, which needs it.
+        @param patience: the seconds that an answer may take, beyond the wait that a request
+            asks for; the request then fails with L{DaemonSilent
+            <ganeti_pool.client.DaemonSilent>}. L{None} for no limit. L{quiesce} without a
+            wait, and L{changePool} with workers, have none.
         """
         self._connections = connections
-        self._exchange = Exchange(http, baseURL.rstrip("/"), token, where or baseURL, connections)
+        self._exchange = Exchange(
+            http, baseURL.rstrip("/"), token, where or baseURL, connections, clock, patience
+        )
 
     def close(self) -> Deferred[None]:
         """
@@ -128,6 +138,7 @@ class JobClient:
             "GET",
             "/v1/jobs",
             [("changed_after", after), ("wait", f"{wait:.3f}"), ("limit", limit)],
+            wait=wait,
         )
 
     def changePriority(self, jobID: int, priority: int) -> Deferred[dict[str, Any]]:
@@ -191,6 +202,7 @@ class JobClient:
                 ("wait", f"{wait:.3f}"),
             ],
             collector,
+            wait,
         )
 
     def pool(self) -> Deferred[dict[str, Any]]:
@@ -215,6 +227,7 @@ class JobClient:
             "PATCH",
             "/v1/pool",
             body={key: value for key, value in changes.items() if value is not None},
+            wait=0.0 if workers is None else None,
         )
 
     def quiesce(self, wait: float | None = None) -> Deferred[bool]:
@@ -227,7 +240,7 @@ class JobClient:
         @return: a Deferred with whether that is so, and not merely the time over.
         """
         parameters = [("wait", None if wait is None else f"{wait:.3f}")]
-        asked = self._exchange.ask("POST", "/v1/pool/quiesce", parameters)
+        asked = self._exchange.ask("POST", "/v1/pool/quiesce", parameters, wait=wait)
         return asked.addCallback(lambda answer: bool(answer["quiesced"]))
 
 
@@ -247,9 +260,11 @@ class _UnixEndpoints:
         return self._endpoint
 
 
-def connectUnix(reactor: Any, socketPath: str) -> JobClient:
+def connectUnix(reactor: Any, socketPath: str, patience: float | None = None) -> JobClient:
     """
     A client of the daemon at a socket. Nothing is sent yet.
+
+    @param patience: see L{JobClient}.
 
     @raise InvalidArgument: if the path is too long for a socket.
     """
@@ -265,7 +280,12 @@ def connectUnix(reactor: Any, socketPath: str) -> JobClient:
         reactor, _UnixEndpoints(reactor, socketPath), connections.pool
     )
     return JobClient(
-        HTTPClient(agent), "http://localhost", where=socketPath, connections=connections
+        HTTPClient(agent),
+        "http://localhost",
+        where=socketPath,
+        connections=connections,
+        clock=reactor,
+        patience=patience,
     )
 
 
@@ -295,15 +315,20 @@ def _readURL(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
-def connectHTTP(reactor: Any, url: str, token: str | None = None) -> JobClient:
+def connectHTTP(
+    reactor: Any, url: str, token: str | None = None, patience: float | None = None
+) -> JobClient:
     """
     A client of the daemon at a URL. Nothing is sent yet.
 
     @param token: its bearer token.
+    @param patience: see L{JobClient}.
 
     @raise InvalidArgument: if it is no URL of HTTP.
     """
     base = _readURL(url)
     connections = KeptConnections(reactor)
     http = HTTPClient(Agent(reactor, pool=connections.pool))
-    return JobClient(http, base, token, connections=connections)
+    return JobClient(
+        http, base, token, connections=connections, clock=reactor, patience=patience
+    )

@@ -184,18 +184,24 @@ async def wait(
 
     A terminal gets a bar, and a line for each that did not succeed.
     """
+    from .._patience import within
     from .._watch import revisionBefore, waitForJobs
 
     if bool(ids) == everything:
         raise click.UsageError("Give IDs, or --all.")
     client = session.connect()
-    since = await revisionBefore(client)
-    if everything:
-        unfinished = Selection((JobState.QUEUED.value, JobState.RUNNING.value))
-        jobs = [job async for page in listPages(client, unfinished) for job in page]
-    else:
-        jobs = await findJobs(client, ids)
-    return await waitForJobs(session, client, jobs, since, timeout=timeout, untilFirst=untilFirst)
+    session.interruption = "interrupted: the daemon has not answered yet"
+
+    async def run() -> int:
+        since = await revisionBefore(client)
+        if everything:
+            unfinished = Selection((JobState.QUEUED.value, JobState.RUNNING.value))
+            jobs = [job async for page in listPages(client, unfinished) for job in page]
+        else:
+            jobs = await findJobs(client, ids)
+        return await waitForJobs(session, client, jobs, since, untilFirst=untilFirst)
+
+    return await within(session.reactor, timeout, run(), session.goesOn)
 
 
 @verb("status")
