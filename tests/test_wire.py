@@ -348,12 +348,22 @@ class NewJobTests(SynchronousTestCase):
     def test_defaultName(self) -> None:
         """
         A name that is not given is the last part of the first text of the first
-        argument, or else the class of the worker, and is cut where names end.
+        argument, the whole of it if that part names nothing, or else the class of the
+        worker, and is cut where names end.
         """
         for args, name in [
             ([["/bin/tool/", "x"]], "tool"),
             (["plain/text"], "text"),
-            ([["/"]], "CommandWorker"),
+            ([["/"]], "/"),
+            ([["//"]], "//"),
+            ([["."]], "."),
+            ([["./.."]], "./.."),
+            ([["dir/"]], "dir"),
+            ([["dir/ "]], "dir/ "),
+            ([["a b\x1b"]], "a b\x1b"),
+            ([[" \t"]], "CommandWorker"),
+            ([["\x1b\x00"]], "CommandWorker"),
+            ([[""]], "CommandWorker"),
             ([[]], "CommandWorker"),
             ([[1, "a"]], "CommandWorker"),
             ([{}], "CommandWorker"),

@@ -131,8 +131,7 @@ async def _attemptToFollow(
             # Looked up, since of one that was removed no change tells.
             job = await probe()
         except (DaemonUnreachable, RequestRefused) as error:
-            session.aftermath = _notEnded(jobID)
-            job = await reconnect(session, error, probe, session.say)
+            job = await reconnect(session, error, probe, session.say, _notEnded(jobID))
             revision = job["revision"]
     return max(1, int(job["attempt"]))
 
@@ -184,7 +183,6 @@ async def copyOutput(
         reader.endTail()
     wasAway = False
     while follow and attempt is not None:
-        session.aftermath = _notEnded(jobID)
         begun, offset = session.reactor.seconds(), reader.offset
         try:
             await read(LONG_POLL)
@@ -195,7 +193,7 @@ async def copyOutput(
             # daemon is about to.
             job = await probe()
         except (DaemonUnreachable, RequestRefused) as error:
-            await reconnect(session, error, probe, session.say)
+            await reconnect(session, error, probe, session.say, _notEnded(jobID))
             # What the attempt wrote before it ended is still to be read.
             wasAway = True
             continue

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from ..client import DaemonUnreachable, RequestRefused
+from ._endings import judge
 from ._format import formatDuration
 from ._session import Session
 
@@ -43,7 +44,7 @@ def _why(error: Exception) -> str:
     @raise Exception: the error itself, if it is the answer to the request.
     """
     if isinstance(error, DaemonUnreachable):
-        return error.why.rstrip(".")
+        return judge(error)[1]
     if isinstance(error, RequestRefused) and error.code == _STOPPING:
         return "it is stopping"
     raise error
@@ -54,6 +55,7 @@ async def reconnect(
     error: Exception,
     ask: Callable[[], Awaitable[_T]],
     say: Callable[[str], object],
+    aftermath: str,
 ) -> _T:
     """
     Ask again until the daemon answers, after a request has failed since the daemon stops, has
@@ -64,11 +66,13 @@ async def reconnect(
     @param error: what the request failed with. Any other error is raised as it is.
     @param ask: a request with a quick answer, which changes nothing.
     @param say: reports the loss and the return.
+    @param aftermath: what is not known while the daemon is away.
     @return: the answer.
 
     @raise DaemonUnreachable: if the daemon has not answered for 60 seconds.
     """
     reason = _why(error)
+    session.aftermath = aftermath
     clock = session.reactor
     lostAt = clock.seconds()
     pause = _FIRST_PAUSE

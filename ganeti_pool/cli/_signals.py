@@ -24,7 +24,8 @@ def watchSignals(reactor: Any, note: Callable[[int], object]) -> None:
 
     def stop(number: int, frame: FrameType | None) -> None:
         note(number)
-        reactor.callFromThread(reactor.stop)
+        # What Twisted does at a SIGTERM, safe in a handler.
+        reactor.sigTerm(number, frame)
 
     signal.signal(signal.SIGTERM, stop)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:

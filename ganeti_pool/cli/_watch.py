@@ -97,7 +97,9 @@ async def waitForJobs(
                 answer = await client.changedJobs(revision, LONG_POLL, PAGE)
                 changed, revision = answer["jobs"], answer["revision"]
             except (DaemonUnreachable, RequestRefused) as error:
-                changed, revision = await reconnect(session, error, lookAgain, report.say)
+                changed, revision = await reconnect(
+                    session, error, lookAgain, report.say, session.aftermath
+                )
                 lookedAt, mustLook = session.reactor.seconds(), False
                 continue
             # Of a job that was removed nothing is told any more. So those that are

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from twisted.python import usage
 
+from ..numerals import parseDecimal, parseInteger
 from ._refusal import refusal
 
 __all__ = ["Options"]
@@ -79,13 +80,13 @@ class Options(usage.Options):
 
         @raise usage.UsageError: if one is wrong.
         """
-        self["workers"] = _number("workers", self["workers"], int, 1)
-        self["grace"] = _number("grace", self["grace"], float, 0, math.inf, "number of seconds")
+        self["workers"] = _number("workers", self["workers"], parseInteger, 1)
+        self["grace"] = _number("grace", self["grace"], parseDecimal, 0, math.inf, "number of seconds")
         if self["max-queued"] is not None:
-            self["max-queued"] = _number("max-queued", self["max-queued"], int, 1)
+            self["max-queued"] = _number("max-queued", self["max-queued"], parseInteger, 1)
         if self["keep-finished"] is not None:
             days = _number(
-                "keep-finished", self["keep-finished"], float, 0, _MOST_DAYS, "number of days"
+                "keep-finished", self["keep-finished"], parseDecimal, 0, _MOST_DAYS, "number of days"
             )
             self["keep-finished"] = days * _SECONDS_OF_A_DAY
         if self["store"] is not None:
@@ -129,7 +130,7 @@ def _number(
     @raise usage.UsageError: if it is no number of this kind, or too small or large.
     """
     try:
-        number = kind(text)
+        number = kind(str(text))
     except ValueError:
         number = math.nan
     if not least <= number <= most or number == math.inf:

@@ -346,8 +346,8 @@ class ConnectTests(CommandCase):
         self.assertEqual(
             made,
             [
-                (self.reactor, "http://pool:8080", "s3cret"),
-                (self.reactor, "http://pool:8080", None),
+                (self.reactor, "http://pool:8080", "s3cret", 30),
+                (self.reactor, "http://pool:8080", None, 30),
             ],
         )
 
