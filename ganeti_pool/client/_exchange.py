@@ -244,7 +244,7 @@ class Exchange:
         """
         seconds = None
         if wait is not None and self._patience is not None:
-            seconds = self._patience + wait + size / _SENT_PER_SECOND
+            seconds = self._patience + wait + size // _SENT_PER_SECOND
         limit = Limit(self._clock, seconds)
         return limit.watch(
             ensureDeferred(ask(limit)),
