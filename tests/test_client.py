@@ -4,6 +4,7 @@ Tests for L{ganeti_pool.client}, against the real site, in memory.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +38,7 @@ from ganeti_pool.client import (
 )
 from ganeti_pool.client._client import _UnixEndpoints
 from ganeti_pool.client._connections import KeptConnections
-from ganeti_pool.client._exchange import _explain, _Text
+from ganeti_pool.client._exchange import Exchange, _explain, _Text
 from ganeti_pool.errors import InvalidArgument, JobNotQueued, PoolError
 from ganeti_pool.jobs import JobFilter, JobState, NewJob, OnCrash
 from ganeti_pool.web._api import JobAPI
@@ -388,7 +389,17 @@ class NoDaemonTests(SynchronousTestCase):
         """
         An answer that is no JSON is none from a daemon.
         """
-        self.assertIn("no JSON", self.unreachable(self.answering(200, b"<html>").pool()))
+        for body in (b"<html>", b"\xff", b"[" * 200_000, b"9" * 5000):
+            self.assertIn("no JSON", self.unreachable(self.answering(200, body).pool()))
+
+    def test_tooLarge(self) -> None:
+        """
+        An answer that does not end is given up before it fills the memory.
+        """
+        self.patch(sys.modules[Exchange.__module__], "_LARGEST", 10)
+        self.successResultOf(self.answering(200, b'"12345678"').pool())
+        why = self.unreachable(self.answering(200, b'"123456789"').pool())
+        self.assertEqual(why, "what came has more than 10 bytes, unlike any answer")
 
     def test_noProblem(self) -> None:
         """
@@ -400,6 +411,7 @@ class NoDaemonTests(SynchronousTestCase):
             (404, b"{}"),
             (404, b"[]"),
             (404, b"5"),
+            (404, b"[" * 200_000),
             (302, b""),
             (400, b'{"code": "c", "detail": "d", "errors": 5}'),
         ]:

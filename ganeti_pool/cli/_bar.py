@@ -54,7 +54,15 @@ def showBar(stream: TextIO, total: int, noColor: bool) -> Iterator[Bar]:
     """
     A bar on a stream that is a terminal, while one is in the context.
     """
-    console = Console(file=stream, no_color=noColor, highlight=False, markup=False, soft_wrap=True)
+    console = Console(
+        file=stream,
+        no_color=noColor,
+        highlight=False,
+        markup=False,
+        # The text is a job's, and stays as it is.
+        emoji=False,
+        soft_wrap=True,
+    )
     # Drawn here, when something has changed, and not by a thread all the time.
     # What is written to the other stream is not the bar's to place.
     with Progress(

@@ -51,6 +51,11 @@ def parse(session: Session, argv: Sequence[str]) -> Verb | int:
             useShells()
         # The coroutine of a verb, or the exit code after --help.
         todo = commands.main(list(argv), PROGRAM, obj=session, standalone_mode=False)
+    except SystemExit:
+        # click's way to end a completion, and to end when nobody reads the help any more.
+        if isCompleting:
+            raise
+        return ExitCode.BROKEN_PIPE
     except (Exception, KeyboardInterrupt) as error:
         if isCompleting:
             return ExitCode.FAILED

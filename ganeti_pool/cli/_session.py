@@ -177,7 +177,8 @@ class Session:
 
     def emit(self, value: object, text: str, onStderr: bool = False) -> None:
         """
-        A line to standard output: the value with C{--json}, else the text.
+        Lines to standard output: the value with C{--json}, else the text, which can do
+        nothing to a terminal.
 
         @param onStderr: whether the text goes to standard error instead.
 
@@ -185,10 +186,12 @@ class Session:
         """
         if self.json:
             self.write(toJSON(value))
-        elif onStderr:
-            complain(text, self.stderr)
+            return
+        harmless = "\n".join(map(escapeControls, text.split("\n")))
+        if onStderr:
+            complain(harmless, self.stderr)
         else:
-            self.write(text)
+            self.write(harmless)
 
     def writeBytes(self, data: bytes) -> None:
         """

@@ -95,5 +95,5 @@ class JobID(Integer):
         return [
             CompletionItem(str(job["id"]), help=escapeControls(f"{job['state']} {job['name']}"))
             for job in jobsToOffer(session, self.states)
-            if str(job["id"]).startswith(incomplete)
+            if isDigits(str(job["id"])) and str(job["id"]).startswith(incomplete)
         ]

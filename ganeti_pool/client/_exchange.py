@@ -36,6 +36,11 @@ _T = TypeVar("_T")
 
 _CUT_OFF = "the connection was closed before the answer was whole"
 
+_LARGEST = 1 << 28
+"""
+Bytes of an answer in JSON that are read: many times those of the largest that a daemon sends.
+"""
+
 _SENT_PER_SECOND = 1 << 16
 """
 Bytes of a request that earn its answer another second: they have to reach the daemon first.
@@ -206,7 +211,8 @@ class Exchange:
                 return None
             try:
                 return json.loads(answer)
-            except ValueError as error:
+            # The errors of JSON and of UTF-8, and nesting without end.
+            except (ValueError, RecursionError) as error:
                 raise DaemonUnreachable(self._where, f"what came is no JSON: {error}") from error
 
         return self._limited(ask, wait, len(data or b""))
@@ -303,14 +309,25 @@ class Exchange:
 
     async def _read(self, response: IResponse, limit: Limit) -> bytes:
         pieces: list[bytes] = []
-        await self._collect(response, pieces.append, limit)
+        size = 0
+
+        def take(data: bytes) -> None:
+            nonlocal size
+            size += len(data)
+            if size > _LARGEST:
+                raise DaemonUnreachable(
+                    self._where, f"what came has more than {_LARGEST} bytes, unlike any answer"
+                )
+            pieces.append(data)
+
+        await self._collect(response, take, limit)
         return b"".join(pieces)
 
     def _refusal(self, status: int, answer: bytes) -> PoolError:
         try:
             problem = json.loads(answer)
             return RequestRefused(status, problem["code"], problem["detail"], problem["errors"])
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             return DaemonUnreachable(
                 self._where, f"what came has status {status}, and gives no reason"
             )
