@@ -93,7 +93,7 @@ class WholeLinks(InheritableMixin):
         """
         What makes the links.
         """
-        linker: DocstringLinker = super().docstring_linker  # type: ignore[misc]
+        linker: DocstringLinker = super().docstring_linker
         # pydoctor's way to say so.
         linker._page_object = None
         return linker

@@ -53,9 +53,7 @@ def deadLinks(root: Path) -> Iterator[str]:
     @param root: the directory with the pages.
     """
     root = root.resolve()
-    pages = {
-        path: Page(path.read_text(encoding="utf-8")) for path in sorted(root.rglob("*.html"))
-    }
+    pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(root.rglob("*.html"))}
     for path, page in pages.items():
         for line, address in page.links:
             parts = urlsplit(address)

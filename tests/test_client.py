@@ -523,7 +523,7 @@ class LimitTests(SynchronousTestCase):
         """
         A request that did not get as far as a connection did not reach the daemon.
         """
-        self.error = ConnectingCancelledError(None)  # type: ignore[arg-type]
+        self.error = ConnectingCancelledError(None)
         waiting = self.client.submit([])
         self.wait(31)
         self.assertFalse(self.failureResultOf(waiting, DaemonSilent).value.mayHaveArrived)

@@ -88,7 +88,7 @@ def perform(reactor: Any, session: Session, verb: Verb) -> Deferred[NoReturn]:
         except Exception as error:
             if interrupted:
                 session.sayInterrupted()
-                code = 128 + signals[0] if signals else ExitCode.INTERRUPTED
+                code = ExitCode(128 + signals[0]) if signals else ExitCode.INTERRUPTED
             else:
                 code = session.explain(error)
         raise SystemExit(int(code))

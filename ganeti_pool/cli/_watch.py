@@ -120,9 +120,7 @@ class _Report(NamedTuple):
 
 
 @contextmanager
-def _reporting(
-    session: Session, total: int, onStderr: bool
-) -> Iterator[_Report]:
+def _reporting(session: Session, total: int, onStderr: bool) -> Iterator[_Report]:
     shown = session.stderr if onStderr else session.stdout
     if session.json or not session.canDraw(shown):
 

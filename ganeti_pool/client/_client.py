@@ -329,6 +329,4 @@ def connectHTTP(
     base = _readURL(url)
     connections = KeptConnections(reactor)
     http = HTTPClient(Agent(reactor, pool=connections.pool))
-    return JobClient(
-        http, base, token, connections=connections, clock=reactor, patience=patience
-    )
+    return JobClient(http, base, token, connections=connections, clock=reactor, patience=patience)

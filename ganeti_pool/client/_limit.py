@@ -46,9 +46,7 @@ class Limit:
         self._seconds = seconds
         self._call: IDelayedCall | None = None
 
-    def watch(
-        self, asking: Deferred[_T], late: Callable[[float, bool], Exception]
-    ) -> Deferred[_T]:
+    def watch(self, asking: Deferred[_T], late: Callable[[float, bool], Exception]) -> Deferred[_T]:
         """
         Cancel a request when its time has passed.
 
@@ -78,7 +76,8 @@ class Limit:
             if self._call.active():
                 self._call.cancel()
             if hasPassed and isinstance(result, Failure) and result.check(CancelledError):
-                isConnecting = isinstance(result.value.__cause__, ConnectingCancelledError)
+                cause = getattr(result.value, "__cause__", None)
+                isConnecting = isinstance(cause, ConnectingCancelledError)
                 return Failure(late(seconds, not isConnecting))
             return result
 

@@ -81,12 +81,19 @@ class Options(usage.Options):
         @raise usage.UsageError: if one is wrong.
         """
         self["workers"] = _number("workers", self["workers"], parseInteger, 1)
-        self["grace"] = _number("grace", self["grace"], parseDecimal, 0, math.inf, "number of seconds")
+        self["grace"] = _number(
+            "grace", self["grace"], parseDecimal, 0, math.inf, "number of seconds"
+        )
         if self["max-queued"] is not None:
             self["max-queued"] = _number("max-queued", self["max-queued"], parseInteger, 1)
         if self["keep-finished"] is not None:
             days = _number(
-                "keep-finished", self["keep-finished"], parseDecimal, 0, _MOST_DAYS, "number of days"
+                "keep-finished",
+                self["keep-finished"],
+                parseDecimal,
+                0,
+                _MOST_DAYS,
+                "number of days",
             )
             self["keep-finished"] = days * _SECONDS_OF_A_DAY
         if self["store"] is not None:

@@ -219,7 +219,7 @@ class EndingTests(CommandCase):
         """
         bad = "\x1b[2J\x7f\x9b1m\u202e"
         pool = {**POOL, "busy": bad, "workers": bad}
-        job = {key: bad for key in makeJob(1)}
+        job: dict[str, Any] = dict.fromkeys(makeJob(1), bad)
         job.update(
             dict.fromkeys(("submitted_at", "started_at", "finished_at"), ago(1)),
             error={"code": bad, "message": bad, "exit_code": bad, "signal": bad},

@@ -49,7 +49,8 @@ class SignalTests(SynchronousTestCase):
         SIGTERM and SIGHUP are noted and stop the reactor.
         """
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        reactor, noted = FakeReactor(), []
+        reactor = FakeReactor()
+        noted: list[int] = []
         watchSignals(reactor, noted.append)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.raise_signal(number)

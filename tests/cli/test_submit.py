@@ -580,8 +580,8 @@ class SubmitTests(CommandCase):
         self.stopInTheMiddle(
             lambda: self.client.troubles.update(submit=trouble),
             err="there is no answer from a daemon at /socket: it broke",
-            doubt="; whether the next 500 jobs were added is unknown: see `ganeti-pool list` before "
-            "you submit again; with --key, submitting again adds nothing twice",
+            doubt="; whether the next 500 jobs were added is unknown: see `ganeti-pool list` "
+            "before you submit again; with --key, submitting again adds nothing twice",
             code=3,
         )
 

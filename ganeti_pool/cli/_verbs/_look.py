@@ -158,6 +158,8 @@ async def logs(
     """
     Write the output of a job, byte for byte.
 
+    -f gets over a restart of the daemon.
+
     With --json, the text in pieces, as it comes.
     """
     from .._logs import copyOutput
@@ -182,7 +184,8 @@ async def wait(
     """
     Wait until jobs are finished, and say what became of each.
 
-    A terminal gets a bar, and a line for each that did not succeed.
+    A terminal gets a bar, and a line for each that did not succeed. A restart of the
+    daemon does not end the wait.
     """
     from .._patience import within
     from .._watch import revisionBefore, waitForJobs

@@ -75,7 +75,7 @@ async def quiesce(session: Session, timeout: float | None) -> int:
     Wait until every job submitted before is finished.
 
     Jobs submitted meanwhile wait until that is so. They start too if this command
-    ends early, by Ctrl-C or --timeout.
+    ends early, by Ctrl-C, --timeout or a stop of the daemon.
     """
     from .._patience import within
     from .._reconnect import attend
@@ -88,9 +88,7 @@ async def quiesce(session: Session, timeout: float | None) -> int:
         queued = pool["jobs"]["queued"]
         if queued and not pool["active"]:
             session.say(f"the pool is paused, and {queued} queued: this waits until it is resumed")
-        session.interruption = (
-            "interrupted: jobs submitted meanwhile start, and those before go on"
-        )
+        session.interruption = "interrupted: jobs submitted meanwhile start, and those before go on"
         session.aftermath = (
             "a quiesce ends with its connection: jobs submitted meanwhile are not held back any "
             "more; quiesce again when the daemon is back"
