@@ -102,6 +102,16 @@ class LogsTests(CommandCase):
         self.client.follow.pop().callback(None)
         self.assertEqual(self.codeOf(running), 0)
 
+    def test_followMore(self) -> None:
+        """
+        An answer that has brought something is followed by the next one at once.
+        """
+        running = self.start("logs", "-f", "7")
+        self.client.follow.pop().callback(None)
+        self.assertEqual(len(self.client.follow), 1)
+        self.interrupt()
+        self.assertEqual(self.codeOf(running), 130)
+
     def test_followRetried(self) -> None:
         """
         C{-f} on a job that is to be tried again waits for that start, and does not

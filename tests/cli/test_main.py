@@ -308,6 +308,9 @@ class MainTests(SynchronousTestCase):
         Ctrl-C on the program, while a daemon keeps it waiting, is one sentence and
         exit code 130; SIGTERM is 143, and SIGHUP 129.
         """
+        # These tests may run under nohup, which the program would honour.
+        hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        self.addCleanup(signal.signal, signal.SIGHUP, hangup)
         said = "ganeti-pool: interrupted: the daemon goes on to change the number of workers\n"
         for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
             self.assertEqual(self.endBy(number), (code, "", said))
