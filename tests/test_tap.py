@@ -735,7 +735,10 @@ class RefusalTests(TapCase):
         What is no endpoint is refused.
         """
         token = self.file(b"secret")
-        for endpoint in ("nonsense:1", "tcp:x"):
+        for endpoint in (
+            *("nonsense:1", "tcp:x", "tcp:80_80", "tcp6:+80", "ssl: 443 :privateKey=k"),
+            *("tcp:\u0668\u0660", "tcp:port=80_80", "tcp:interface=::1:port=80_80:backlog=5"),
+        ):
             error = self.refuse("--listen", endpoint, "--token-file", token)
             self.assertSentence(error, endpoint, "no endpoint")
 

@@ -110,7 +110,7 @@ class _Tail:
 
 
 def _notEnded(jobID: int) -> str:
-    return f"job {jobID} is not known to have ended; the daemon's store keeps it"
+    return f"job {jobID} is not known to have ended"
 
 
 async def _attemptToFollow(
@@ -165,6 +165,7 @@ async def copyOutput(
     isLatest = attempt is None
     if follow:
         session.interruption = f"interrupted: job {jobID} goes on"
+        session.assurance = "the daemon's store keeps it"
     if attempt is None and follow:
         # The same one to the end, also when another starts after it.
         attempt = await _attemptToFollow(session, client, jobID, probe)

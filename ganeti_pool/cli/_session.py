@@ -100,6 +100,7 @@ class Session:
     @ivar interruption: what to say if Ctrl-C ends the verb as it stands.
     @ivar aftermath: what to say besides if the daemon is gone, or refuses, as it
         stands.
+    @ivar assurance: what to say behind C{aftermath} if the daemon is gone, and not if it refuses.
     @ivar doubt: what to say besides if the daemon may have received a request and did
         not answer it.
     @ivar isAway: whether the daemon did not answer the latest request.
@@ -120,6 +121,7 @@ class Session:
     noColor: bool = False
     interruption: str = "interrupted"
     aftermath: str = ""
+    assurance: str = ""
     doubt: str = ""
     isAway: bool = False
     unheard: str = ""
@@ -225,7 +227,7 @@ class Session:
         What goes on if the verb ends as it stands.
         """
         if self.isAway and self.aftermath:
-            return f"the daemon is away, and {self.aftermath}"
+            return f"the daemon is away, and {_join(self.aftermath, self.assurance)}"
         return self.interruption.removeprefix("interrupted: ")
 
     def sayInterrupted(self) -> None:
@@ -246,14 +248,21 @@ class Session:
             if self.unheard:
                 sentence = f"{sentence or 'nobody reads the output any more'}: {self.unheard}"
         if code in (ExitCode.UNREACHABLE, ExitCode.REFUSED):
-            isInDoubt = getattr(error, "mayHaveArrived", False)
-            more = "; ".join(filter(None, (self.aftermath, self.doubt if isInDoubt else "")))
+            more = _join(
+                self.aftermath,
+                self.assurance if code == ExitCode.UNREACHABLE else "",
+                self.doubt if getattr(error, "mayHaveArrived", False) else "",
+            )
             sentence += f" ({more})" if more else ""
         if code == ExitCode.UNREACHABLE:
             sentence += howToStart(error, isDefault=self.stateDir is None)
         if sentence:
             self.say(sentence)
         return code
+
+
+def _join(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
 
 
 def _closed() -> TextIO:

@@ -37,8 +37,8 @@ def _goOn(pending: Iterable[int]) -> str:
 def _notFinished(pending: Iterable[int]) -> str:
     ids = sorted(pending)
     if len(ids) == 1:
-        return f"job {ids[0]} is not known to have finished; the daemon's store keeps it"
-    return f"{len(ids)} jobs are not known to have finished; the daemon's store keeps them"
+        return f"job {ids[0]} is not known to have finished"
+    return f"{len(ids)} jobs are not known to have finished"
 
 
 async def waitForJobs(
@@ -89,6 +89,7 @@ async def waitForJobs(
                 return code
             session.interruption = f"interrupted: {_goOn(pending)}"
             session.aftermath = _notFinished(pending)
+            session.assurance = f"the daemon's store keeps {'it' if len(pending) == 1 else 'them'}"
             try:
                 if mustLook:
                     changed = await findJobs(client, sorted(pending))

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from twisted.python import usage
 
-from ..numerals import parseDecimal, parseInteger
+from ..numerals import isDigits, parseDecimal, parseInteger
 from ._refusal import refusal
 
 __all__ = ["Options"]
@@ -98,6 +99,8 @@ class Options(usage.Options):
             self["keep-finished"] = days * _SECONDS_OF_A_DAY
         if self["store"] is not None:
             self["store"] = _storePath(self["store"])
+        for endpoint in self["listen"]:
+            _checkPort(endpoint)
         self._checkLog()
 
     def _checkLog(self) -> None:
@@ -144,6 +147,22 @@ def _number(
         limits = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
         raise usage.UsageError(f"--{option} takes a {what} {limits}, not {text!r}")
     return number
+
+
+_PORT = re.compile(r"(?:tcp6?|ssl):(?:(?:.*:)?port=)?([^:=]+)(?::|$)")
+
+
+def _checkPort(endpoint: str) -> None:
+    """
+    @raise usage.UsageError: if the port of an endpoint is not written as a number. Twisted
+        takes more for one, such as C{80_80}.
+    """
+    found = _PORT.match(endpoint)
+    if found and not isDigits(found[1]):
+        raise usage.UsageError(
+            f"--listen {endpoint} is no endpoint: the port must be a number such as 8080, not "
+            f"{found[1]!r}"
+        )
 
 
 def _storePath(url: str) -> str:

@@ -165,7 +165,10 @@ class WaitTests(AwayCase):
         self.client.changes.pop().errback(stopping())
         self.pass_(1)
         self.assertEqual(self.codeOf(running), 4)
-        self.assertIn("ganeti-pool: there is no job 2 (2 jobs are not", self.err.text())
+        self.assertIn(
+            "ganeti-pool: there is no job 2 (2 jobs are not known to have finished)\n",
+            self.err.text(),
+        )
 
     def test_otherStore(self) -> None:
         """
@@ -373,7 +376,9 @@ class LogsTests(AwayCase):
         self.client.follow.pop().errback(DaemonUnreachable("/socket", "it hung up"))
         self.pass_(63)
         self.assertEqual(self.codeOf(running), 3)
-        self.assertIn("job 7 is not known to have ended", self.err.text())
+        self.assertIn(
+            "; job 7 is not known to have ended; the daemon's store keeps it)", self.err.text()
+        )
 
     def test_otherStore(self) -> None:
         """
