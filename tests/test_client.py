@@ -12,6 +12,7 @@ from treq.client import HTTPClient
 from treq.testing import RequestTraversalAgent, StringStubbingResource
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import (
+    ConnectError,
     ConnectingCancelledError,
     ConnectionDone,
     ConnectionLost,
@@ -425,6 +426,10 @@ class NoDaemonTests(SynchronousTestCase):
         for error, expected in [
             (ConnectionRefusedError(), "Connection was refused by other side."),
             (OSError("AF_UNIX path too long"), "AF_UNIX path too long"),
+            (
+                ConnectError(string=Failure(ConnectionDone())),
+                "the connection was not accepted: too many others wait. Try again",
+            ),
             (
                 ResponseNeverReceived([Failure(OSError("gone")), Failure(ValueError())]),
                 "gone; ValueError",

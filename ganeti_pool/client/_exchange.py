@@ -134,6 +134,9 @@ def _explain(error: BaseException | None) -> str:
         reason.check(ConnectionDone, ConnectionLost) for reason in error.reasons
     ):
         return _CUT_OFF
+    if isinstance(error, ConnectError) and any(isinstance(arg, Failure) for arg in error.args):
+        # Twisted's words for a Unix socket on which too many connections wait to be accepted.
+        return "the connection was not accepted: too many others wait. Try again"
     if isinstance(error, (ResponseFailed, RequestTransmissionFailed)):
         return "; ".join(_explain(reason.value) for reason in error.reasons)
     return str(error) or type(error).__name__
