@@ -393,30 +393,48 @@ class CommandTests(DaemonCase):
         self.assertEqual(self.done("wait", "2"), "2 succeeded\n")
         meeting.letGo()
 
-    def test_daemonVanishes(self) -> None:
+    def test_daemonRestarts(self) -> None:
         """
-        Who follows or waits when the daemon is killed is told so in one sentence.
+        A command that waits or follows when the daemon is killed, or stops, reports the loss and
+        the return, and goes on with the next daemon and the next attempt of the job.
         """
-        meeting = self.meeting()
-        job = ["sh", "-c", 'echo first; read line < "$1"', "sh", meeting.leave]
-        for verb, first in (
-            (["submit", "--wait", "--", *job], "1\n"),
-            (["logs", "-f", "2"], "first\n"),
-        ):
-            daemon = self.start()
-            if verb[0] == "logs":
-                self.assertEqual(self.done("submit", "--", *job), "2\n")
-            with self.begin(*verb) as command:
-                assert command.stdout is not None
-                self.assertEqual(command.stdout.readline(), first)
-                daemon.kill()
-                said = command.communicate(timeout=PATIENCE)[1]
-            self.assertEqual(command.returncode, 3, said)
-            # What only looks has asked once more.
-            self.assertRegex(
-                said, r"\Aganeti-pool: (there is no answer from a|no) daemon [^\n]*\n\Z"
-            )
-            self.assertIn("the daemon's store keeps it", said)
+        daemon = self.start("--grace", "0")
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            meeting = self.meeting(number.name)
+            script = 'echo first; read line < "$1"; echo last'
+            submit = ["submit", "--wait", "--on-crash", "retry", "--", "sh", "-c", script, "sh"]
+            with self.begin(*submit, meeting.leave) as waiter:
+                assert waiter.stdout is not None
+                jobID = waiter.stdout.readline().strip()
+                with self.begin("logs", "-f", jobID) as follower:
+                    assert follower.stdout is not None
+                    self.assertEqual(follower.stdout.readline(), "first\n")
+                    daemon.stop(number)
+                    daemon = self.start("--grace", "0")
+                    self.assertEqual(follower.stdout.readline(), "first\n")
+                    meeting.letGo()
+                    out, said = follower.communicate(timeout=PATIENCE)
+                    self.assertEqual((out, follower.returncode), ("last\n", 0), said)
+                    self.assertIn("the daemon is back\nganeti-pool: job", said)
+                said = waiter.communicate(timeout=PATIENCE)[1]
+                self.assertEqual(waiter.returncode, 0, said)
+                self.assertRegex(
+                    said,
+                    rf"\Aganeti-pool: the daemon is away \([^\n]*\n"
+                    rf"ganeti-pool: the daemon is back\n{jobID} succeeded\n\Z",
+                )
+
+    def test_suspended(self) -> None:
+        """
+        C{--timeout} of a verb holds for a daemon that is suspended from the start.
+        """
+        daemon = self.start()
+        self.addCleanup(daemon.process.send_signal, signal.SIGCONT)
+        daemon.process.send_signal(signal.SIGSTOP)
+        for verb in (["wait", "1"], ["wait", "--all"], ["quiesce"], ["resize", "1"]):
+            self.done(*verb, "--timeout", "0.1", code=124)
+        daemon.process.send_signal(signal.SIGCONT)
+        self.assertEqual(self.done("submit", "--", "true"), "1\n")
 
     def test_pipe(self) -> None:
         """

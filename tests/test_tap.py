@@ -224,6 +224,16 @@ class OptionsTests(TapCase):
             ("--grace", "inf"),
             ("--grace", "nan"),
             ("--grace", "soon"),
+            ("--grace", "1e3"),
+            ("--grace", "0x10"),
+            ("--grace", "1_0"),
+            ("--workers", "1_0"),
+            ("--workers", "\u0664"),
+            ("--workers", " 4 "),
+            ("--workers", "+4"),
+            ("--max-queued", "\u0664"),
+            ("--keep-finished", "1_0"),
+            ("--keep-finished", "\uff17"),
             ("--max-queued", "0"),
             ("--max-queued", "1.5"),
             ("--keep-finished", "-1"),
@@ -238,6 +248,13 @@ class OptionsTests(TapCase):
             ("--store", "sqlite:///jobs#1"),
             ("--store", "sqlite:///a%00b"),
             ("--store", "sqlite://[/jobs"),
+            *(
+                ("--listen", endpoint)
+                for endpoint in (
+                    *("tcp:x", "tcp:80_80", "tcp6:+80", "ssl: 443 :privateKey=k"),
+                    *("tcp:\u0668\u0660", "tcp:port=80_80", "tcp:interface=a:port=80_80:backlog=5"),
+                )
+            ),
             ("--log-format", "xml"),
             ("--color", "red"),
         ):
@@ -749,7 +766,7 @@ class RefusalTests(TapCase):
         What is no endpoint is refused.
         """
         token = self.file(b"secret")
-        for endpoint in ("nonsense:1", "tcp:x"):
+        for endpoint in ("nonsense:1", "tcp:"):
             error = self.refuse("--listen", endpoint, "--token-file", token)
             self.assertSentence(error, endpoint, "no endpoint")
 

@@ -411,12 +411,22 @@ class NewJobTests(SynchronousTestCase):
     def test_defaultName(self) -> None:
         """
         A name that is not given is the last part of the first text of the first
-        argument, or else the class of the worker, and is cut where names end.
+        argument, the whole of it if that part names nothing, or else the class of the
+        worker, and is cut where names end.
         """
         for args, name in [
             ([["/bin/tool/", "x"]], "tool"),
             (["plain/text"], "text"),
-            ([["/"]], "CommandWorker"),
+            ([["/"]], "/"),
+            ([["//"]], "//"),
+            ([["."]], "."),
+            ([["./.."]], "./.."),
+            ([["dir/"]], "dir"),
+            ([["dir/ "]], "dir/ "),
+            ([["a b\x1b"]], "a b\x1b"),
+            ([[" \t"]], "CommandWorker"),
+            ([["\x1b\x00"]], "CommandWorker"),
+            ([[""]], "CommandWorker"),
             ([[]], "CommandWorker"),
             ([[1, "a"]], "CommandWorker"),
             ([{}], "CommandWorker"),
@@ -719,6 +729,13 @@ class QueryTests(SynchronousTestCase):
             (b"limit=", ("/limit", "wrong_type")),
             (b"after=1.0", ("/after", "wrong_type")),
             (b"after=%D9%A1", ("/after", "wrong_type")),
+            (b"after=1_0", ("/after", "wrong_type")),
+            (b"after=%2B1", ("/after", "wrong_type")),
+            (b"after=+1", ("/after", "wrong_type")),
+            (b"after=" + b"9" * 401, ("/after", "wrong_type")),
+            (b"after=" + b"9" * 400, ("/after", "out_of_range")),
+            (b"changed_after=1&wait=1_0", ("/wait", "wrong_type")),
+            (b"changed_after=1&wait=%D9%A1", ("/wait", "wrong_type")),
             (b"after=9223372036854775808", ("/after", "out_of_range")),
             (b"changed_after=1&state=queued", ("/state", "unknown_key")),
             (b"changed_after=1&wait=inf", ("/wait", "wrong_type")),

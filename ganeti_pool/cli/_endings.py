@@ -34,8 +34,10 @@ class ExitCode(IntEnum):
     UNREACHABLE = 3
     REFUSED = 4
     TIMED_OUT = 124
+    HUNG_UP = 129
     INTERRUPTED = 130
     BROKEN_PIPE = 141
+    TERMINATED = 143
 
 
 class Ending(PicklableException):

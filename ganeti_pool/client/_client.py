@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import URI, Agent
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
@@ -41,6 +42,8 @@ class JobClient:
         token: str | None = None,
         where: str | None = None,
         connections: KeptConnections | None = None,
+        clock: IReactorTime | None = None,
+        patience: float | None = None,
         origin: JobOrigin | None = None,
     ) -> None:
         """
@@ -49,11 +52,23 @@ class JobClient:
         @param token: the bearer token.
         @param where: how to name the daemon to a person; without it, C{baseURL}.
         @param connections: those that C{http} uses, if it keeps any.
+        @param clock: measures C{patience}, which needs it.
+        @param patience: the seconds that an answer may take, beyond the wait that a request
+            asks for; the request then fails with L{DaemonSilent
+            <ganeti_pool.client.DaemonSilent>}. L{None} for no limit. L{quiesce} without a
+            wait, and L{changePool} with workers, have none.
         @param origin: the job from which the requests come, if they come from one.
         """
         self._connections = connections
         self._exchange = Exchange(
-            http, baseURL.rstrip("/"), token, where or baseURL, connections, origin
+            http,
+            baseURL.rstrip("/"),
+            token,
+            where or baseURL,
+            connections,
+            clock,
+            patience,
+            origin,
         )
 
     def close(self) -> Deferred[None]:
@@ -136,6 +151,7 @@ class JobClient:
             "GET",
             "/v1/jobs",
             [("changed_after", after), ("wait", f"{wait:.3f}"), ("limit", limit)],
+            wait=wait,
         )
 
     def changePriority(self, jobID: int, priority: int) -> Deferred[dict[str, Any]]:
@@ -199,6 +215,7 @@ class JobClient:
                 ("wait", f"{wait:.3f}"),
             ],
             collector,
+            wait,
         )
 
     def pool(self) -> Deferred[dict[str, Any]]:
@@ -224,6 +241,7 @@ class JobClient:
             "PATCH",
             "/v1/pool",
             body={key: value for key, value in changes.items() if value is not None},
+            wait=0.0 if workers is None else None,
         )
 
     def quiesce(self, wait: float | None = None) -> Deferred[bool]:
@@ -237,7 +255,7 @@ class JobClient:
             job of that daemon, it fails with C{inside_job}.
         """
         parameters = [("wait", None if wait is None else f"{wait:.3f}")]
-        asked = self._exchange.ask("POST", "/v1/pool/quiesce", parameters)
+        asked = self._exchange.ask("POST", "/v1/pool/quiesce", parameters, wait=wait)
         return asked.addCallback(lambda answer: bool(answer["quiesced"]))
 
 
@@ -264,10 +282,12 @@ def _ownOrigin() -> JobOrigin | None:
     return originOf(os.environ, socket.gethostname())
 
 
-def connectUnix(reactor: Any, socketPath: str) -> JobClient:
+def connectUnix(reactor: Any, socketPath: str, patience: float | None = None) -> JobClient:
     """
     A client of the daemon at a socket. Nothing is sent yet. In a job, each request
     names that job, so that the daemon can refuse what would wait for it.
+
+    @param patience: see L{JobClient}.
 
     @raise InvalidArgument: if the path is too long for a socket.
     """
@@ -287,6 +307,8 @@ def connectUnix(reactor: Any, socketPath: str) -> JobClient:
         "http://localhost",
         where=socketPath,
         connections=connections,
+        clock=reactor,
+        patience=patience,
         origin=_ownOrigin(),
     )
 
@@ -317,16 +339,27 @@ def _readURL(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
-def connectHTTP(reactor: Any, url: str, token: str | None = None) -> JobClient:
+def connectHTTP(
+    reactor: Any, url: str, token: str | None = None, patience: float | None = None
+) -> JobClient:
     """
     A client of the daemon at a URL. Nothing is sent yet. In a job, each request
     names that job, so that the daemon can refuse what would wait for it.
 
     @param token: its bearer token.
+    @param patience: see L{JobClient}.
 
     @raise InvalidArgument: if it is no URL of HTTP.
     """
     base = _readURL(url)
     connections = KeptConnections(reactor)
     http = HTTPClient(Agent(reactor, pool=connections.pool))
-    return JobClient(http, base, token, connections=connections, origin=_ownOrigin())
+    return JobClient(
+        http,
+        base,
+        token,
+        connections=connections,
+        clock=reactor,
+        patience=patience,
+        origin=_ownOrigin(),
+    )

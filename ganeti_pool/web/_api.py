@@ -19,6 +19,7 @@ from .. import wire
 from ..errors import JobError
 from ..interfaces import IJobQueue
 from ..jobs import JobOrigin
+from ..numerals import isDigits
 from ._operations import OPERATIONS, PROMETHEUS, openAPI
 from ._output import Growth, ReadChunk, Valve
 from ._pages import changes, page
@@ -53,7 +54,7 @@ def _jobID(part: str) -> int:
     @raise Refusal: if no job can have such an ID.
     """
     # What is longer than any ID is not worth the reading.
-    if not (part.isascii() and part.isdigit() and len(part) < 19):
+    if not (isDigits(part) and len(part) < 19):
         raise Refusal("no_such_job", f"there is no job {part[:40]!r}")
     return int(part)
 

@@ -202,8 +202,13 @@ def _defaultName(worker: str, args: list[Any]) -> str:
     if isinstance(first, list) and first:
         first = first[0]
     path = first if isinstance(first, str) else ""
-    name = path.rstrip("/").rpartition("/")[2] or worker.rpartition(".")[2]
-    return name[:_MAX_NAME]
+    last = path.rstrip("/").rpartition("/")[2]
+    name = path if last in (".", "..") or not _isVisible(last) else last
+    return (name if _isVisible(name) else worker.rpartition(".")[2])[:_MAX_NAME]
+
+
+def _isVisible(name: str) -> bool:
+    return any(char.isprintable() and not char.isspace() for char in name)
 
 
 def checkNoBody(body: bytes) -> None:
