@@ -9,7 +9,6 @@ import socket
 from typing import Any
 
 from ganeti_pool.cli._prospects import ownJob
-from ganeti_pool.client import DaemonUnreachable
 
 from .case import POOL, CommandCase, FakeClient, Stream, ago, makeJob
 
@@ -159,18 +158,6 @@ class StartTests(ProspectsCase):
             self.client.change()
             self.assertEqual(self.err.text(), said * sentence)
         self.assertNoResult(running)
-
-    def test_daemonVanishes(self) -> None:
-        """
-        A daemon that is gone when it is asked for its pool is an end like any other.
-        """
-        self.client.troubles["pool"] = DaemonUnreachable("/socket", "it hung up")
-        self.check(
-            *("wait", "3"),
-            err="ganeti-pool: there is no answer from a daemon at /socket: it hung up (job 3 is "
-            "not known to have finished; the daemon's store keeps it)\n",
-            code=3,
-        )
 
     def test_resizeToNothing(self) -> None:
         """
