@@ -21,6 +21,7 @@ def statusToJSON(
     busy: int,
     summary: Mapping[str, Any],
     journal: Journal,
+    output: Mapping[str, Any],
     daemon: Mapping[str, Any],
 ) -> dict[str, Any]:
     """
@@ -28,6 +29,7 @@ def statusToJSON(
         written and one that cannot start included.
     @param summary: see L{IJobStore.summary
         <ganeti_pool.interfaces.IJobStore.summary>}.
+    @param output: what to report under C{output}.
     @param daemon: what to tell under C{daemon}.
     """
     counts = asdict(statistics)
@@ -48,6 +50,7 @@ def statusToJSON(
             "unwritten": journal.unwritten,
             "last_error": journal.trouble,
         },
+        "output": dict(output),
         "daemon": dict(daemon),
     }
 

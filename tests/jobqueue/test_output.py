@@ -24,17 +24,6 @@ class OutputTests(StartedCase):
     Tests for the directories of the attempts.
     """
 
-    def obstruct(self) -> Path:
-        """
-        Have no place for output.
-
-        @return: what is in the way.
-        """
-        Path(self.directory).mkdir()
-        obstacle = Path(self.directory, "output")
-        obstacle.write_text("in the way")
-        return obstacle
-
     def test_noOutputDirectory(self) -> None:
         """
         A job whose output cannot be kept stays queued, and the worker, which is busy
