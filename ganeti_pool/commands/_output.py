@@ -31,7 +31,7 @@ class OutputFile:
 
     def __init__(self, path: str | None, limit: int) -> None:
         """
-        Create the file, or open one that is empty.
+        Create the file, or empty it.
 
         @param path: L{None} to keep nothing.
         @param limit: how many bytes are kept at most.
@@ -42,7 +42,7 @@ class OutputFile:
         self._limit = 0 if path is None else limit
         self._kept = 0
         self._truncated = False
-        self._file = None if path is None else _openEmpty(path)
+        self._file = None if path is None else _openFile(path)
 
     @property
     def size(self) -> OutputSize:
@@ -100,14 +100,15 @@ class OutputFile:
             os.close(self._file)
 
 
-def _openEmpty(path: str) -> int:
+def _openFile(path: str) -> int:
     """
-    Open an empty regular file that has no other name, and make it if it does not exist.
+    Create a regular file, or empty one that has no other name.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     file = os.open(path, flags, 0o600)
     status = os.fstat(file)
-    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and not status.st_size:
-        return file
-    os.close(file)
-    raise FileExistsError(errno.EEXIST, "another file is in the way", path)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(file)
+        raise FileExistsError(errno.EEXIST, "another file is in the way", path)
+    os.ftruncate(file, 0)
+    return file

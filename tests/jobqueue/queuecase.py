@@ -106,6 +106,7 @@ class QueueCase(SynchronousTestCase):
         self.posted: list[Any] = []
         self.reaped: list[Sequence[str]] = []
         self.reap: Deferred[Any] = succeed(0)
+        self.journal: object = None
         self.monotonic = 100.0
         self.tasks: dict[str, Task] = {"note": lambda worker, what=None: self.ran.append(what)}
         self.patch(Worker, "tasks", self.tasks)
@@ -123,9 +124,10 @@ class QueueCase(SynchronousTestCase):
 
         @param options: more arguments for the queue.
         """
-        if not hasattr(self, "store") or store._journal is not self.store._journal:
+        if store._journal is not self.journal:
             # The output of one store is not that of another.
             self.directory = self.mktemp()
+        self.journal = store._journal
         self.store = store
         self.pool, self.stepping, self.reactor = makeSteppingPool(numWorkers, Worker)
         self.queue = JobQueue(
