@@ -118,7 +118,7 @@ class BackupTests(DaemonCase):
         jobs = daemon.submit(*(command("echo", "kept") for _ in range(3)))
         daemon.awaitEnds(*jobs)
         daemon.stop()
-        kept, dropped, emptied = (self.state / "output" / str(job) / "1" for job in jobs)
+        kept, dropped, emptied = (self.state / "output" / str(job) / "1.0" for job in jobs)
         code = f"""
             import pathlib, shutil
             listed, isDirectory = pathlib.Path.iterdir, pathlib.Path.is_dir

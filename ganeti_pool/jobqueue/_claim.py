@@ -184,20 +184,24 @@ def examine(path: str) -> FoundOutput:
     @raise StoreError: if that cannot be read.
     """
     try:
-        try:
-            with os.scandir(path) as entries:
-                isEmpty = all(entry.name in _NOTHING for entry in entries)
-        except FileNotFoundError:
-            return FoundOutput(path, False, True, None)
-        try:
-            return FoundOutput(path, True, isEmpty, _readStoreID(os.path.join(path, _FILE)))
-        except FileNotFoundError:
-            return FoundOutput(path, True, isEmpty, None)
+        return _find(path)
     except OSError as error:
         raise StoreError(
             f"the output directory {path} cannot be used: {error.strerror}: make it accessible, "
             "or choose another --state-dir"
         ) from error
+
+
+def _find(path: str) -> FoundOutput:
+    try:
+        with os.scandir(path) as entries:
+            isEmpty = all(entry.name in _NOTHING for entry in entries)
+    except FileNotFoundError:
+        return FoundOutput(path, False, True, None)
+    try:
+        return FoundOutput(path, True, isEmpty, _readStoreID(os.path.join(path, _FILE)))
+    except FileNotFoundError:
+        return FoundOutput(path, True, isEmpty, None)
 
 
 def _readStoreID(path: str) -> str:
@@ -350,12 +354,15 @@ class Claim:
         return None if self.adopted else self._lastID
 
     def _ensureMark(self, storeID: str) -> None:
+        """
+        See L{Output.ensureMark}.
+        """
         path = self._output.directory
         if os.path.lexists(os.path.join(path, _FILE)):
             return
         with self._lock:
             # With files in it and no ID, it may be another directory than before.
-            if examine(path).kindFor(storeID) is OutputKind.EMPTY:
+            if _find(path).kindFor(storeID) is OutputKind.EMPTY:
                 writeStoreID(path, storeID)
 
     async def _confirm(self, confirmed: bool) -> None:
