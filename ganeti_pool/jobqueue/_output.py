@@ -237,6 +237,8 @@ class Output:
             self.make(jobID, attempt)
             os.rename(new, path)
         except OSError:
+            if not os.path.lexists(path):
+                raise
             self.setAside([os.path.join(str(jobID), name)])
             os.rename(new, path)
         return path

@@ -4,9 +4,9 @@ Tests for the directories in which jobs keep what they write.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -273,8 +273,12 @@ class RemovalTests(QueueCase):
             outer, inner = inner, os.open("d", os.O_RDONLY, dir_fd=inner)
             os.close(outer)
         os.close(inner)
-        self.addCleanup(subprocess.run, ["rm", "-rf", str(job)], check=True)
         self.assertEqual(len(self.remove(job)), 1)
+        # Cut, so that whoever removes the directory of the test can do so.
+        while (job / "1.0" / "d").exists():
+            (job / "1.0" / "d").rename(job / "e")
+            (job / "1.0").rmdir()
+            (job / "e").rename(job / "1.0")
 
 
 class RunTests(SynchronousTestCase):
@@ -412,6 +416,19 @@ class RunTests(SynchronousTestCase):
         self.output.make(17, 1)
         shutil.rmtree(self.top)
         self.assertTrue(os.path.isdir(self.output.begin(17, 1, 0)))
+
+    def test_refusedBySystem(self) -> None:
+        """
+        If the system refuses the directory of a run, nothing is moved aside.
+        """
+        self.output.make(17, 1)
+
+        def refuse(source: str, target: str) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        self.patch(os, "rename", refuse)
+        self.assertRaises(OSError, self.output.begin, 17, 1, 0)
+        self.assertEqual((os.listdir(self.top), self.output.aside), (["17"], []))
 
     def test_linkInPlaceOfAJob(self) -> None:
         """
