@@ -71,7 +71,7 @@ class OutputCase(DaemonCase):
         )
         heard = [line for message in iter(manager.hear, None) for line in message]
         manager.close()
-        status = [line for line in heard if line.startswith("STATUS=")][0]
+        status = next(line for line in heard if line.startswith("STATUS="))
         sentence = child.stderr.removeprefix("ganeti-pool: ").rstrip()
         sentence = sentence.removeprefix("the daemon cannot start: ")
         self.assertEqual(status, f"STATUS=the daemon cannot start: {sentence}")
@@ -244,8 +244,8 @@ class ObstacleTests(OutputCase):
         self.assertEqual((logs.returncode, logs.stdout), (3, ""))
         self.assertIn("is not a regular file; remove what is there", logs.stderr)
         for offset in (5, 17592186044416, 2**63 - 1):
-            path = f"/v1/jobs/{jobs[3]}/output?offset={offset}"
-            self.assertEqual(daemon.request("GET", path), (200, b""))
+            address = f"/v1/jobs/{jobs[3]}/output?offset={offset}"
+            self.assertEqual(daemon.request("GET", address), (200, b""))
         self.assertEqual(self.text(daemon, jobs[3]), b"text\n")
         self.assertEqual(daemon.stop(), 0, daemon.log)
         self.assertNotIn("Traceback", daemon.log)

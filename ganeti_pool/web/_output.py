@@ -18,6 +18,7 @@ After how many seconds a followed file is looked at again. It is the one thing
 that is asked for over and over, since no event tells that a file grows.
 """
 
+
 @implementer(IPushProducer)
 class Valve:
     """

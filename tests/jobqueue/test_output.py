@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -363,7 +364,7 @@ class RunTests(SynchronousTestCase):
         (other / "stdout").write_text("secret")
         file = self.run_(17, 1, 0, "text") / "stdout"
         file.unlink()
-        why = {
+        why: dict[str, Callable[[], object]] = {
             "symbolic link": partial(file.symlink_to, other / "stdout"),
             "regular": partial(os.mkfifo, file),
             "regular file": file.mkdir,

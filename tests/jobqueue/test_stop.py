@@ -4,7 +4,6 @@ Tests for the end of a queue.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
