@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from ganeti_pool import errors
 from ganeti_pool.errors import OutputUnreadable
 from ganeti_pool.jobqueue import JobQueue
-from ganeti_pool.jobqueue._output import Output, removeTrees
+from ganeti_pool.jobqueue._output import Output, listNumbers, removeTrees
 from ganeti_pool.jobs import JobState, OutputSize, currentAttempt
 from ganeti_pool.testing import MemoryJobStore, makeSteppingPool
 from ganeti_pool.workerpool import DeferTask
@@ -322,6 +322,15 @@ class RunTests(SynchronousTestCase):
         self.assertEqual((self.top / "17" / "1.0" / "stdout").read_text(), "(1, 0)")
         self.assertEqual((self.top / "17").stat().st_mode & 0o777, 0o700)
         self.assertEqual((self.top / "17" / "1.0").stat().st_mode & 0o777, 0o700)
+
+    def test_numbers(self) -> None:
+        """
+        The names that are IDs of jobs are listed in order; of no directory, none are.
+        """
+        self.assertEqual(listNumbers(str(self.top)), [])
+        for name in ("10", "9", "007", "1.0", "aside-1", "0", "-1", "9" * 18, "1" * 19):
+            (self.top / name).mkdir(parents=True)
+        self.assertEqual(listNumbers(str(self.top)), [9, 10, int("9" * 18)])
 
     def test_earlierRelease(self) -> None:
         """
