@@ -83,7 +83,8 @@ def describeStatus(status: Wire, now: datetime) -> str:
     """
     The state of the daemon, a line for each of its parts.
     """
-    daemon, jobs, store, output = (status[key] for key in ("daemon", "jobs", "store", "output"))
+    daemon, jobs, store = status["daemon"], status["jobs"], status["store"]
+    output = status["output"]
     lastDay = jobs["last_day"]
     stopping = ", stopping" if daemon["stopping"] else ""
     lines = [

@@ -213,7 +213,8 @@ def _readStoreID(path: str) -> str:
         text = os.read(descriptor, _LONGEST_ID)
     finally:
         os.close(descriptor)
-    return text.decode("ascii", "backslashreplace").strip()
+    # Nonsense goes into a sentence on a terminal.
+    return text.decode("latin-1").strip().encode("unicode_escape").decode("ascii")
 
 
 def writeStoreID(path: str, storeID: str) -> None:
@@ -362,7 +363,7 @@ class Claim:
             return
         with self._lock:
             # With files in it and no ID, it may be another directory than before.
-            if _find(path).kindFor(storeID) is OutputKind.EMPTY:
+            if _find(path).kindFor(storeID) in (OutputKind.EMPTY, OutputKind.MISSING):
                 writeStoreID(path, storeID)
 
     async def _confirm(self, confirmed: bool) -> None:

@@ -202,13 +202,13 @@ class Output:
 
         @raise OSError: if it cannot be made.
         """
-        os.makedirs(self.directory, 0o700, exist_ok=True)
         self.ensureMark()
         job, name = self._pathOf(jobID), f"{attempt}.new"
-        with suppress(FileExistsError):
-            os.mkdir(job, 0o700)
-        if not stat.S_ISDIR(os.lstat(job).st_mode):
-            raise NotADirectoryError(f"{job} is in the way: it is not a directory")
+        try:
+            os.makedirs(job, 0o700)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.lstat(job).st_mode):
+                raise NotADirectoryError(f"{job} is in the way: it is not a directory") from None
         path = os.path.join(job, name)
         try:
             os.mkdir(path, 0o700)

@@ -5,6 +5,7 @@ Tests for whether a store and an output directory belong together.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from twisted.logger import LogLevel, capturedLogs, formatEvent
@@ -148,9 +149,11 @@ class ExamineTests(SynchronousTestCase):
         An ID that is none is that of another store, however long.
         """
         self.path.mkdir()
-        for nonsense in (b"", b"\xff\n", b"x" * 10_000):
+        for nonsense in (b"", b"\xff\x1b\n", b"x" * 10_000):
             (self.path / "store-id").write_bytes(nonsense)
-            self.assertEqual(examine(str(self.path)).kindFor(OTHER), OutputKind.OTHER)
+            found = examine(str(self.path))
+            self.assertEqual(found.kindFor(OTHER), OutputKind.OTHER)
+            self.assertTrue((found.storeID or "").isprintable())
 
     def test_inTheWay(self) -> None:
         """
@@ -454,7 +457,11 @@ class ClaimTests(QueueCase):
         (self.output / "store-id").unlink()
         self.stepping.step()
         self.assertFalse((self.output / "store-id").exists())
-        self.assertEqual(len(self.ran), 2)
+        shutil.rmtree(self.output)
+        self.submit(new())
+        self.stepping.step()
+        self.assertEqual(self.mark(), own)
+        self.assertEqual(len(self.ran), 3)
 
     def test_unableToMark(self) -> None:
         """
