@@ -134,7 +134,8 @@ def removeTrees(directories: Iterable[str]) -> None:
         # A job can nest directories deeper than Python calls.
         except (OSError, RecursionError) as error:
             _log.warn(
-                "The output in {directory} is not removed: {error}",
+                "The output in {directory} is not removed: {error}: check what is there, and "
+                "remove it yourself",
                 directory=directory,
                 error=error,
             )
