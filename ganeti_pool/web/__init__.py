@@ -15,13 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 
 from ..errors import InvalidArgument
 from ..interfaces import IJobQueue
 from ._api import JobAPI
 from ._operations import openAPI
-from ._output import readChunk
 from ._request import JobSite
 
 __all__ = ["JobSite", "makeSite", "openAPI"]
@@ -36,7 +34,7 @@ def makeSite(
     """
     The site to listen with.
 
-    @param reactor: the clock, and whose thread pool reads the output files.
+    @param reactor: the clock.
     @param token: what each request must carry as its bearer token; with L{None}
         whoever reaches the site may use it.
     @param metrics: gives what C{/metrics} answers, text as of Prometheus; with
@@ -46,8 +44,4 @@ def makeSite(
     """
     if token is not None and not token.strip():
         raise InvalidArgument("the bearer token is empty: whoever asks would be let in")
-
-    def read(path: str, offset: int) -> Deferred[bytes]:
-        return deferToThreadPool(reactor, reactor.getThreadPool(), readChunk, path, offset)
-
-    return JobSite(reactor, JobAPI(reactor, queue, read, metrics).app.resource(), token)
+    return JobSite(reactor, JobAPI(reactor, queue, metrics).app.resource(), token)

@@ -7,6 +7,7 @@ The requests and their answers.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from klein import Klein
@@ -21,7 +22,7 @@ from ..interfaces import IJobQueue
 from ..jobs import JobOrigin
 from ..numerals import isDigits
 from ._operations import OPERATIONS, PROMETHEUS, openAPI
-from ._output import Growth, ReadChunk, Valve
+from ._output import Growth, Valve
 from ._pages import changes, page
 from ._request import JobRequest, Refusal
 
@@ -101,12 +102,10 @@ class JobAPI:
         self,
         clock: IReactorTime,
         queue: IJobQueue,
-        read: ReadChunk,
         metrics: Callable[[], Deferred[bytes]] | None = None,
     ) -> None:
         self._clock = clock
         self._queue = queue
-        self._read = read
         self._metrics = metrics
 
     # Klein names no more than IRequest, which has not half of what a Request has.
@@ -231,23 +230,25 @@ class JobAPI:
         attempt = query.attempt or latest
         if attempt > latest:
             raise Refusal("no_such_attempt", f"job {number} has no attempt {attempt}")
-        path = self._queue.outputPath(number, attempt, query.stream)
+        read = partial(self._queue.readOutput, number, attempt, query.stream)
+        # Before the headers: what cannot be read is refused.
+        first = await read(query.offset)
 
         request.setHeader("content-type", "application/octet-stream")
-        request.write(b"")
+        request.write(first)
         valve = Valve()
         request.registerProducer(valve, True)
-        offset = query.offset
+        offset = query.offset + len(first)
         left = query.wait - (self._clock.seconds() - asked)
         if left > 0:
             over = self._queue.attemptOver(number, attempt)
             over.addTimeout(left, self._clock, lambda _, seconds: None)
             async with Growth(self._clock, over) as growth:
                 while not growth.isOver:
-                    offset = await self._sendFrom(request, valve, path, offset)
+                    offset = await self._sendFrom(request, valve, read, offset)
                     await growth.more()
         # Also what it wrote since, before it ended.
-        offset = await self._sendFrom(request, valve, path, offset)
+        offset = await self._sendFrom(request, valve, read, offset)
         request.waitedInVain = offset == query.offset and self._isOver(query.wait, asked)
         request.unregisterProducer()
 
@@ -259,11 +260,18 @@ class JobAPI:
         """
         return _LEAST_WAIT <= wait <= self._clock.seconds() - asked
 
-    async def _sendFrom(self, request: JobRequest, valve: Valve, path: str, offset: int) -> int:
+    async def _sendFrom(
+        self,
+        request: JobRequest,
+        valve: Valve,
+        read: Callable[[int], Deferred[bytes]],
+        offset: int,
+    ) -> int:
         """
         Send what is in a file from an offset on, and give the offset behind it.
         """
-        while data := await self._read(path, offset):
+        await valve.opened()
+        while data := await read(offset):
             request.write(data)
             offset += len(data)
             await valve.opened()
