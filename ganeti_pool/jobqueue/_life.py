@@ -205,7 +205,7 @@ class QueueLife:
         self._startedAt = self._now()
         self._journal.epoch = await self._store.acquire(f"{socket.gethostname()}:{os.getpid()}")
         own = (self.workerName, self._argsVersion)
-        strangers = await self._store.workers() - {own}
+        strangers = await self._journal.read(self._store.workers) - {own}
         if strangers:
             others = ", ".join(itertools.starmap(_describe, sorted(strangers)))
             raise StoreError(
@@ -213,9 +213,9 @@ class QueueLife:
                 f"and this daemon runs {_describe(*own)}: start it with the class and the version "
                 "that these jobs are for, and let it finish or cancel them first"
             )
-        settings = await self._store.settings()
-        self._core._ReserveOrder(await self._store.lastPosition() + 1)
-        left = await self._store.runningJobs()
+        settings = await self._journal.read(self._store.settings)
+        self._core._ReserveOrder(await self._journal.read(self._store.lastPosition) + 1)
+        left = await self._journal.read(self._store.runningJobs)
         await self._reap([attempt.handle for _, attempt in left if attempt.handle is not None])
         for job, _ in left:
             await self._settle(job)
@@ -255,7 +255,7 @@ class QueueLife:
         """
         after = None
         while True:
-            page = await self._store.queuedJobs(_PAGE, after)
+            page = await self._journal.read(self._store.queuedJobs, _PAGE, after)
             self._places.push(page, since=None)
             if len(page) < _PAGE:
                 return
@@ -288,6 +288,8 @@ class QueueLife:
 
     def _beginStop(self, grace: float) -> Deferred[None]:
         self._runs.isStopping = True
+        # The start may be checking a large store.
+        self._store.interrupt()
         self._pool.setActive(False)
         for fence in list(self._fences):
             fence.cancel()
@@ -308,13 +310,13 @@ class QueueLife:
         # All starts have been answered now.
         self._runs.abandon()
 
-    def _lose(self) -> None:
+    def _lose(self, why: str) -> None:
         """
-        Another daemon has the store: start nothing any more.
+        Another daemon has the store, or its files are gone: start nothing any more.
         """
         if not self._isLost:
             self._isLost = True
-            _log.critical("The store has another owner: no job is started any more")
+            _log.critical("No job is started any more: {why}", why=why)
             self._pool.setActive(False)
 
     def _activate(self, active: bool) -> None:

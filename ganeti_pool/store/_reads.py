@@ -23,7 +23,7 @@ from ._listing import LARGEST, listing
 from ._rows import allAttempts, allJobs, attemptOf, jobOf, timeColumn, timeOf, workerOf
 from ._statements import Statement
 from ._values import checkFilter
-from .schema import attempts, jobs, journal, settings
+from .schema import CLOSED_CLEANLY, attempts, jobs, journal, settings
 
 __all__ = [
     "getAttempts",
@@ -42,7 +42,9 @@ __all__ = [
 
 _limit = bindparam("limit", type_=Integer)
 
-_theSettings = Statement(select(settings.c.name, settings.c.value))
+_theSettings = Statement(
+    select(settings.c.name, settings.c.value).where(settings.c.name != CLOSED_CLEANLY)
+)
 
 # By name, since SQLite would take the index of the states instead, and sort.
 _waiting = "FROM jobs INDEXED BY jobs_that_wait WHERE state = 'queued'"
