@@ -91,7 +91,8 @@ def describeStatus(status: Wire, now: datetime) -> str:
     The state of the daemon, a line for each of its parts.
     """
     daemon, jobs, store = status["daemon"], status["jobs"], status["store"]
-    output = status["output"]
+    # A daemon of an earlier release reports nothing of it.
+    output = status.get("output", {"adopted": False, "set_aside": []})
     lastDay = jobs["last_day"]
     stopping = ", stopping" if daemon["stopping"] else ""
     lines = [

@@ -440,8 +440,12 @@ class ShowTests(CommandCase):
 
     def test_statusOfOutput(self) -> None:
         """
-        Output that was adopted or moved aside is shown, with what to do.
+        Output that was adopted or moved aside is shown, with what to do; a daemon of an
+        earlier release reports nothing of it.
         """
+        self.client.poolStatus = {key: POOL[key] for key in POOL if key != "output"}
+        self.assertEqual(self.codeOf(self.start("status")), 0)
+        self.assertNotIn("output", self.out.text())
         aside = ["/state/output/aside-1", "/state/output/aside-2\x1b"]
         self.client.poolStatus = {**POOL, "output": {"adopted": True, "set_aside": aside}}
         self.assertEqual(self.codeOf(self.start("status")), 0)
