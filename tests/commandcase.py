@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from subprocess import Popen
@@ -22,6 +23,21 @@ from ganeti_pool.commands._run import runCommand
 from ganeti_pool.jobs import AttemptContext, JobFailure, OutputSize
 
 __all__ = ["PATIENCE", "CommandCase", "Running", "endAfter"]
+
+_ON_TERM = """
+import os, signal, subprocess, sys
+
+def handle(number, frame):
+    # timeout passes on the one that it gets besides
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    sys.exit(subprocess.call(["sh", "-c", sys.argv[2], "sh", *sys.argv[1:2]]))
+
+signal.signal(signal.SIGTERM, handle)
+with open(sys.argv[1], "w") as file:
+    file.write("up")
+while True:
+    signal.pause()
+"""
 
 PATIENCE = 60.0
 """
@@ -53,12 +69,18 @@ class Running:
         for canceller in self._cancellers:
             canceller()
 
+    def join(self) -> None:
+        """
+        Wait until it has ended.
+        """
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the command goes on"
+
     def failure(self) -> JobFailure:
         """
         Why it failed, once it has.
         """
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive(), "the command goes on"
+        self.join()
         assert isinstance(self.error, CommandFailed), self.error
         return self.error.failure
 
@@ -75,8 +97,8 @@ class CommandCase(SynchronousTestCase):
     """
     A test of commands, after which no process with its mark is alive.
 
-    @ivar attempt: attempt 2 of job 7, which records into C{handles} and
-        C{sizes}.
+    @ivar attempt: attempt 2 of job 7, which records into C{handles}, C{sizes} and
+        C{reports}: C{"start"} for the start, and each reason to wait.
     """
 
     def setUp(self) -> None:
@@ -88,8 +110,16 @@ class CommandCase(SynchronousTestCase):
         self.groups = ProcessGroups()
         self.handles: list[str] = []
         self.sizes: dict[str, OutputSize] = {}
+        self.reports: list[str] = []
         self.attempt = AttemptContext(
-            7, 2, str(self.output), str(self.state), self.handles.append, self.sizes.update
+            7,
+            2,
+            str(self.output),
+            str(self.state),
+            self.handles.append,
+            self.sizes.update,
+            recordStart=lambda: self.reports.append("start"),
+            recordWait=self.reports.append,
         )
         self.addCleanup(self.assertNothingLeft)
 
@@ -127,6 +157,19 @@ class CommandCase(SynchronousTestCase):
             return os.read(descriptor, 1000).decode()
 
         return path, wait
+
+    def onTERM(self) -> str:
+        """
+        The path of a program that writes to its first argument and, when it gets TERM,
+        runs its second one as shell code with the first. (A shell with a trap needs a
+        child to wait for, which may be forked too late to get TERM itself.)
+        """
+        code = self.state / "onTERM.py"
+        code.write_text(_ON_TERM)
+        program = self.state / "onTERM"
+        program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -IS '{code}' \"$@\"\n")
+        program.chmod(0o700)
+        return str(program)
 
     def run_(
         self,

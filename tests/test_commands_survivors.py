@@ -16,6 +16,7 @@ from subprocess import DEVNULL, PIPE, Popen, run
 
 from ganeti_pool.commands import SurvivorsLeft, _survivors, killSurvivors
 from ganeti_pool.commands._arguments import childEnvironment
+from ganeti_pool.commands._processes import Status
 from ganeti_pool.commands._survivors import handleOf
 
 from .commandcase import PATIENCE, CommandCase, endAfter
@@ -360,7 +361,7 @@ class KillSurvivorsTests(CommandCase):
         looks = iter([True])
         self.patch(
             _survivors._Hunt,
-            "_isSurvivor",
+            "isSurvivor",
             lambda hunt, pid: pid == child.pid and next(looks, False),
         )
         self.assertEqual(self.kill(), 0)
@@ -432,6 +433,6 @@ class KillSurvivorsTests(CommandCase):
         self.patch(Path, "read_text", refuse)
         self.assertIsNone(handleOf(child.pid))
         self.assertEqual(self.kill(), 0)
-        self.patch(_survivors, "_statusOf", lambda pid: _survivors._Status(0, pid, pid, 5))
+        self.patch(_survivors, "statusOf", lambda pid: Status(0, pid, pid, 5))
         self.assertEqual(self.kill(), 0)
         child.kill()
