@@ -16,10 +16,9 @@ from subprocess import DEVNULL, Popen
 
 from twisted.logger import capturedLogs, formatEvent
 
-from ganeti_pool.commands import _processes
-from ganeti_pool.commands._processes import hasEnded
+from ganeti_pool.commands._processes import hasEnded, statusOf
 from ganeti_pool.commands._session import killSessions
-from ganeti_pool.commands._survivors import killAttempts
+from ganeti_pool.commands._survivors import handleOf, killAttempts
 from ganeti_pool.errors import PoolError
 
 from .commandcase import PATIENCE, CommandCase, Running, endAfter
@@ -287,7 +286,7 @@ class EarlierAttemptTests(EndingCase):
         def refuse(*args: object) -> None:
             raise error
 
-        self.relieve = self.patch(module, name, refuse).restore
+        self.relieve: Callable[[], object] = self.patch(module, name, refuse).restore
 
     def test_notHeld(self) -> None:
         """
@@ -308,25 +307,28 @@ class EarlierAttemptTests(EndingCase):
         The next attempt waits while it is killed and not gone.
         """
         self.forbid(signal, "pidfd_send_signal", PermissionError(1, "Operation not permitted"))
-        self.patch(killAttempts, "__defaults__", (0.0,))
+        timeout = self.patch(killAttempts, "__defaults__", (0.0,))
+        allow = self.relieve
+        self.relieve = lambda: (allow(), timeout.restore())
         self.assertWaits("not gone within 0 seconds")
 
 
-class HeldTests(EndingCase):
+class ProcessTests(EndingCase):
     """
-    Tests for L{Held}, L{Session} and L{killSessions}.
+    Tests for how processes are read of and killed.
     """
 
     def test_notReadable(self) -> None:
         """
-        A look that cannot read of a process fails, and does not take it for gone.
+        A process that cannot be read of now is not taken for gone; it gets no handle.
         """
 
         def refuse(path: Path) -> bytes:
             raise OSError(errno.EMFILE, "Too many open files")
 
         self.patch(Path, "read_bytes", refuse)
-        self.assertRaises(OSError, _processes.statusOf, os.getpid())
+        self.assertRaises(OSError, statusOf, os.getpid())
+        self.assertIsNone(handleOf(os.getpid()))
 
     def test_notKilled(self) -> None:
         """

@@ -125,8 +125,8 @@ class Journal:
     @ivar epoch: what the store's C{acquire} gave.
     @ivar lastError: what the store said last, L{None} once it has written again.
     @ivar unwritten: how many outcomes wait to be tried again.
-    @ivar hindrances: by ID, why jobs that workers have taken cannot start though
-        the store is well.
+    @ivar hindrances: by ID, why jobs that workers have taken cannot start, or cannot
+        begin their work, though the store is well.
     """
 
     def __init__(

@@ -137,6 +137,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         onCrash=onCrash,
         argsVersion=argsVersion,
         keepsOutput=getattr(workerClass, "keepsOutput", False),
+        reportsStart=getattr(workerClass, "reportsStart", False),
         isPaused=bool(options["paused"]),
         maxQueued=options["max-queued"],
         maxWorkers=most,
