@@ -498,6 +498,7 @@ class MakeTests(TapCase):
         self.assertEqual(queue.workerName, "ganeti_pool.commands.CommandWorker")
         self.assertIs(queue._checkArgs, checkArgs)
         self.assertIs(queue._pool.pool._worker_class, CommandWorker)
+        self.assertTrue(queue._places._desk.reportsStart)
 
     def test_onCrash(self) -> None:
         """
@@ -563,6 +564,7 @@ class MakeTests(TapCase):
             queue: Any = service._queue
             self.assertIs(queue._pool.pool._worker_class, globals()[name])
             self.assertIsNone(queue._checkArgs)
+            self.assertFalse(queue._places._desk.reportsStart)
             service._lock.release()
 
     def test_reap(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ganeti_pool import errors
 from ganeti_pool.jobqueue._handover import Ask
-from ganeti_pool.jobs import AttemptContext, JobFailure, JobState, currentAttempt
+from ganeti_pool.jobs import AttemptContext, Job, JobFailure, JobState, currentAttempt
 from ganeti_pool.workerpool import DeferTask
 
 from .queuecase import FULL, QueueCase, StartedCase, Told, Worker, new
@@ -200,6 +200,21 @@ class TimeoutTests(StartedCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.assertError(1, JobState.FAILED, "exception")
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_countsFromTheCall(self) -> None:
+        """
+        The time counts from the call of C{RunTask}, not from the commit of the start.
+        """
+        desk = self.queue._places._desk
+        outputDirectory = desk.outputDirectory
+
+        def late(job: Job) -> str | None:
+            self.pass_(60)
+            return outputDirectory(job)
+
+        self.patch(desk, "outputDirectory", late)
+        self.runFor(lambda worker: None, 4.9)
+        self.assertEqual(self.job().state, JobState.SUCCEEDED)
 
     def test_gone(self) -> None:
         """
