@@ -802,9 +802,7 @@ class EndTests(CommandCase):
         Between TERM and KILL output is still taken, and the delay holds.
         """
         path, met = self.meeting()
-        running = self.start(
-            'exec "$2" "$1" "head -c 300000 /dev/zero"', path, self.onTERM()
-        )
+        running = self.start('exec "$2" "$1" "head -c 300000 /dev/zero"', path, self.onTERM())
         met()
         running.cancel()
         self.assertEqual(running.failure().exitCode, 0)

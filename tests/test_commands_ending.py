@@ -234,9 +234,7 @@ class EarlierAttemptTests(EndingCase):
         It is killed before the next attempt starts, and the log says so.
         """
         ended: list[bool] = []
-        self.attempt = replace(
-            self.attempt, recordStart=lambda: ended.append(hasEnded(self.left))
-        )
+        self.attempt = replace(self.attempt, recordStart=lambda: ended.append(hasEnded(self.left)))
         with capturedLogs() as logged:
             self.runAgain()
         self.assertEqual(ended, [True])

@@ -285,7 +285,7 @@ class SameDaemonTests(SurvivorCase):
         What has made a session of its own outlives a failed job, and is ended before the
         job is tried again.
         """
-        script = f"setsid sh -c '{STAYS}' sh \"$1\" & read line < \"$1.leave\"; exit 3"
+        script = f'setsid sh -c \'{STAYS}\' sh "$1" & read line < "$1.leave"; exit 3'
         daemon, jobID = self.begin_(script)
         self.met.letGo()
         daemon.awaitEnds(jobID)

@@ -4,7 +4,6 @@ The process groups that live at this moment, and the one way to end them all.
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 from collections.abc import Callable, Iterator

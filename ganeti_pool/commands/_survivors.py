@@ -136,9 +136,7 @@ def _killAll(
             # so when a look finds nobody new, all are in hand
             held.stop()
         except CannotHold as error:
-            raise left(
-                [error.pid], f"they cannot be held to be killed ({error.error})"
-            ) from error
+            raise left([error.pid], f"they cannot be held to be killed ({error.error})") from error
         finally:
             held.kill()
         alive = held.awaitEnd(timeout)
@@ -169,9 +167,7 @@ class _Hunt:
     is alive, whatever else is seen in that group is ours.
     """
 
-    def __init__(
-        self, marks: frozenset[bytes], known: Mapping[int, Sequence[_Known]]
-    ) -> None:
+    def __init__(self, marks: frozenset[bytes], known: Mapping[int, Sequence[_Known]]) -> None:
         self._marks = marks
         self._known = known
         self._witnesses: dict[int, int] = {}
