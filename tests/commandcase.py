@@ -28,8 +28,8 @@ _ON_TERM = """
 import os, signal, subprocess, sys
 
 def handle(number, frame):
-    # timeout passes on the one that it gets besides
-    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    # timeout sends it twice: to its child and to the group
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(subprocess.call(["sh", "-c", sys.argv[2], "sh", *sys.argv[1:2]]))
 
 signal.signal(signal.SIGTERM, handle)

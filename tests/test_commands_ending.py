@@ -16,8 +16,8 @@ from subprocess import DEVNULL, Popen
 
 from twisted.logger import capturedLogs, formatEvent
 
-from ganeti_pool.commands._processes import hasEnded, statusOf
-from ganeti_pool.commands._session import killSessions
+from ganeti_pool.commands._processes import Held, hasEnded, statusOf
+from ganeti_pool.commands._session import _awaitEnd, killSessions
 from ganeti_pool.commands._survivors import handleOf, killAttempts
 from ganeti_pool.errors import PoolError
 
@@ -121,6 +121,20 @@ class CleanUpTests(EndingCase):
         """
         later = 'timeout 1000 sh -c \'read line < "$1.go"; echo later\' sh "$1" &'
         self.assertTidiesUp('"$2" "$1" "$3"; true', later, b"later\n")
+
+    def test_many(self) -> None:
+        """
+        All processes of a session are waited for, however many there are: more than are
+        watched at a time.
+        """
+        script = 'for each in $(seq 20); do "$2" "$1.$each" "$3" & read up < "$1.$each"; done; '
+        for number in range(1, 21):
+            os.mkfifo(f"{self.path}.{number}")
+            os.mkfifo(f"{self.path}.{number}.go")
+            leave = os.open(f"{self.path}.{number}.go", os.O_RDWR)
+            self.addCleanup(os.close, leave)
+            os.write(leave, b"\n")
+        self.assertTidiesUp(script + 'echo > "$1"; wait', tidied=b"tidied\n" * 20)
 
     def test_notHeld(self) -> None:
         """
@@ -341,4 +355,38 @@ class ProcessTests(EndingCase):
             patch = self.patch(signal, "pidfd_send_signal", refuse)
             killSessions([child.pid], 0.0)
             patch.restore()
-        self.assertIn("not gone", str(formatEvent(logged[0])))
+        self.assertIn("are alive", str(formatEvent(logged[0])))
+
+    def test_notSeen(self) -> None:
+        """
+        What cannot be looked for is logged when a command ends, and not when a signal
+        handler kills all.
+        """
+
+        def refuse(path: str) -> object:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        self.patch(os, "scandir", refuse)
+        with capturedLogs() as logged:
+            killSessions([])
+        self.assertEqual(logged, [])
+        with capturedLogs() as logged:
+            killSessions([], PATIENCE)
+        self.assertIn("Too many open files", str(formatEvent(logged[0])))
+
+    def test_goneInRounds(self) -> None:
+        """
+        The wait for the killed goes on until a look finds none of them.
+        """
+        child = self.session('echo > "$1"; exec sleep 1000')
+        awaitEnd = Held.awaitEnd
+        waits: list[float] = []
+
+        def killAndWait(held: Held, timeout: float) -> list[int]:
+            waits.append(timeout)
+            child.kill()
+            return awaitEnd(held, timeout)
+
+        self.patch(Held, "awaitEnd", killAndWait)
+        self.assertEqual(_awaitEnd(lambda pid: pid == child.pid, PATIENCE), [])
+        self.assertEqual(len(waits), 1)

@@ -109,10 +109,11 @@ class Held:
         """
         return iter(self._held.items())
 
-    def look(self) -> bool:
+    def look(self, most: int | None = None) -> bool:
         """
         Look at every process of the system once, and hold those that are new.
 
+        @param most: how many are held at most; L{None} for all.
         @return: whether there was one.
         @raise CannotHold: if one cannot be held.
         @raise OSError: if they cannot be looked at now.
@@ -136,6 +137,8 @@ class Held:
             self._held[pid] = descriptor
             found = True
             self._whenHeld(pid, descriptor)
+            if len(self._held) == most:
+                break
         return found
 
     def stop(self) -> None:

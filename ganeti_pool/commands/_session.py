@@ -11,8 +11,10 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
+from time import monotonic
 
 from twisted.logger import Logger
 
@@ -33,6 +35,14 @@ def signalGroup(leader: int, number: signal.Signals) -> None:
         os.killpg(leader, number)
 
 
+_WATCHED = 8
+"""
+How many processes of a session are waited for at a time. It is not over before they are
+gone, so to look again then is enough, and a session of thousands does not take as many
+descriptors.
+"""
+
+
 class Session:
     """
     What lives in a session beside its leader, while that is told to end.
@@ -43,59 +53,62 @@ class Session:
     def __init__(self, leader: int, selector: selectors.BaseSelector) -> None:
         """
         @param leader: its ID; it must not be reaped before L{close}.
-        @param selector: where each process that is waited for is registered.
+        @param selector: where the processes that are waited for are registered.
         """
         self._leader = leader
         self._selector = selector
-        self._held = Held(self._has)
-        self._alive: set[int] = set()
+        self._watched = Held(self._has)
 
     def _has(self, pid: int) -> bool:
-        return _isIn(pid, {self._leader})
+        return _isIn({self._leader}, pid)
+
+    def _headsGroup(self, pid: int) -> bool:
+        if not _isIn({self._leader}, pid, inOwnGroup=True):
+            return False
+        status = statusOf(pid)
+        parent = None if status is None else statusOf(status.parent)
+        return status is not None and (parent is None or parent.group != status.group)
 
     def close(self) -> None:
         """
         Give the descriptors back.
         """
-        for descriptor in self._alive:
+        for _, descriptor in self._watched:
             self._selector.unregister(descriptor)
-        self._alive.clear()
-        self._held.close()
+        self._watched.close()
 
     def terminate(self) -> None:
         """
-        Send TERM to the leader's group and to what has made a group of its own. What is
-        started from now on gets none: it may be what tidies up.
+        Send TERM to the leader's group and to what has made a group of its own, which
+        passes it on to that as C{timeout} does: if both did so, the second TERM might hit
+        what the first one has had started to tidy up. What is started from now on gets
+        none.
         """
-        with suppress(CannotHold, OSError):  # then those get KILL in the end
-            self._held.look()
-        signalGroup(self._leader, signal.SIGTERM)
-        for pid, descriptor in self._held:
-            status = statusOf(pid)
-            if status is not None and status.group != self._leader:
+        with Held(self._headsGroup) as others:
+            # Those that cannot be found now get KILL in the end.
+            with suppress(CannotHold, OSError):
+                others.look()
+            signalGroup(self._leader, signal.SIGTERM)
+            for _, descriptor in others:
                 send(descriptor, signal.SIGTERM)
 
     def isEmpty(self) -> bool:
         """
         Whether nothing of it is alive, for a leader that has exited. Otherwise the
-        selector notices when that may have changed, unless the processes cannot be held:
-        then only the time limit ends the wait.
+        selector notices when that may have changed, unless no process can be held: then
+        only the time limit ends the wait.
         """
-        for descriptor in list(self._alive):
-            if hasEnded(descriptor):
-                self._alive.remove(descriptor)
-                self._selector.unregister(descriptor)
-        if self._alive:
+        if not all(hasEnded(descriptor) for _, descriptor in self._watched):
             return False
+        self.close()
+        self._watched = Held(self._has)
         try:
-            self._held.look()
+            isEmpty = not self._watched.look(_WATCHED)
         except (CannotHold, OSError):
-            return False
-        for _, descriptor in self._held:
-            if not hasEnded(descriptor):
-                self._alive.add(descriptor)
-                self._selector.register(descriptor, selectors.EVENT_READ)
-        return not self._alive
+            isEmpty = False
+        for _, descriptor in self._watched:
+            self._selector.register(descriptor, selectors.EVENT_READ)
+        return isEmpty
 
 
 def killSessions(leaders: Collection[int], timeout: float | None = None) -> None:
@@ -110,24 +123,50 @@ def killSessions(leaders: Collection[int], timeout: float | None = None) -> None
     """
     for leader in leaders:
         signalGroup(leader, signal.SIGKILL)
-    trouble: list[str] = []
-    with Held(
-        lambda pid: _isIn(pid, leaders), lambda pid, held: send(held, signal.SIGSTOP)
-    ) as held:
-        try:
-            held.stop()
-        except (CannotHold, OSError) as error:
-            trouble.append(f"what may be in process groups of its own is not killed: {error}")
-        held.kill()
-        if timeout is None:
-            return
-        left = held.awaitEnd(timeout)
+    try:
+        with Held(
+            partial(_isIn, leaders, inOwnGroup=True),
+            lambda pid, descriptor: send(descriptor, signal.SIGSTOP),
+        ) as others:
+            try:
+                others.stop()
+            finally:
+                others.kill()
+        left = [] if timeout is None else _awaitEnd(partial(_isIn, leaders), timeout)
+    except (CannotHold, OSError) as error:
+        if timeout is not None:
+            _log.warn(
+                "What a command has left in process groups of its own may be alive: {error}",
+                error=error,
+            )
+        return
     if left:
-        trouble.append(f"processes were killed, and are not gone after {timeout:g} s: {left}")
-    for sentence in trouble:
-        _log.warn("The end of a command: {sentence}", sentence=sentence)
+        _log.warn("Processes of a command were killed, and are alive: {pids}", pids=left)
 
 
-def _isIn(pid: int, leaders: Collection[int]) -> bool:
+def _awaitEnd(isWanted: Callable[[int], bool], timeout: float) -> list[int]:
+    """
+    Wait until no such process is alive.
+
+    @return: the IDs of some that are alive after the timeout.
+    """
+    deadline = monotonic() + timeout
+    while True:
+        with Held(isWanted) as held:
+            if not held.look(_WATCHED):
+                return []
+            left = held.awaitEnd(deadline - monotonic())
+        if left:
+            return left
+
+
+def _isIn(leaders: Collection[int], pid: int, inOwnGroup: bool = False) -> bool:
+    """
+    Whether a process is in one of some sessions and does not lead it.
+
+    @param inOwnGroup: whether it must be in another group than the leader.
+    """
     status = statusOf(pid)
-    return status is not None and status.session in leaders and pid not in leaders
+    if status is None or status.session not in leaders or pid in leaders:
+        return False
+    return not inOwnGroup or status.group not in leaders
