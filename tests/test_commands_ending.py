@@ -11,7 +11,6 @@ import select
 import signal
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from subprocess import DEVNULL, Popen
 
 from twisted.logger import capturedLogs, formatEvent
@@ -335,10 +334,10 @@ class ProcessTests(EndingCase):
         A process that cannot be read of now is not taken for gone; it gets no handle.
         """
 
-        def refuse(path: Path) -> bytes:
+        def refuse(path: str, flags: int) -> int:
             raise OSError(errno.EMFILE, "Too many open files")
 
-        self.patch(Path, "read_bytes", refuse)
+        self.patch(os, "open", refuse)
         self.assertRaises(OSError, statusOf, os.getpid())
         self.assertIsNone(handleOf(os.getpid()))
 
@@ -353,7 +352,7 @@ class ProcessTests(EndingCase):
 
         with capturedLogs() as logged:
             patch = self.patch(signal, "pidfd_send_signal", refuse)
-            killSessions([child.pid], 0.0)
+            killSessions([child.pid], 0.001)
             patch.restore()
         self.assertIn("are alive", str(formatEvent(logged[0])))
 

@@ -425,10 +425,11 @@ class KillSurvivorsTests(CommandCase):
         survivors.
         """
 
-        def refuse(path: Path) -> bytes:
+        def refuse(path: object, flags: int = 0) -> bytes:
             raise FileNotFoundError(2, "No such file or directory")
 
         child = self.child("sleep", "1000", environment=self.marked)
+        self.patch(os, "open", refuse)
         self.patch(Path, "read_bytes", refuse)
         self.patch(Path, "read_text", refuse)
         self.assertIsNone(handleOf(child.pid))

@@ -10,7 +10,6 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 
 __all__ = ["GONE", "CannotHold", "Held", "Status", "hasEnded", "send", "statusOf"]
@@ -43,8 +42,13 @@ def statusOf(pid: int) -> Status | None:
 
     @raise OSError: if it cannot be read now.
     """
+    # Not by a file object, which takes three times as long: this is asked of every process.
     try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.read(descriptor, 4096)
+        finally:
+            os.close(descriptor)
     except GONE:
         return None
     # the program's name comes second and may hold anything, parentheses too

@@ -123,16 +123,21 @@ def killSessions(leaders: Collection[int], timeout: float | None = None) -> None
     """
     for leader in leaders:
         signalGroup(leader, signal.SIGKILL)
+    members: set[int] = set()
+
+    def isOther(pid: int) -> bool:
+        if _isIn(leaders, pid):
+            members.add(pid)
+        return pid in members and _isIn(leaders, pid, inOwnGroup=True)
+
     try:
-        with Held(
-            partial(_isIn, leaders, inOwnGroup=True),
-            lambda pid, descriptor: send(descriptor, signal.SIGSTOP),
-        ) as others:
+        with Held(isOther, lambda pid, held: send(held, signal.SIGSTOP)) as others:
             try:
                 others.stop()
             finally:
                 others.kill()
-        left = [] if timeout is None else _awaitEnd(partial(_isIn, leaders), timeout)
+        # Most often there is nothing but the leader, and one look has to do.
+        left = _awaitEnd(partial(_isIn, leaders), timeout) if members and timeout else []
     except (CannotHold, OSError) as error:
         if timeout is not None:
             _log.warn(
