@@ -389,3 +389,12 @@ class ProcessTests(EndingCase):
         self.patch(Held, "awaitEnd", killAndWait)
         self.assertEqual(_awaitEnd(lambda pid: pid == child.pid, PATIENCE), [])
         self.assertEqual(len(waits), 1)
+
+    def test_anotherNamespace(self) -> None:
+        """
+        Where C{/proc} shows the processes of another PID namespace, none is taken for one
+        of a session.
+        """
+        self.patch(os, "readlink", lambda path: "1")
+        with Held(lambda pid: True) as held:
+            self.assertFalse(held.look())

@@ -186,10 +186,14 @@ class Held:
 
 
 def _all() -> Iterator[int]:
-    with suppress(FileNotFoundError), os.scandir("/proc") as entries:
-        for entry in entries:
-            if entry.name.isdecimal():
-                yield int(entry.name)
+    with suppress(FileNotFoundError):
+        # A container may show the processes of its host there, whose IDs mean others here.
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return
+        with os.scandir("/proc") as entries:
+            for entry in entries:
+                if entry.name.isdecimal():
+                    yield int(entry.name)
 
 
 def hasEnded(descriptor: int) -> bool:
