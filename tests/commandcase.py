@@ -22,7 +22,7 @@ from ganeti_pool.commands._groups import ProcessGroups
 from ganeti_pool.commands._run import runCommand
 from ganeti_pool.jobs import AttemptContext, JobFailure, OutputSize
 
-__all__ = ["PATIENCE", "CommandCase", "Running", "endAfter"]
+__all__ = ["PATIENCE", "CommandCase", "Running", "endAfter", "onTERM"]
 
 _ON_TERM = """
 import os, signal, subprocess, sys
@@ -83,6 +83,23 @@ class Running:
         self.join()
         assert isinstance(self.error, CommandFailed), self.error
         return self.error.failure
+
+
+def onTERM(directory: Path) -> str:
+    """
+    Make a program that writes to its first argument and, when it gets TERM, runs its second
+    one as shell code with the first. (A shell with a trap needs a child to wait for, which
+    may be forked too late to get TERM itself.)
+
+    @param directory: where it is made.
+    @return: its path.
+    """
+    code = directory / "onTERM.py"
+    code.write_text(_ON_TERM)
+    program = directory / "onTERM"
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -IS '{code}' \"$@\"\n")
+    program.chmod(0o700)
+    return str(program)
 
 
 def endAfter(test: SynchronousTestCase, child: Popen[bytes]) -> None:
@@ -157,19 +174,6 @@ class CommandCase(SynchronousTestCase):
             return os.read(descriptor, 1000).decode()
 
         return path, wait
-
-    def onTERM(self) -> str:
-        """
-        The path of a program that writes to its first argument and, when it gets TERM,
-        runs its second one as shell code with the first. (A shell with a trap needs a
-        child to wait for, which may be forked too late to get TERM itself.)
-        """
-        code = self.state / "onTERM.py"
-        code.write_text(_ON_TERM)
-        program = self.state / "onTERM"
-        program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -IS '{code}' \"$@\"\n")
-        program.chmod(0o700)
-        return str(program)
 
     def run_(
         self,

@@ -14,7 +14,14 @@ from ganeti_pool.commands import CommandFailed, CommandWorker
 from ganeti_pool.errors import DeferTask
 from ganeti_pool.workerpool import BaseWorker
 
-__all__ = ["AgainWorker", "CountingWorker", "ForkingWorker", "HastyWorker", "NoWorker"]
+__all__ = [
+    "AgainWorker",
+    "CountingWorker",
+    "ForkingWorker",
+    "HastyWorker",
+    "NoWorker",
+    "PatientWorker",
+]
 
 
 class AgainWorker(CommandWorker):
@@ -41,6 +48,14 @@ class HastyWorker(CommandWorker):
     """
 
     killDelay = 0.2
+
+
+class PatientWorker(CommandWorker):
+    """
+    Leaves a command that is told to end all the time that a test may take.
+    """
+
+    killDelay = 60.0
 
 
 class CountingWorker(BaseWorker):

@@ -34,7 +34,7 @@ from ganeti_pool.interfaces import ICompletion
 from ganeti_pool.jobs import JobFailure, OutputSize, currentAttempt
 from ganeti_pool.workerpool import WorkerPool
 
-from .commandcase import PATIENCE, CommandCase, Running, endAfter
+from .commandcase import PATIENCE, CommandCase, Running, endAfter, onTERM
 
 
 class ArgumentTests(SynchronousTestCase):
@@ -762,7 +762,7 @@ class EndTests(CommandCase):
         """
         path, met = self.meeting()
         running = self.start(
-            'trap "wait; exit 5" TERM; "$2" "$1" "echo child" & wait', path, self.onTERM()
+            'trap "wait; exit 5" TERM; "$2" "$1" "echo child" & wait', path, onTERM(self.state)
         )
         met()
         running.cancel()
@@ -803,7 +803,7 @@ class EndTests(CommandCase):
         Between TERM and KILL output is still taken, and the delay holds.
         """
         path, met = self.meeting()
-        running = self.start('exec "$2" "$1" "head -c 300000 /dev/zero"', path, self.onTERM())
+        running = self.start('exec "$2" "$1" "head -c 300000 /dev/zero"', path, onTERM(self.state))
         met()
         running.cancel()
         self.assertEqual(running.failure().exitCode, 0)

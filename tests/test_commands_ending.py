@@ -20,7 +20,7 @@ from ganeti_pool.commands._session import _awaitEnd, killSessions
 from ganeti_pool.commands._survivors import handleOf, killAttempts
 from ganeti_pool.errors import PoolError
 
-from .commandcase import PATIENCE, CommandCase, Running, endAfter
+from .commandcase import PATIENCE, CommandCase, Running, endAfter, onTERM
 
 TIDY = 'read line < "$1.go"; echo tidied'
 """
@@ -80,7 +80,7 @@ class CleanUpTests(EndingCase):
         In a script that the cancellation ends at once, the program C{$2} tidies up, and
         what it writes is kept.
         """
-        running = self.start(script, self.path, self.onTERM(), tidy)
+        running = self.start(script, self.path, onTERM(self.state), tidy)
         self.met()
         leader = self.hold(json.loads(self.handles[0])["pgid"])
         running.cancel()
@@ -145,7 +145,7 @@ class CleanUpTests(EndingCase):
 
         running = Running(
             lambda callWhenCancelled: self.run_(
-                ["sh", "-c", '"$2" "$1" "$3"; true', "sh", self.path, self.onTERM(), TIDY],
+                ["sh", "-c", '"$2" "$1" "$3"; true', "sh", self.path, onTERM(self.state), TIDY],
                 callWhenCancelled=callWhenCancelled,
                 killDelay=0.05,
             )
