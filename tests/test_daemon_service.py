@@ -508,6 +508,20 @@ class ServiceTests(SynchronousTestCase):
         for door in self.doors:
             door.listening.callback(door)
 
+    def test_descriptors(self) -> None:
+        """
+        The service tells the descriptors of its lock and of the doors that have one.
+        """
+
+        class Port(FakeDoor):
+            def fileno(self) -> int:
+                return 1234
+
+        self.doors[1].listening.addCallback(lambda door: Port(self.log, "second"))
+        self.start()
+        held = list(self.lock.descriptors())
+        self.assertEqual([*self.service.descriptors()], [*held, -1, 1234])
+
     def test_start(self) -> None:
         """
         The lock comes first; then, when the reactor runs, the queue; then, with all

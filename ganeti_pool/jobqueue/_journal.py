@@ -135,8 +135,8 @@ class Journal:
     @ivar lasting: why the store is not what it should be until the next start: it is
         lost, or has been found damaged; L{None} while it is well.
     @ivar unwritten: how many outcomes wait to be tried again.
-    @ivar hindrances: by ID, why jobs that workers have taken cannot start though
-        the store is well.
+    @ivar hindrances: by ID, why jobs that workers have taken cannot start, or cannot
+        begin their work, though the store is well.
     """
 
     def __init__(

@@ -88,6 +88,7 @@ class Runs:
         """
         self.isStopping = False
         self.isInterrupted = False
+        self._isAbandoned = False
         self.monotonic = monotonic
         self.turns = Turns()
         self._clock = clock
@@ -176,12 +177,37 @@ class Runs:
         task.state = TaskState.RUNNING
         self._roster.begun(task)
         self._waiting.remove(task.priority)
-        if job.timeout is not None:
-            task.run.limit(
-                now + job.timeout, self._clock, self.monotonic, partial(self._tellToEnd, task)
-            )
         waited = None if task.since is None else now - task.since
         self._events.tell(JobEventKind.STARTED, job, waited=waited)
+
+    def beginWork(self, task: JobTask, run: Run, now: float) -> Deferred[None]:
+        """
+        The work of an attempt begins, from which moment its time counts. Only the first
+        such report counts.
+
+        @param now: when it began, by the monotonic clock.
+        @return: a Deferred that has fired.
+        """
+        # It may have ended since, as its worker posted this.
+        if task.run is run and run.ended is None:
+            self._journal.hindrances.pop(task.jobID, None)
+            timeout = None if self._isAbandoned or run.isLimited else run.job.timeout
+            if timeout is not None:
+                run.isLimited = True
+                run.limit(
+                    now + timeout, self._clock, self.monotonic, partial(self._tellToEnd, task)
+                )
+        return succeed(None)
+
+    def waitToBegin(self, task: JobTask, run: Run, why: str) -> Deferred[None]:
+        """
+        The work of an attempt that has been started cannot begin yet.
+
+        @return: a Deferred that has fired.
+        """
+        if task.run is run and run.ended is None:
+            self._journal.hinder(task.jobID, why)
+        return succeed(None)
 
     def _checkStart(self, task: JobTask) -> None:
         """
@@ -202,6 +228,7 @@ class Runs:
         The attempt has ended by itself.
         """
         task.running.end(self.monotonic())
+        self._journal.hindrances.pop(task.jobID, None)
         return task.running
 
     def keepHandle(self, task: JobTask, handle: str) -> Deferred[None]:
@@ -411,5 +438,6 @@ class Runs:
         """
         Wait no longer for the time of any attempt to be over.
         """
+        self._isAbandoned = True
         for task in self._roster.running.values():
             task.running.unlimit()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from twisted.application.service import IService
@@ -24,10 +25,15 @@ from ..daemon import (
     Locks,
     Notifier,
     endOnSignals,
+    forgetCoercedLocale,
     freezeMemory,
+    giveUpInChildren,
     goSteady,
     logEvent,
+    runBelowInit,
     stopOnce,
+    unblockSignals,
+    unignoreSignals,
 )
 from ..deferred import DeferredWorkerPool
 from ..errors import PoolError
@@ -63,6 +69,10 @@ def makeService(options: Options) -> IService:
 
     goSteady(reactor)
     try:
+        # Before there is a thread, or anything that two processes must not have.
+        runBelowInit(os.environ)
+        unblockSignals()
+        forgetCoercedLocale(os.environ)
         return makeDaemon(reactor, options)
     except ModuleNotFoundError as error:
         raise refusal(
@@ -143,6 +153,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         onCrash=onCrash,
         argsVersion=argsVersion,
         keepsOutput=getattr(workerClass, "keepsOutput", False),
+        reportsStart=getattr(workerClass, "reportsStart", False),
         isPaused=bool(options["paused"]),
         maxQueued=options["max-queued"],
         maxWorkers=most,
@@ -154,6 +165,16 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
     doors: list[tuple[IStreamServerEndpoint, JobSite]] = [(own, makeDoor(None))]
     doors += [(endpoint, makeDoor(token)) for endpoint in endpoints]
     endAll = partial(killAll, forGood=True)
+
+    def guard() -> None:
+        endOnSignals(partial(reactor.callFromThread, stopOnce, reactor), endAll)
+        # Last: what is still ignored is ignored by the daemon alone from now on.
+        unignoreSignals()
+        # Not before: twistd has forked to go into the background, and its child goes on.
+        giveUpInChildren(
+            lambda: chain(service.descriptors(), *(site.descriptors() for _, site in doors))
+        )
+
     service = JobQueueService(
         reactor,
         queue,
@@ -161,7 +182,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         doors,
         socket=paths.socket,
         grace=options["grace"],
-        guard=partial(endOnSignals, partial(reactor.callFromThread, stopOnce, reactor), endAll),
+        guard=guard,
         hire=partial(pool.resize, options["workers"]),
         freezeMemory=freezeMemory,
         killAll=endAll,
