@@ -6,21 +6,29 @@ ends, and whom it tells.
 from ._clock import goSteady
 from ._joblog import logEvent
 from ._lock import InUse, LockFile, Locks
+from ._log import DescriptorSink, FileSink, LogSink, LogWriter, SyslogSink, escapeControls
 from ._memory import freezeMemory
 from ._service import JobQueueService
-from ._signals import Abort, endOnSignals, stopOnce
+from ._signals import Abort, endOnSignals, stopOnce, surviveSignals
 from ._systemd import Notifier
 
 __all__ = [
     "Abort",
+    "DescriptorSink",
+    "FileSink",
     "InUse",
     "JobQueueService",
     "LockFile",
     "Locks",
+    "LogSink",
+    "LogWriter",
     "Notifier",
+    "SyslogSink",
     "endOnSignals",
+    "escapeControls",
     "freezeMemory",
     "goSteady",
     "logEvent",
     "stopOnce",
+    "surviveSignals",
 ]

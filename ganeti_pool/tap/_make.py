@@ -5,7 +5,7 @@ From the options to the service.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,10 +28,10 @@ from ..daemon import (
     goSteady,
     logEvent,
     stopOnce,
+    surviveSignals,
 )
 from ..deferred import DeferredWorkerPool
 from ..errors import PoolError
-from ..paths import StatePaths
 from ._given import (
     BACKLOG,
     argsVersionOf,
@@ -40,13 +40,14 @@ from ._given import (
     findWorkerClass,
     listenAt,
     onCrashOf,
-    prepareDirectory,
     raiseLimit,
     readOwnToken,
 )
 from ._log import LoggedService, openLog
 from ._options import Options
 from ._refusal import refusal
+from ._state import checkState, openLogFile, prepareState, statePaths
+from ._user import userOf
 
 __all__ = ["makeDaemon", "makeService"]
 
@@ -95,27 +96,30 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
     workerClass = findWorkerClass(options["worker-class"])
     onCrash = onCrashOf(workerClass, options["worker-class"])
     argsVersion = argsVersionOf(workerClass, options["worker-class"])
-    stateDir = options["state-dir"]
-    paths = StatePaths.default() if stateDir is None else StatePaths.at(stateDir)
+    ofTwistd: Mapping[str, Any] = options.parent or {}
+    user = userOf(ofTwistd)
+    paths = statePaths(options["state-dir"], user)
     paths.checkSocket()
     storePath = paths.store if options["store"] is None else checkStore(options["store"])
     token = readOwnToken(options["token-file"])
     endpoints = [listenAt(reactor, text, token) for text in options["listen"]]
-    log = None
-    if options["log-format"] == "json":
-        log = openLog(options.parent or {}, reactor.callFromThread)
+    checkState(paths, storePath, user)
     if not os.path.exists(storePath):
         # Again when the queue starts; but here no store is made in a wrong directory.
         checkNewStore(paths.output)
+    log = None
+    # Without twistd, the log is not the daemon's.
+    if options.parent is not None:
+        log = openLog(ofTwistd, options["log-format"], partial(openLogFile, user=user))
     # What can be refused has been, and nothing is made yet but a file for the log.
-    prepareDirectory(paths.directory)
-    os.makedirs(paths.output, 0o700, exist_ok=True)
+    prepareState(paths, user)
     lock = Locks(
         LockFile(paths.lock, f"the state directory {paths.directory}"),
         # Through links too: two daemons on one store would run its jobs twice.
         LockFile(f"{os.path.realpath(storePath)}.lock", f"the store {storePath}"),
     )
-    lock.acquire()
+    with user.acting():
+        lock.acquire()
 
     def reap(handles: Sequence[str]) -> Deferred[int]:
         return deferToThreadPool(
@@ -148,6 +152,24 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
     doors: list[tuple[IStreamServerEndpoint, JobSite]] = [(own, makeDoor(None))]
     doors += [(endpoint, makeDoor(token)) for endpoint in endpoints]
     endAll = partial(killAll, forGood=True)
+
+    def reopenLog() -> None:
+        if log is not None:
+            log.writer.reopen()
+
+    def closeLog() -> None:
+        if log is not None:
+            log.close()
+
+    def guard() -> None:
+        stop = partial(reactor.callFromThread, stopOnce, reactor)
+        endOnSignals(stop, endAll, closeLog=closeLog)
+        surviveSignals(partial(reactor.callFromThread, reopenLog))
+
+    def leave(code: int) -> None:
+        closeLog()
+        os._exit(code)
+
     service = JobQueueService(
         reactor,
         queue,
@@ -155,12 +177,12 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         doors,
         socket=paths.socket,
         grace=options["grace"],
-        guard=partial(endOnSignals, partial(reactor.callFromThread, stopOnce, reactor), endAll),
+        guard=guard,
         hire=partial(pool.resize, options["workers"]),
         freezeMemory=freezeMemory,
         killAll=endAll,
         hangUp=lambda: gatherResults([site.hangUp() for _, site in doors]),
-        abort=Abort(reactor),
+        abort=Abort(reactor, leave=leave),
         manager=Notifier.fromEnvironment(reactor, os.environ),
     )
     return service if log is None else LoggedService(service, log)
