@@ -501,6 +501,6 @@ class FileTests(SynchronousTestCase):
         """
         self.path = Path("/dev/null")
         sink = self.make()
-        self.openFile: Any = self.fail
+        self.openFile = self.fail
         sink.write(["a"])
         sink.reopen()

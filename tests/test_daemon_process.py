@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import select
 import signal
 import sqlite3
@@ -13,8 +14,9 @@ import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import SkipTest
 
-from .daemoncase import LISTENS, PATIENCE, ROOT, TWISTD, Daemon, DaemonCase, Job
+from .daemoncase import COMMAND, LISTENS, PATIENCE, ROOT, TWISTD, Daemon, DaemonCase, Job
 from .managercase import FakeManager
 
 
@@ -460,6 +462,53 @@ class StartTests(DaemonCase):
         token.chmod(0o600)
         door = "tcp:1:interface=192.0.2.1"
         self.assertIn("192.0.2.1", self.refuse("--listen", door, "--token-file", str(token)))
+
+    def test_noHome(self) -> None:
+        """
+        A user without a home directory is asked for the state directory, by the daemon and
+        by the command.
+        """
+        environment = {**os.environ, "HOME": "", "XDG_STATE_HOME": ""}
+        for program in ([TWISTD, "-n", "--pidfile=", "ganeti-pool"], [COMMAND, "status"]):
+            child = subprocess.run(
+                program,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+                env=environment,
+                timeout=PATIENCE,
+            )
+            self.assertIn("--state-dir", child.stderr)
+            self.assertEqual(child.stderr.count("\n"), 1, child.stderr)
+            self.assertNotIn("should not have happened", child.stderr)
+
+    def test_anotherUser(self) -> None:
+        """
+        A daemon that twistd makes another user's has a state directory of that user.
+        """
+        if os.geteuid() != 0:
+            raise SkipTest("only root can become another user")
+        nobody = pwd.getpwnam("nobody")
+        # The state directory is below one that only this user can search.
+        self.scratch.chmod(0o711)
+        try:
+            subprocess.run(
+                [TWISTD, "--version"], user=nobody.pw_uid, cwd="/", capture_output=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            raise SkipTest("the user nobody cannot run this Python") from None
+        self.state = self.scratch / "parent" / "state"
+        launcher = (TWISTD, "--uid", "nobody", "--gid", str(nobody.pw_gid))
+        daemon = self.launch(launcher=launcher)
+        daemon.awaitReady()
+        (jobID,) = daemon.submit(shell("id -u"))
+        self.assertEqual(daemon.awaitEnds(jobID)[0]["state"], "succeeded")
+        output = daemon.ask("GET", f"/v1/jobs/{jobID}/output?stream=stdout")
+        self.assertEqual(output, f"{nobody.pw_uid}\n".encode())
+        for path in (self.state.parent, self.state, *self.state.iterdir()):
+            self.assertEqual(path.lstat().st_uid, nobody.pw_uid, path)
+        self.assertEqual(daemon.stop(), 0, daemon.log)
 
     def test_daemonized(self) -> None:
         """

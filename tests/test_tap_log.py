@@ -232,7 +232,7 @@ class OpenTests(TapCase):
         self.patch(sys, "stdout", stdout)
         self.ends: list[Any] = []
 
-    def open(self, form: str = "json", **ofTwistd: object) -> Log:
+    def open(self, form: str = "json", **ofTwistd: Any) -> Log:
         """
         Open the log that twistd's options name.
         """
@@ -245,7 +245,7 @@ class OpenTests(TapCase):
         self.addCleanup(os.close, descriptor)
         return descriptor
 
-    def write(self, word: str, **ofTwistd: object) -> None:
+    def write(self, word: str, **ofTwistd: Any) -> None:
         """
         Log a word to where twistd's options say.
         """

@@ -78,8 +78,7 @@ def endOnSignals(
     ignored, as C{nohup} and a shell's C{&} have it, stays so.
 
     Threads: the main thread's, when the reactor runs: its own handlers, set when
-    it starts, would replace these. Python has it run them as well, so none is heard
-    while that thread waits for the lock of a log on which another one is held up.
+    it starts, would replace these. Python runs the handlers on that thread as well.
 
     @param stop: called from a signal handler; stops the reactor. Since it is not
         Twisted's handler that does so, a daemon that was told to stop and did
@@ -104,7 +103,7 @@ def endOnSignals(
         endAll()
         for each in watched:
             signals.signal(each, signal.SIG_DFL)
-        # Not on this thread, which the log may hold up for ever: it may be a full pipe.
+        # Not on this thread, which may hold a lock of an observer of the log.
         line = Thread(target=_tell, args=(signal.Signals(number).name, closeLog), daemon=True)
         try:
             line.start()

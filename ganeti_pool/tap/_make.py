@@ -128,7 +128,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
 
     # Its workers are started by the service, which says so if they cannot be.
     pool = DeferredWorkerPool(reactor, "ganeti-pool", 0, workerClass)
-    metrics = JobMetrics()
+    metrics = JobMetrics(lambda: 0 if log is None else log.writer.dropped)
     queue = JobQueue(
         reactor,
         pool,

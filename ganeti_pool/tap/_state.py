@@ -60,6 +60,7 @@ def checkState(paths: StatePaths, store: str, user: User) -> None:
     @raise usage.UsageError: if one is refused.
     """
     with user.acting():
+        _checkInstallation(user)
         _checkPath(paths.directory, "the state directory", user.uid)
         with suppress(FileNotFoundError):
             _checkDirectory(paths.directory, os.stat(paths.directory), user)
@@ -74,6 +75,19 @@ def checkState(paths: StatePaths, store: str, user: User) -> None:
                         f"{path} belongs to another user, who could change it: remove it, or "
                         "choose another --state-dir or --store"
                     )
+
+
+def _checkInstallation(user: User) -> None:
+    # Some modules are imported when they are needed.
+    for path in (os.__file__, __file__):
+        if user.gid is not None:
+            try:
+                os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            except PermissionError:
+                raise usage.UsageError(
+                    f"the user that twistd changes to (number {user.uid}) cannot read {path}: "
+                    "install Python and the daemon where every user can read them"
+                ) from None
 
 
 def _checkDirectory(directory: str, status: os.stat_result, user: User) -> None:

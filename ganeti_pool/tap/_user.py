@@ -63,8 +63,13 @@ def userOf(ofTwistd: Mapping[str, Any]) -> User:
     service.
 
     @param ofTwistd: twistd's options.
-    @raise usage.UsageError: if it cannot become that user.
+    @raise usage.UsageError: if it cannot become that user, or is to change its root too.
     """
+    if ofTwistd.get("chroot") is not None:
+        raise usage.UsageError(
+            "twistd's --chroot is refused, since twistd changes its root after the daemon has "
+            "prepared its state directory: start twistd by chroot(8) instead"
+        )
     uid, gid = ofTwistd.get("uid"), ofTwistd.get("gid")
     mine = os.geteuid()
     if uid in (None, mine):
