@@ -41,12 +41,14 @@ class FakeFiles:
     def __init__(self, case: SynchronousTestCase) -> None:
         self._changes: dict[str, tuple[int | None, int | None]] = {}
         for name in ("stat", "lstat"):
-            case.patch(os, name, self._altered(getattr(os, name)))
+            case.patch(os, name, self._altered(getattr(os, name), follows=name == "stat"))
 
-    def _altered(self, look: Any) -> Any:
+    def _altered(self, look: Any, follows: bool) -> Any:
         def altered(path: Any, **settings: Any) -> os.stat_result:
             found: os.stat_result = look(path, **settings)
-            owner, bits = self._changes.get(os.fspath(path), (None, None))
+            # What is asked of a link by its name is about the file behind it.
+            name = os.path.realpath(path) if follows else os.fspath(path)
+            owner, bits = self._changes.get(name, (None, None))
             fields = list(found)
             if owner is not None:
                 fields[stat.ST_UID] = owner
@@ -209,6 +211,13 @@ class CheckTests(StateCase):
         self.files.change(lock, MALLORY)
         self.refuse(lock, store=str(store))
         self.files.change(lock)
+        for suffix in ("-wal", "-shm", "-journal"):
+            path = Path(f"{store}{suffix}")
+            path.touch()
+            self.check(str(store))
+            self.files.change(path, MALLORY)
+            self.refuse(path, store=str(store))
+            self.files.change(path)
         self.files.change(store, MALLORY)
         self.refuse(store, store=str(store))
 

@@ -110,13 +110,13 @@ class LogWriter(Generic[_LineT]):
     """
     Hand lines to a sink on a thread of its own.
 
-    1. Lines are written in the order in which they were accepted.
-    2. After L{start} no caller waits for the sink. When too much is queued, lines are
-       dropped and counted until half of it has been written. A notice with their number
-       is written in their place.
-    3. Lines that the sink refuses are dropped and counted likewise. The notice precedes
-       the next line that the sink accepts.
-    4. L{close} waits for the queued lines, but no longer than it is told to.
+      1. Lines are written in the order in which they were accepted.
+      2. After L{start} no caller waits for the sink. When too much is queued, lines are
+         dropped and counted until half of it has been written. A notice with their
+         number is written in their place.
+      3. Lines that the sink refuses are dropped and counted likewise. The notice precedes
+         the next line that the sink accepts.
+      4. L{close} waits for the queued lines, but no longer than it is told to.
 
     Until L{start} each caller writes its line itself, since a thread that was started
     before twistd forks would not exist afterwards. A child that was forked later does

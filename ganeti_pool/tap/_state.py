@@ -27,6 +27,11 @@ What the system says of a directory that may not be read, or of a file system th
 no C{fsync} for directories.
 """
 
+_BESIDE_STORE = ("-wal", "-shm", "-journal")
+"""
+The ends of the names of the files that SQLite reads besides the store.
+"""
+
 _MODE_OF_LOG = 0o644
 
 
@@ -67,8 +72,10 @@ def checkState(paths: StatePaths, store: str, user: User) -> None:
             _checkPath(paths.output, "the output directory", user.uid)
             _checkPath(paths.lock, "the lock file", user.uid)
         _checkPath(store, "the store", user.uid)
-        _checkPath(f"{os.path.realpath(store)}.lock", "the lock file", user.uid)
-        for path in (paths.output, paths.lock, store, f"{os.path.realpath(store)}.lock"):
+        lock = f"{os.path.realpath(store)}.lock"
+        _checkPath(lock, "the lock file", user.uid)
+        beside = [f"{store}{suffix}" for suffix in _BESIDE_STORE]
+        for path in (paths.output, paths.lock, store, lock, *beside):
             with suppress(FileNotFoundError):
                 if os.stat(path).st_uid not in (0, user.uid):
                     raise usage.UsageError(
