@@ -30,7 +30,6 @@ __all__ = [
     "findWorkerClass",
     "listenAt",
     "onCrashOf",
-    "prepareDirectory",
     "raiseLimit",
     "readOwnToken",
 ]
@@ -63,6 +62,12 @@ def raiseLimit(workers: int) -> int | None:
         raise usage.UsageError(f"--workers takes at most {MAX_WORKERS}, not {workers}")
     startedWith, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = None if limit < 0 else (limit - _FILES_FOR_ITSELF) // _FILES_FOR_A_JOB
+    if most is not None and most < 1:
+        raise usage.UsageError(
+            f"the limit of {limit} open files (ulimit -Hn) is too small for the daemon, which "
+            f"needs {_FILES_FOR_ITSELF + _FILES_FOR_A_JOB} for one job at a time and "
+            f"{_FILES_FOR_ITSELF + _FILES_FOR_A_JOB * workers} for --workers {workers}: raise it"
+        )
     if most is not None and workers > most:
         raise usage.UsageError(
             f"--workers takes at most {most} here, not {workers}, since the daemon may open "
@@ -232,22 +237,3 @@ def checkStore(path: str) -> str:
             f"--store {path} cannot be a file: it must be one in a directory that is there"
         )
     return path
-
-
-def prepareDirectory(directory: str) -> None:
-    """
-    Make the state directory, or see that it is the user's alone. One that is there
-    is not changed: it may be one that was not meant.
-
-    @raise OSError: if it cannot be made.
-    @raise usage.UsageError: if it belongs to another user, or is open to others.
-    """
-    os.makedirs(directory, 0o700, exist_ok=True)
-    status = os.stat(directory)
-    if status.st_uid != os.geteuid():
-        raise usage.UsageError(f"the state directory {directory} belongs to another user")
-    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise usage.UsageError(
-            f"the state directory {directory} is open to others "
-            f"(mode {stat.S_IMODE(status.st_mode):04o}): chmod 700 {directory}"
-        )
