@@ -32,7 +32,7 @@ from ganeti_pool.daemon import (
     freezeMemory,
     stopOnce,
 )
-from ganeti_pool.errors import StoreError, WorkersNotStarted
+from ganeti_pool.errors import QueueStopping, StoreError, WorkersNotStarted
 from ganeti_pool.testing import FakeReactor
 
 from .daemoncase import PATIENCE
@@ -655,6 +655,20 @@ class ServiceTests(SynchronousTestCase):
         self.successResultOf(stopped)
         ended = [("stop queue", 7.0), "freeze", "kill all", "hang up"]
         self.assertEqual(self.log[2:], ended)
+
+    def test_stopWhileChecking(self) -> None:
+        """
+        A start that the stop has ended is no fault: nothing is logged of it.
+        """
+        self.service.startService()
+        self.reactor.start()
+        self.queue.stopped.callback(None)
+        stopped = self.service.stopService()
+        with capturedLogs() as logged:
+            self.queue.started.errback(QueueStopping())
+        self.successResultOf(stopped)
+        self.assertEqual(logged, [])
+        self.assertEqual(self.log[2:], [("stop queue", 7.0), "kill all", "hang up"])
 
     def test_stopWhileOpening(self) -> None:
         """

@@ -83,6 +83,9 @@ def describePool(pool: Wire) -> str:
     return f"{state}, {pool['busy']} of {pool['workers']} workers busy"
 
 
+_UNREADABLE = "unknown, since the store cannot be read"
+
+
 def describeStatus(status: Wire, now: datetime) -> str:
     """
     The state of the daemon, a line for each of its parts.
@@ -104,12 +107,16 @@ def describeStatus(status: Wire, now: datetime) -> str:
         ("running", f"{jobs['running']}{_withAge('longest', jobs['longest_running_at'], now)}"),
         (
             "last 24 h",
-            f"{lastDay['succeeded']} succeeded, {lastDay['failed']} failed, "
+            _UNREADABLE
+            if lastDay is None
+            else f"{lastDay['succeeded']} succeeded, {lastDay['failed']} failed, "
             f"{lastDay['cancelled']} cancelled",
         ),
         (
             "store",
-            f"{formatSize(store['bytes'])}, {formatSize(store['free_bytes'])} free",
+            _UNREADABLE
+            if store["bytes"] is None
+            else f"{formatSize(store['bytes'])}, {formatSize(store['free_bytes'])} free",
         ),
     ]
     # A daemon that is older than this command does not count them.

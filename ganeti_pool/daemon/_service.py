@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..errors import PoolError
+from ..errors import PoolError, QueueStopping
 from ._lock import Lock
 from ._systemd import Notifier
 
@@ -147,6 +147,9 @@ class JobQueueService(Service):
             self._manager.ready(_READY)
 
     def _failed(self, failure: Failure) -> None:
+        if self._isStopping and failure.check(QueueStopping):
+            # The stop has ended the check of the store.
+            return
         sentence = f"the daemon cannot start: {failure.getErrorMessage()}"
         if failure.check(PoolError, CannotListenError, OSError):
             _log.critical("{sentence}", sentence=sentence)

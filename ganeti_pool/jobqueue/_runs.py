@@ -23,6 +23,7 @@ from ..errors import (
     QueueStopping,
     StaleAttempt,
     StoreError,
+    StoreLost,
     TaskCancelled,
 )
 from ..interfaces import IJobStore
@@ -322,7 +323,7 @@ class Runs:
             await self._putBack(task, requeue, order)
         except TaskCancelled:
             await self._end(task, Outcome(JobState.CANCELLED, output=run.output))
-        except (StaleAttempt, OwnershipLost):
+        except (StaleAttempt, OwnershipLost, StoreLost):
             self._lost(Failure(), task)
 
     def _end(self, task: JobTask, outcome: Outcome) -> Deferred[None]:
@@ -353,7 +354,7 @@ class Runs:
     def _notFinished(
         self, failure: Failure, task: JobTask, run: Run, outcome: Outcome
     ) -> Deferred[None] | Failure | None:
-        if failure.check(StaleAttempt, OwnershipLost, NoSuchJob):
+        if failure.check(StaleAttempt, OwnershipLost, StoreLost, NoSuchJob):
             self._lost(failure, task)
             return None
         if failure.check(StoreError):
@@ -374,7 +375,7 @@ class Runs:
                 job = await self._finish(task, run, unusable(outcome, failure.value))
             except InvalidArgument:
                 job = await self._finish(task, run, unrecordable())
-        except (StaleAttempt, OwnershipLost, NoSuchJob):
+        except (StaleAttempt, OwnershipLost, StoreLost, NoSuchJob):
             self._lost(Failure(), task)
         else:
             self._finished(job, task, run)

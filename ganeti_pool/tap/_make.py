@@ -125,10 +125,16 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
     # Its workers are started by the service, which says so if they cannot be.
     pool = DeferredWorkerPool(reactor, "ganeti-pool", 0, workerClass)
     metrics = JobMetrics()
+    manager = Notifier.fromEnvironment(reactor, os.environ)
     queue = JobQueue(
         reactor,
         pool,
-        SQLiteJobStore(reactor, storePath, onCommit=metrics.committed),
+        SQLiteJobStore(
+            reactor,
+            storePath,
+            onCommit=metrics.committed,
+            onCheck=partial(manager.delayed, status="Checking the store"),
+        ),
         options["worker-class"],
         paths,
         reap=reap,
@@ -161,6 +167,6 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         killAll=endAll,
         hangUp=lambda: gatherResults([site.hangUp() for _, site in doors]),
         abort=Abort(reactor),
-        manager=Notifier.fromEnvironment(reactor, os.environ),
+        manager=manager,
     )
     return service if log is None else LoggedService(service, log)

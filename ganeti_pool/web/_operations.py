@@ -26,6 +26,7 @@ _OF_ALL = (
     "body_too_large",
     "internal_error",
     "store_failed",
+    "store_lost",
     "stopping",
 )
 _OF_WRITES = ("ownership_lost", "store_full")

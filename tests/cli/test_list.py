@@ -454,6 +454,30 @@ class ShowTests(CommandCase):
             ],
         )
 
+    def test_statusOfALostStore(self) -> None:
+        """
+        What the store cannot tell is said to be unknown, and why.
+        """
+        self.client.poolStatus = {
+            **POOL,
+            "jobs": {**POOL["jobs"], "last_day": None},
+            "store": {
+                "bytes": None,
+                "free_bytes": None,
+                "unwritten": 0,
+                "last_error": "the store was lost",
+            },
+        }
+        self.assertEqual(self.codeOf(self.start("status")), 0)
+        self.assertEqual(
+            self.out.text().splitlines()[-3:],
+            [
+                "last 24 h  unknown, since the store cannot be read",
+                "store      unknown, since the store cannot be read",
+                "last error the store was lost",
+            ],
+        )
+
     def test_statusJSON(self) -> None:
         """
         With C{--json} the status is one line, as the daemon sent it.
