@@ -18,7 +18,7 @@ from ganeti_pool.store import _reads
 from ganeti_pool.store._files import StoreFiles
 
 from .groupcase import GroupCase, Grouping, outcomeOf, valueOf
-from .storecase import new, temporary
+from .storecase import NOON, new, temporary
 
 SUFFIXES = ("", "-wal", "-shm")
 
@@ -292,7 +292,7 @@ class NotLostTests(LostCase):
         self.checkpoint("TRUNCATE")
         self.assertWell()
         before = os.stat(self.store.path).st_size
-        removed = self.store.ask(lambda ledger: ledger.remove(list(range(2, 101))))
+        removed = self.store.ask(lambda ledger: ledger.remove(list(range(2, 101)), NOON))
         self.store.commit()
         self.assertIsNone(valueOf(removed))
         other = sqlite3.connect(self.store.path)
@@ -388,8 +388,9 @@ class NotLostTests(LostCase):
         in the log.
         """
         self.checkpoint("TRUNCATE")
-        self.store.ask(lambda ledger: ledger.remove(list(range(2, 101))))
+        removed = self.store.ask(lambda ledger: ledger.remove(list(range(2, 101)), NOON))
         self.store.commit()
+        self.assertIsNone(valueOf(removed))
         self.checkpoint("TRUNCATE")
         self.assertWell()
         check = self.store.files.check
