@@ -134,10 +134,11 @@ class SilenceTests(SilenceCase):
 
     def test_idle(self) -> None:
         """
-        A connection on which no request comes is dropped, new or used.
+        A connection on which no request comes is dropped: a new one after ten seconds, one
+        that had a request after a minute.
         """
         _, transport = self.connect()
-        self.assertDropped(transport)
+        self.assertDropped(transport, 10)
         _, transport = self.begin("GET", "/v1/pool")
         self.assertEqual(Answer(transport.value()).status, 200)
         self.assertDropped(transport)
@@ -160,16 +161,23 @@ class SilenceTests(SilenceCase):
 
     def test_endlessHead(self) -> None:
         """
-        Headers that do not end are cut off.
+        Headers that do not end are refused; what still comes is dropped for two seconds,
+        and then the connection is closed.
         """
         for line in (b"a: b\r\n", b"x" * 1000, b" more\r\n"):
             protocol, transport = self.connect()
             protocol.dataReceived(b"GET /v1/pool HTTP/1.1\r\na: b\r\n")
             sent = 0
-            while transport.connected:
+            while not transport.value():
                 protocol.dataReceived(line)
                 sent += len(line)
                 self.assertLess(sent, 40_000)
+            protocol.dataReceived(line)
+            self.assertRefused(Answer(transport.value()), 431, "headers_too_large")
+            self.assertTrue(transport.connected)
+            self.reactor.advance(2)
+            self.assertFalse(transport.connected)
+            self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_waiting(self) -> None:
         """

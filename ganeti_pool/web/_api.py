@@ -7,6 +7,7 @@ The requests and their answers.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from klein import Klein
@@ -147,7 +148,11 @@ class JobAPI:
         query = wire.parseJobsQuery(_query(request))
         if isinstance(query, wire.ChangesQuery):
             asked = self._clock.seconds()
-            text, isNews = await changes(self._queue, query)
+            found = await request.untilClientEnds(
+                Deferred.fromCoroutine(changes(self._queue, query)), None
+            )
+            # Without a wait, what has changed is known at once.
+            text, isNews = found or await changes(self._queue, replace(query, wait=0.0))
             request.waitedInVain = not isNews and self._isOver(query.wait, asked)
         else:
             text = await page(self._queue, query)
@@ -230,6 +235,7 @@ class JobAPI:
         if left > 0:
             over = self._queue.attemptOver(number, attempt)
             over.addTimeout(left, self._clock, lambda _, seconds: None)
+            request.untilClientEnds(over, None)
             async with Growth(self._clock, over) as growth:
                 while not growth.isOver:
                     offset = await self._sendFrom(request, valve, path, offset)
@@ -301,6 +307,7 @@ class JobAPI:
         quiet = self._queue.quiesce().addCallback(lambda _: True)
         if wait is not None:
             quiet.addTimeout(wait, self._clock, lambda _, seconds: False)
+        request.untilClientEnds(quiet, False)
         request.answer(200, {"quiesced": await quiet})
 
     @_serve

@@ -35,12 +35,14 @@ __all__ = [
 ]
 
 STATUS: Mapping[str, int] = {
+    "bad_request": 400,
     "invalid_field": 400,
     "unauthorized": 401,
     "no_such_attempt": 404,
     "no_such_job": 404,
     "no_such_path": 404,
     "method_not_allowed": 405,
+    "request_timeout": 408,
     "finished": 409,
     "key_conflict": 409,
     "not_finished": 409,
@@ -48,10 +50,15 @@ STATUS: Mapping[str, int] = {
     "not_runnable": 409,
     "stale_attempt": 409,
     "body_too_large": 413,
+    "uri_too_long": 414,
     "unsupported_media_type": 415,
+    "expectation_failed": 417,
     "queue_full": 429,
+    "headers_too_large": 431,
+    "unsupported_transfer_encoding": 501,
     "ownership_lost": 503,
     "stopping": 503,
+    "version_not_supported": 505,
     "store_full": 507,
 }
 """
