@@ -10,6 +10,7 @@ from ._memory import freezeMemory
 from ._service import JobQueueService
 from ._signals import Abort, endOnSignals, stopOnce
 from ._systemd import Notifier
+from ._unix import UnixEndpoint
 
 __all__ = [
     "Abort",
@@ -18,6 +19,7 @@ __all__ = [
     "LockFile",
     "Locks",
     "Notifier",
+    "UnixEndpoint",
     "endOnSignals",
     "freezeMemory",
     "goSteady",

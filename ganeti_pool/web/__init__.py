@@ -20,11 +20,13 @@ from twisted.internet.threads import deferToThreadPool
 from ..errors import InvalidArgument
 from ..interfaces import IJobQueue
 from ._api import JobAPI
+from ._connections import Connections, CountedEndpoint
+from ._memory import AnswerMemory
 from ._operations import openAPI
 from ._output import readChunk
 from ._request import JobSite
 
-__all__ = ["JobSite", "makeSite", "openAPI"]
+__all__ = ["AnswerMemory", "Connections", "CountedEndpoint", "JobSite", "makeSite", "openAPI"]
 
 
 def makeSite(
@@ -32,6 +34,8 @@ def makeSite(
     queue: IJobQueue,
     token: bytes | None,
     metrics: Callable[[], Deferred[bytes]] | None = None,
+    connections: Connections | None = None,
+    memory: AnswerMemory | None = None,
 ) -> JobSite:
     """
     The site to listen with.
@@ -41,6 +45,8 @@ def makeSite(
         whoever reaches the site may use it.
     @param metrics: gives what C{/metrics} answers, text as of Prometheus; with
         L{None} there is nothing at that path.
+    @param connections: counts the connections; L{None} for any number of them.
+    @param memory: for the answers that may be large; L{None} for some of its own.
 
     @raise InvalidArgument: if the token is empty, and so no secret.
     """
@@ -50,4 +56,5 @@ def makeSite(
     def read(path: str, offset: int) -> Deferred[bytes]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), readChunk, path, offset)
 
-    return JobSite(reactor, JobAPI(reactor, queue, read, metrics).app.resource(), token)
+    api = JobAPI(reactor, queue, read, metrics, memory)
+    return JobSite(reactor, api.app.resource(), token, connections)

@@ -19,14 +19,20 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from .. import wire
 from ..errors import JobError
 from ..interfaces import IJobQueue
+from ._memory import AnswerMemory, Share
 from ._operations import OPERATIONS, PROMETHEUS, openAPI
 from ._output import Growth, ReadChunk, Valve
 from ._pages import changes, page
-from ._request import JobRequest, Refusal
+from ._request import PIECE, JobRequest, Refusal
 
 __all__ = ["JobAPI"]
 
 _app = Klein()
+
+_ONE_JOB = 2 << 20
+"""
+The bytes that a job takes while its answer is made: most are far shorter than this, and few are longer.
+"""
 
 _LEAST_WAIT = 1.0
 """
@@ -95,7 +101,12 @@ class JobAPI:
         queue: IJobQueue,
         read: ReadChunk,
         metrics: Callable[[], Deferred[bytes]] | None = None,
+        memory: AnswerMemory | None = None,
     ) -> None:
+        """
+        @param memory: for the answers that may be large; L{None} for some of its own.
+        """
+        self._memory = AnswerMemory() if memory is None else memory
         self._clock = clock
         self._queue = queue
         self._read = read
@@ -138,7 +149,7 @@ class JobAPI:
         )
         jobs = await self._queue.submit(new)
         documents = [wire.jobToJSON(job) for job in jobs]
-        request.answer(201, documents if wasList else documents[0])
+        await request.answer(201, documents if wasList else documents[0])
 
     @_serve
     async def jobs(self, request: JobRequest) -> None:
@@ -146,17 +157,21 @@ class JobAPI:
         A page of jobs, or what has changed.
         """
         query = wire.parseJobsQuery(_query(request))
-        if isinstance(query, wire.ChangesQuery):
-            asked = self._clock.seconds()
-            found = await request.untilClientEnds(
-                Deferred.fromCoroutine(changes(self._queue, query)), None
-            )
-            # Without a wait, what has changed is known at once.
-            text, isNews = found or await changes(self._queue, replace(query, wait=0.0))
-            request.waitedInVain = not isNews and self._isOver(query.wait, asked)
-        else:
-            text = await page(self._queue, query)
-        request.answerText(text, "application/json")
+        async with Share(self._memory) as share:
+            if isinstance(query, wire.ChangesQuery):
+                asked = self._clock.seconds()
+                found = await request.untilClientEnds(
+                    Deferred.fromCoroutine(changes(self._queue, query, share)), None
+                )
+                if found is None:
+                    # Without a wait, what has changed is known at once.
+                    share.shrink(0)
+                    found = await changes(self._queue, replace(query, wait=0.0), share)
+                text, isNews = found
+                request.waitedInVain = not isNews and self._isOver(query.wait, asked)
+            else:
+                text = await page(self._queue, query, share)
+            await self._send(request, text, share)
 
     @_serve
     async def job(self, request: JobRequest, jobID: str) -> None:
@@ -165,9 +180,18 @@ class JobAPI:
         """
         wire.checkNoQuery(_query(request))
         number = _jobID(jobID)
-        job = await self._queue.job(number)
-        attempts = await self._queue.attempts(number)
-        request.answer(200, wire.jobToJSON(job, attempts))
+        async with Share(self._memory) as share:
+            await share.take(_ONE_JOB)
+            job = await self._queue.job(number)
+            attempts = await self._queue.attempts(number)
+            await self._send(request, wire.encode(wire.jobToJSON(job, attempts)), share)
+
+    async def _send(self, request: JobRequest, text: bytes, share: Share) -> None:
+        """
+        Send a JSON text, and keep its share of the memory until the client has taken it.
+        """
+        share.shrink(len(text) if len(text) > PIECE else 0)
+        await request.answerText(text, "application/json")
 
     @_serve
     async def changeJob(self, request: JobRequest, jobID: str) -> None:
@@ -178,7 +202,7 @@ class JobAPI:
         number = _jobID(jobID)
         priority = wire.parsePriority(_body(request))
         job = await self._queue.changePriority(number, priority)
-        request.answer(200, wire.jobToJSON(job))
+        await request.answer(200, wire.jobToJSON(job))
 
     @_serve
     async def cancelJob(self, request: JobRequest, jobID: str) -> None:
@@ -188,7 +212,7 @@ class JobAPI:
         onlyQueued = wire.parseCancelQuery(_query(request))
         wire.checkNoBody(request.content.read())
         job = await self._queue.cancel(_jobID(jobID), onlyQueued)
-        request.answer(200, wire.jobToJSON(job))
+        await request.answer(200, wire.jobToJSON(job))
 
     @_serve
     async def retryJob(self, request: JobRequest, jobID: str) -> None:
@@ -198,7 +222,7 @@ class JobAPI:
         wire.checkNoQuery(_query(request))
         wire.checkNoBody(request.content.read())
         job = await self._queue.retry(_jobID(jobID))
-        request.answer(200, wire.jobToJSON(job))
+        await request.answer(200, wire.jobToJSON(job))
 
     @_serve
     async def removeJob(self, request: JobRequest, jobID: str) -> None:
@@ -269,7 +293,7 @@ class JobAPI:
         The pool, the store, the daemon.
         """
         wire.checkNoQuery(_query(request))
-        request.answer(200, await self._queue.poolStatus())
+        await request.answer(200, await self._queue.poolStatus())
 
     @_serve
     async def changePool(self, request: JobRequest) -> None:
@@ -293,7 +317,7 @@ class JobAPI:
         changed: Deferred[None] = Deferred()
         Deferred.fromCoroutine(makeChange()).chainDeferred(changed)
         await changed
-        request.answer(200, await self._queue.poolStatus())
+        await request.answer(200, await self._queue.poolStatus())
 
     @_serve
     async def quiesce(self, request: JobRequest) -> None:
@@ -308,7 +332,7 @@ class JobAPI:
         if wait is not None:
             quiet.addTimeout(wait, self._clock, lambda _, seconds: False)
         request.untilClientEnds(quiet, False)
-        request.answer(200, {"quiesced": await quiet})
+        await request.answer(200, {"quiesced": await quiet})
 
     @_serve
     async def metrics(self, request: JobRequest) -> None:
@@ -318,7 +342,7 @@ class JobAPI:
         wire.checkNoQuery(_query(request))
         if self._metrics is None:
             raise Refusal("no_such_path", "this daemon keeps no metrics")
-        request.answerText(await self._metrics(), PROMETHEUS)
+        await request.answerText(await self._metrics(), PROMETHEUS)
 
     @_serve
     async def openAPI(self, request: JobRequest) -> None:
@@ -326,4 +350,4 @@ class JobAPI:
         What can be asked, and what is answered.
         """
         wire.checkNoQuery(_query(request))
-        request.answer(200, openAPI())
+        await request.answer(200, openAPI())

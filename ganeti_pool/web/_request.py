@@ -23,8 +23,9 @@ from .. import wire
 from ..errors import InvalidJob, JobError, KeyConflict
 from ._channel import LINGER, SILENCE, JobChannel
 from ._connections import Connections
+from ._output import Valve
 
-__all__ = ["JobRequest", "JobSite", "Refusal"]
+__all__ = ["PIECE", "JobRequest", "JobSite", "Refusal"]
 
 _T = TypeVar("_T")
 
@@ -34,6 +35,17 @@ LAST_WORDS = 5.0
 """
 For how many seconds a client may take its answer when the daemon ends.
 """
+
+PIECE = 1 << 16
+"""
+The bytes that are written at a time.
+"""
+
+_STALL = 30.0
+"""
+The seconds in which a client must take a piece of an answer that is in memory.
+"""
+
 
 class Refusal(JobError):
     """
@@ -217,20 +229,40 @@ class JobRequest(Request):
         """
         return b"localhost"
 
-    def answer(self, status: int, value: Any, contentType: str = "application/json") -> None:
+    async def answer(self, status: int, value: Any) -> None:
         """
         Write a whole answer in JSON. It remains to L{finish}.
         """
         self.setResponseCode(status)
-        self.answerText(wire.encode(value), contentType)
+        await self.answerText(wire.encode(value), "application/json")
 
-    def answerText(self, body: bytes, contentType: str) -> None:
+    async def answerText(self, body: bytes, contentType: str) -> None:
         """
-        Write a whole answer. It remains to L{finish}.
+        Write a whole answer, piece by piece as the client takes it. A client that takes
+        nothing for L{_STALL} seconds is dropped. It remains to L{finish}.
         """
+        self._announce(len(body), contentType)
+        if len(body) <= PIECE:
+            self.write(body)
+            return
+        valve = Valve()
+        self.registerProducer(valve, True)
+        for start in range(0, len(body), PIECE):
+            self.write(body[start : start + PIECE])
+            isStalled = self.channel.site.reactor.callLater(_STALL, self._drop)
+            try:
+                await valve.opened()
+            finally:
+                if isStalled.active():
+                    isStalled.cancel()
+        self.unregisterProducer()
+
+    def _drop(self) -> None:
+        self.channel.transport.abortConnection()
+
+    def _announce(self, size: int, contentType: str) -> None:
         self.setHeader("content-type", contentType)
-        self.setHeader("content-length", str(len(body)))
-        self.write(body)
+        self.setHeader("content-length", str(size))
 
     def tell(self, error: JobError) -> None:
         """
@@ -240,7 +272,10 @@ class JobRequest(Request):
         problem = wire.problem(error.code, _sentence(error), errors)
         if isinstance(error, Unauthorized):
             self.setHeader("www-authenticate", error.challenge)
-        self.answer(problem["status"], problem, "application/problem+json")
+        body = wire.encode(problem)
+        self.setResponseCode(problem["status"])
+        self._announce(len(body), "application/problem+json")
+        self.write(body)
 
     def processingFailed(self, reason: Failure) -> None:
         """
