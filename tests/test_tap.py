@@ -28,7 +28,7 @@ from zope.interface import implementer
 from ganeti_pool import tap, web
 from ganeti_pool.commands import CommandWorker, checkArgs
 from ganeti_pool.commands._groups import processGroups
-from ganeti_pool.daemon import InUse, JobQueueService, LockFile
+from ganeti_pool.daemon import InUse, JobQueueService, LockFile, UnixEndpoint
 from ganeti_pool.errors import InvalidJob
 from ganeti_pool.interfaces import IWorker
 from ganeti_pool.jobqueue import JobQueue
@@ -37,7 +37,7 @@ from ganeti_pool.metrics import JobMetrics
 from ganeti_pool.paths import StatePaths
 from ganeti_pool.tap import _make
 from ganeti_pool.testing import FakeReactor
-from ganeti_pool.web import JobSite
+from ganeti_pool.web import CountedEndpoint, JobSite
 from twisted.plugins import ganeti_pool_plugin
 
 from .managercase import FakeManager
@@ -105,6 +105,15 @@ class ReactorWithThreads(FakeReactor):
         self, onResult: Any, f: Any, *args: object, **kwargs: object
     ) -> None:
         onResult(True, f(*args, **kwargs))
+
+
+def _innermost(endpoint: Any) -> Any:
+    """
+    An endpoint of Twisted's, without what the daemon puts around it.
+    """
+    while isinstance(endpoint, (CountedEndpoint, UnixEndpoint)):
+        endpoint = endpoint.endpoint
+    return endpoint
 
 
 class TapCase(SynchronousTestCase):
@@ -287,11 +296,13 @@ class MakeTests(TapCase):
         """
         service = self.make()
         ((endpoint, site),) = service._doors
-        assert isinstance(endpoint, UNIXServerEndpoint) and isinstance(site, JobSite)
-        self.assertEqual(endpoint._address, str(self.state / "ganeti-pool.sock"))
-        self.assertEqual((endpoint._mode, endpoint._wantPID), (0o600, False))
+        assert isinstance(endpoint, CountedEndpoint) and isinstance(site, JobSite)
+        own = endpoint.endpoint
+        assert isinstance(own, UNIXServerEndpoint)
+        self.assertEqual(own._address, str(self.state / "ganeti-pool.sock"))
+        self.assertEqual((own._mode, own._wantPID), (0o600, False))
         self.assertTrue(site.admits(None))
-        self.assertEqual(service._socket, endpoint._address)
+        self.assertEqual(service._socket, own._address)
 
     def test_otherDoors(self) -> None:
         """
@@ -300,7 +311,8 @@ class MakeTests(TapCase):
         token = self.file(b"  secret \n")
         service = self.make("--listen", "tcp:8080", "--token-file", token)
         _, (endpoint, site) = service._doors
-        assert isinstance(endpoint, TCP4ServerEndpoint) and isinstance(site, JobSite)
+        assert isinstance(endpoint, CountedEndpoint) and isinstance(site, JobSite)
+        self.assertIsInstance(endpoint.endpoint, TCP4ServerEndpoint)
         self.assertFalse(site.admits(None))
         self.assertTrue(site.admits(b"Bearer secret"))
 
@@ -326,16 +338,16 @@ class MakeTests(TapCase):
             ("tcp:8080:127.0.0.1:9", 9),
         ):
             service = self.make("--listen", text, "--token-file", token)
-            endpoints: list[Any] = [endpoint for endpoint, _ in service._doors]
+            endpoints = [_innermost(endpoint) for endpoint, _ in service._doors]
             self.assertEqual([each._backlog for each in endpoints], [1024, backlog], text)
             service._lock.release()
         service = self.make("--listen", "haproxy:tcp:8080", "--token-file", token)
-        wrapped: Any = service._doors[1][0]
+        wrapped = _innermost(service._doors[1][0])
         self.assertEqual(wrapped._wrappedEndpoint._backlog, 1024)
         service._lock.release()
         self.patch(_SystemdParser, "_sddaemon", ListenFDs([3], ["a"]))
         service = self.make("--listen", "systemd:domain=INET:name=a", "--token-file", token)
-        self.assertIsInstance(service._doors[1][0], AdoptedStreamServerEndpoint)
+        self.assertIsInstance(_innermost(service._doors[1][0]), AdoptedStreamServerEndpoint)
 
     def test_store(self) -> None:
         """
@@ -375,7 +387,9 @@ class MakeTests(TapCase):
         self.patch(JobMetrics, "render", lambda metrics, queue: told.append((metrics, queue)))
         made: list[Any] = []
 
-        def makeSite(reactor: object, queue: object, token: object, metrics: Any) -> Factory:
+        def makeSite(
+            reactor: object, queue: object, token: object, metrics: Any, **limits: object
+        ) -> Factory:
             made.append((queue, metrics))
             return Factory()
 
@@ -452,13 +466,13 @@ class MakeTests(TapCase):
         self.patch(resource, "getrlimit", lambda which: (256, 1024))
         self.patch(resource, "setrlimit", lambda which, limits: None)
         queue: Any = self.make()._queue
-        error = self.failureResultOf(queue.resize(121), InvalidJob).value
+        error = self.failureResultOf(queue.resize(107), InvalidJob).value
         ((where, code, sentence),) = error.problems
         self.assertEqual((where, code), ("/workers", "out_of_range"))
-        self.assertIn("120", sentence)
+        self.assertIn("106", sentence)
         self.assertEqual(queue._pool._size, 0)
-        self.successResultOf(queue.resize(120))
-        self.assertEqual(queue._pool._size, 120)
+        self.successResultOf(queue.resize(106))
+        self.assertEqual(queue._pool._size, 106)
 
     def test_anyNumber(self) -> None:
         """
@@ -692,9 +706,9 @@ class RefusalTests(TapCase):
         """
         self.patch(resource, "getrlimit", lambda which: (256, 1024))
         self.patch(resource, "setrlimit", lambda which, limits: None)
-        self.assertSentence(self.refuse("--workers", "121"), "--workers", "120", "1024")
+        self.assertSentence(self.refuse("--workers", "107"), "--workers", "106", "1024")
         self.assertSentence(self.refuse("--workers", "1001"), "--workers", "at most 1000")
-        tap.makeService(self.parse("--workers", "120"))._lock.release()  # type: ignore[attr-defined]
+        tap.makeService(self.parse("--workers", "106"))._lock.release()  # type: ignore[attr-defined]
 
     def test_openDoor(self) -> None:
         """

@@ -435,7 +435,7 @@ class NewJobTests(SynchronousTestCase):
                     "args": {},
                     "priority": True,
                     "on_crash": "explode",
-                    "max_attempts": 1.0,
+                    "max_attempts": 1.5,
                 }
             ),
             [

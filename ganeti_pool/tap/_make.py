@@ -146,7 +146,9 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         (token, "the endpoints of --listen", files.connections, endpoints),
     ):
         connections = Connections(reactor, most, where)
-        makeSiteOf = partial(makeDoor, secret, connections=connections, memory=AnswerMemory())
+        makeSiteOf = partial(
+            makeDoor, secret, connections=connections, memory=AnswerMemory(reactor)
+        )
         doors += [(CountedEndpoint(endpoint, connections), makeSiteOf()) for endpoint in group]
     endAll = partial(killAll, forGood=True)
     service = JobQueueService(

@@ -31,7 +31,8 @@ _app = Klein()
 
 _ONE_JOB = 2 << 20
 """
-The bytes that a job takes while its answer is made: most are far shorter than this, and few are longer.
+The bytes that a job takes while its answer is made. Most are far shorter, and few are
+longer.
 """
 
 _LEAST_WAIT = 1.0
@@ -106,7 +107,7 @@ class JobAPI:
         """
         @param memory: for the answers that may be large; L{None} for some of its own.
         """
-        self._memory = AnswerMemory() if memory is None else memory
+        self._memory = AnswerMemory(clock) if memory is None else memory
         self._clock = clock
         self._queue = queue
         self._read = read
@@ -191,7 +192,7 @@ class JobAPI:
         Send a JSON text, and keep its share of the memory until the client has taken it.
         """
         share.shrink(len(text) if len(text) > PIECE else 0)
-        await request.answerText(text, "application/json")
+        await request.answerText(text, "application/json", share)
 
     @_serve
     async def changeJob(self, request: JobRequest, jobID: str) -> None:

@@ -215,10 +215,13 @@ class JobChannel(HTTPChannel):
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         # Twisted calls it for each request that it cannot read, and it has no other hook.
-        what = (
-            "a header" if self._transferDecoder is None or self.line_mode else "a chunk of the body"
+        self.refuse(
+            "bad_request",
+            "a header cannot be read"
+            if self.line_mode
+            else "a chunk of the body cannot be read: it must be its length in hexadecimal digits, "
+            "a line break, as many bytes, and a line break",
         )
-        self.refuse("bad_request", f"{what} cannot be read as HTTP/1.1")
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """

@@ -5,26 +5,37 @@ How much memory the answers that are being written may take over all connections
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 __all__ = ["AnswerMemory", "Share"]
 
 _TOTAL = 32 << 20
 
+_PATIENCE = 3.0
+"""
+The seconds for which a client may take nothing while another answer waits for memory.
+"""
+
 
 class AnswerMemory:
     """
-    A number of bytes that large answers share. One that finds too few left waits, in the order of the
-    requests, until the client of another has taken its answer or was dropped.
+    A number of bytes that large answers share. One that finds too few left waits, in the
+    order of the requests, until the client of another has taken its answer or was dropped.
+    While one waits, clients that take nothing are dropped soon.
 
     Threads: used on the reactor thread only.
     """
 
-    def __init__(self, total: int = _TOTAL) -> None:
+    def __init__(self, clock: IReactorTime, total: int = _TOTAL) -> None:
         """
         @param total: in bytes.
         """
+        self._clock = clock
+        self._isPressed = False
+        self._stalled: dict[Share, tuple[float, Callable[[], object]]] = {}
         self._free = self._total = total
         self._waiting: deque[tuple[int, Deferred[int]]] = deque()
 
@@ -51,6 +62,36 @@ class AnswerMemory:
             size, taken = self._waiting.popleft()
             self._free -= size
             taken.callback(size)
+        if self._waiting and not self._isPressed:
+            self._isPressed = True
+            self._clock.callLater(_PATIENCE, self._press)
+
+    def _press(self) -> None:
+        """
+        Drop the clients that have taken nothing for too long, if an answer still waits.
+        """
+        self._isPressed = False
+        if not self._waiting:
+            return
+        before = self._clock.seconds() - _PATIENCE
+        for since, drop in list(self._stalled.values()):
+            if since <= before:
+                drop()
+        self._serve()
+
+    def stalls(self, share: Share, drop: Callable[[], object]) -> None:
+        """
+        The client of an answer takes nothing from now on.
+
+        @param drop: closes its connection.
+        """
+        self._stalled[share] = (self._clock.seconds(), drop)
+
+    def goesOn(self, share: Share) -> None:
+        """
+        The client has taken what was written, or is gone.
+        """
+        self._stalled.pop(share, None)
 
     def _forget(self, taken: Deferred[int]) -> None:
         self._waiting = deque(each for each in self._waiting if each[1] is not taken)
@@ -81,6 +122,20 @@ class Share:
         surplus = max(self._size - size, 0)
         self._size -= surplus
         self._memory.give(surplus)
+
+    def stalls(self, drop: Callable[[], object]) -> None:
+        """
+        The client takes nothing from now on.
+
+        @param drop: closes its connection.
+        """
+        self._memory.stalls(self, drop)
+
+    def goesOn(self) -> None:
+        """
+        The client has taken what was written, or is gone.
+        """
+        self._memory.goesOn(self)
 
     async def __aenter__(self) -> Share:
         return self

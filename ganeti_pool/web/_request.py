@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 from io import BytesIO
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -23,11 +23,10 @@ from .. import wire
 from ..errors import InvalidJob, JobError, KeyConflict
 from ._channel import LINGER, SILENCE, JobChannel
 from ._connections import Connections
+from ._memory import Share
 from ._output import Valve
 
 __all__ = ["PIECE", "JobRequest", "JobSite", "Refusal"]
-
-_T = TypeVar("_T")
 
 _log = Logger(namespace="ganeti_pool.request")
 
@@ -142,7 +141,7 @@ class JobRequest(Request):
             )
         return None
 
-    def untilClientEnds(self, wait: Deferred[_T], instead: _T) -> Deferred[_T]:
+    def untilClientEnds(self, wait: Deferred[Any], instead: object) -> Deferred[Any]:
         """
         End a wait when the client closes its sending side, which may mean that it is gone.
 
@@ -150,7 +149,7 @@ class JobRequest(Request):
         @return: the same Deferred.
         """
 
-        def ended(failure: Failure) -> _T:
+        def ended(failure: Failure) -> object:
             if not self._waitsEnded:
                 failure.raiseException()
             failure.trap(CancelledError)
@@ -236,10 +235,12 @@ class JobRequest(Request):
         self.setResponseCode(status)
         await self.answerText(wire.encode(value), "application/json")
 
-    async def answerText(self, body: bytes, contentType: str) -> None:
+    async def answerText(self, body: bytes, contentType: str, share: Share | None = None) -> None:
         """
         Write a whole answer, piece by piece as the client takes it. A client that takes
         nothing for L{_STALL} seconds is dropped. It remains to L{finish}.
+
+        @param share: the memory that the answer takes, if it is counted.
         """
         self._announce(len(body), contentType)
         if len(body) <= PIECE:
@@ -249,12 +250,19 @@ class JobRequest(Request):
         self.registerProducer(valve, True)
         for start in range(0, len(body), PIECE):
             self.write(body[start : start + PIECE])
-            isStalled = self.channel.site.reactor.callLater(_STALL, self._drop)
+            opened = valve.opened()
+            if opened.called:
+                continue
+            late = self.channel.site.reactor.callLater(_STALL, self._drop)
+            if share is not None:
+                share.stalls(self._drop)
             try:
-                await valve.opened()
+                await opened
             finally:
-                if isStalled.active():
-                    isStalled.cancel()
+                if late.active():
+                    late.cancel()
+                if share is not None:
+                    share.goesOn()
         self.unregisterProducer()
 
     def _drop(self) -> None:
