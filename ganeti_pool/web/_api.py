@@ -185,9 +185,10 @@ class JobAPI:
             await share.take(_ONE_JOB)
             job = await self._queue.job(number)
             attempts = await self._queue.attempts(number)
-            await self._send(request, wire.encode(wire.jobToJSON(job, attempts)), share)
+            text = bytearray(wire.encode(wire.jobToJSON(job, attempts)))
+            await self._send(request, text, share)
 
-    async def _send(self, request: JobRequest, text: bytes, share: Share) -> None:
+    async def _send(self, request: JobRequest, text: bytearray, share: Share) -> None:
         """
         Send a JSON text, and keep its share of the memory until the client has taken it.
         """

@@ -415,7 +415,8 @@ class JobChannel(HTTPChannel):
         if not self.persistent:
             self.setTimeout(SILENCE)
         super().requestDone(request)
-        if self._sendsNoMore and not self.isAnswering:
+        # Other requests may have come before the end.
+        if self._sendsNoMore and not self.isAnswering and not self._isInRequest():
             self.loseConnection()
 
 

@@ -12,9 +12,9 @@ from twisted.internet.interfaces import IReactorTime
 
 __all__ = ["AnswerMemory", "Share"]
 
-_TOTAL = 32 << 20
+_TOTAL = 64 << 20
 
-_PATIENCE = 3.0
+_PATIENCE = 2.0
 """
 The seconds for which a client may take nothing while another answer waits for memory.
 """
@@ -70,14 +70,14 @@ class AnswerMemory:
         """
         Drop the clients that have taken nothing for too long, if an answer still waits.
         """
-        self._isPressed = False
         if not self._waiting:
+            self._isPressed = False
             return
-        before = self._clock.seconds() - _PATIENCE
+        now = self._clock.seconds()
         for since, drop in list(self._stalled.values()):
-            if since <= before:
+            if since + _PATIENCE <= now:
                 drop()
-        self._serve()
+        self._clock.callLater(_PATIENCE / 4, self._press)
 
     def stalls(self, share: Share, drop: Callable[[], object]) -> None:
         """

@@ -68,7 +68,7 @@ class _Page:
         self._jobs[job.id] = text
         self._size += len(text)
 
-    def encode(self, **rest: int | None) -> bytes:
+    def encode(self, **rest: int | None) -> bytearray:
         """
         The JSON text.
 
@@ -77,7 +77,7 @@ class _Page:
         return wire.encodeJobs(self._jobs.values(), rest)
 
 
-async def page(queue: IJobQueue, query: wire.ListQuery, share: Share) -> bytes:
+async def page(queue: IJobQueue, query: wire.ListQuery, share: Share) -> bytearray:
     """
     A page of the jobs, in JSON.
 
@@ -99,7 +99,9 @@ async def page(queue: IJobQueue, query: wire.ListQuery, share: Share) -> bytes:
             return found.encode(next=None)
 
 
-async def changes(queue: IJobQueue, query: wire.ChangesQuery, share: Share) -> tuple[bytes, bool]:
+async def changes(
+    queue: IJobQueue, query: wire.ChangesQuery, share: Share
+) -> tuple[bytearray, bool]:
     """
     What has changed, in JSON, as soon as anything has.
 

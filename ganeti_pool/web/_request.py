@@ -235,21 +235,32 @@ class JobRequest(Request):
         self.setResponseCode(status)
         await self.answerText(wire.encode(value), "application/json")
 
-    async def answerText(self, body: bytes, contentType: str, share: Share | None = None) -> None:
+    async def answerText(
+        self, body: bytes | bytearray, contentType: str, share: Share | None = None
+    ) -> None:
         """
         Write a whole answer, piece by piece as the client takes it. A client that takes
         nothing for L{_STALL} seconds is dropped. It remains to L{finish}.
 
+        @param body: emptied at the end, if it can be: the traceback of a client that
+            went away may refer to it until the next garbage collection.
         @param share: the memory that the answer takes, if it is counted.
         """
         self._announce(len(body), contentType)
-        if len(body) <= PIECE:
-            self.write(body)
-            return
+        try:
+            if len(body) <= PIECE:
+                self.write(bytes(body))
+            else:
+                await self._writePieces(body, share)
+        finally:
+            if isinstance(body, bytearray):
+                body.clear()
+
+    async def _writePieces(self, body: bytes | bytearray, share: Share | None) -> None:
         valve = Valve()
         self.registerProducer(valve, True)
         for start in range(0, len(body), PIECE):
-            self.write(body[start : start + PIECE])
+            self.write(bytes(body[start : start + PIECE]))
             opened = valve.opened()
             if opened.called:
                 continue

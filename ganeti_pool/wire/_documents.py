@@ -159,14 +159,20 @@ def jobToJSON(job: Job, attempts: Sequence[Attempt] | None = None) -> dict[str, 
     return document
 
 
-def encodeJobs(jobs: Iterable[bytes], rest: Mapping[str, Any]) -> bytes:
+def encodeJobs(jobs: Iterable[bytes], rest: Mapping[str, Any]) -> bytearray:
     """
     An object whose C{jobs} are jobs that have been encoded one by one, so that they
     could be counted.
 
     @param rest: its other members, of which there is one at least.
     """
-    return b'{"jobs":[%b],%b' % (b",".join(jobs), encode(rest)[1:])
+    text = bytearray(b'{"jobs":[')
+    for number, job in enumerate(jobs):
+        text += b"," if number else b""
+        text += job
+    text += b"],"
+    text += encode(rest)[1:]
+    return text
 
 
 _SENTENCE = {"type": "string"}
