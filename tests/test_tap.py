@@ -36,6 +36,7 @@ from ganeti_pool.jobs import OnCrash
 from ganeti_pool.metrics import JobMetrics
 from ganeti_pool.paths import StatePaths
 from ganeti_pool.tap import _make
+from ganeti_pool.tap._given import FileBudget, budgetOf, listenAt
 from ganeti_pool.testing import FakeReactor
 from ganeti_pool.web import CountedEndpoint, JobSite
 from twisted.plugins import ganeti_pool_plugin
@@ -473,6 +474,48 @@ class MakeTests(TapCase):
         self.assertEqual(queue._pool._size, 0)
         self.successResultOf(queue.resize(106))
         self.assertEqual(queue._pool._size, 106)
+
+    def test_budget(self) -> None:
+        """
+        Files are kept back for jobs, for the daemon's own socket and for other
+        connections, and together they are no more than there are.
+        """
+        for limit in (96, 128, 256, 1024, 4096, 20000, 1 << 20):
+            for listens in (False, True):
+                budget = budgetOf(limit, listens)
+                assert budget.jobs is not None
+                self.assertGreaterEqual(budget.jobs, 4)
+                self.assertGreaterEqual(budget.ownConnections, 8)
+                self.assertEqual(budget.connections >= 8, listens)
+                used = budget.jobs * 8 + budget.ownConnections + budget.connections + 48
+                self.assertLessEqual(used, limit)
+        self.assertEqual(budgetOf(20000, True), FileBudget(2334, 1024, 256))
+        self.assertEqual(budgetOf(resource.RLIM_INFINITY, True), FileBudget(None, 1024, 256))
+
+    def test_connectionLimits(self) -> None:
+        """
+        Other endpoints share one limit, and the daemon's own socket has another.
+        """
+        token = self.file(b"secret")
+        other = ("--listen", f"unix:{self.scratch}/s")
+        service = self.make("--listen", "tcp:8080", *other, "--token-file", token)
+        own, tcp, unix = ((door._connections, site._connections) for door, site in service._doors)
+        self.assertIs(own[0], own[1])
+        self.assertIsNot(own[0], tcp[0])
+        self.assertEqual({tcp[0], tcp[1]}, {unix[0], unix[1]})
+
+    def test_lockFile(self) -> None:
+        """
+        A Unix socket of C{--listen} has no lock file, whatever it says, and replaces one
+        that was left. An abstract one cannot be left.
+        """
+        for more in ("", ":lockfile=1", ":lockfile=0:backlog=9"):
+            path = f"{self.scratch}/s"
+            endpoint = listenAt(FakeReactor(), f"unix:{path}:mode=600{more}", None)
+            assert isinstance(endpoint, UnixEndpoint)
+            self.assertEqual((endpoint.path, endpoint.endpoint._wantPID), (path, False))
+        abstract = listenAt(FakeReactor(), "unix:\0s:mode=600", None)
+        self.assertIsInstance(abstract, UNIXServerEndpoint)
 
     def test_anyNumber(self) -> None:
         """

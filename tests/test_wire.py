@@ -21,7 +21,6 @@ from ganeti_pool import wire
 from ganeti_pool.errors import InvalidJob
 from ganeti_pool.interfaces import PoolStatistics
 from ganeti_pool.jobs import (
-from ganeti_pool.store._conflicts import fingerprint, submitted
     Attempt,
     JobFailure,
     JobFilter,
@@ -30,6 +29,7 @@ from ganeti_pool.store._conflicts import fingerprint, submitted
     OnCrash,
     OutputSize,
 )
+from ganeti_pool.store._conflicts import fingerprint, submitted
 
 from .fakequeue import NOON, makeJob
 
@@ -512,7 +512,6 @@ class NewJobTests(SynchronousTestCase):
             [(job.onCrash, job.maxAttempts) for job in jobs],
             [(OnCrash.RETRY, 3), (OnCrash.FAIL, 1)],
         )
-
 
     def test_integralNumbers(self) -> None:
         """
