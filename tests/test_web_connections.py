@@ -420,7 +420,19 @@ class TokenTests(WebCase):
         A request with the token passes; the word before it has no case.
         """
         for header in ("Bearer s3cret", "bearer  s3cret"):
-            self.assertEqual(self.ask("GET", "/v1/pool", authorization=header).status, 200)
+            _, transport = self.begin("GET", "/v1/pool", authorization=header)
+            self.assertEqual(Answer(transport.value()).status, 200)
+            self.assertTrue(transport.connected)
+
+    def test_wrongIsClosed(self) -> None:
+        """
+        A connection on which the token is missing is closed behind the answer, so that
+        it makes room for another client.
+        """
+        _, transport = self.begin("GET", "/v1/pool")
+        answer = Answer(transport.value())
+        self.assertRefused(answer, 401, "unauthorized")
+        self.assertEqual((answer.headers["connection"], transport.connected), ("close", False))
 
     def test_wrong(self) -> None:
         """

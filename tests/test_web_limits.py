@@ -184,6 +184,23 @@ class SiteTests(WebCase):
         self.reactor.advance(1)
         self.assertEqual((half.connected, waiting.connected), (False, True))
 
+    def test_answerIsTaken(self) -> None:
+        """
+        A client that still takes its answer has two seconds for that, and what it asks
+        meanwhile is dropped.
+        """
+        protocol, slow = self.begin("GET", "/v1/pool")
+        slow.isTaken = False
+        self.reactor.advance(1)
+        self.connect()
+        self.connect()
+        self.reactor.advance(0)
+        slow.clear()
+        protocol.dataReceived(b"GET /v1/pool HTTP/1.1\r\n\r\n")
+        self.assertEqual((slow.disconnecting, slow.connected, slow.value()), (True, True, b""))
+        self.reactor.advance(2)
+        self.assertFalse(slow.connected)
+
     def test_endpoint(self) -> None:
         """
         A port that is opened is limited.

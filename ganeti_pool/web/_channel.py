@@ -156,9 +156,13 @@ class JobChannel(HTTPChannel):
 
     def makeRoom(self) -> None:
         """
-        Close it for another client, while no request on it is answered.
+        Close it for another client, while no request on it is answered. The end of an
+        answer may still be on its way.
         """
-        self.transport.abortConnection()
+        self.isRefused = True
+        if self._lingering is None:
+            self._lingering = self.site.reactor.callLater(LINGER, self._endLingering)
+        self.loseConnection()
 
     def readConnectionLost(self) -> None:
         """

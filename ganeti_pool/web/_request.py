@@ -210,6 +210,10 @@ class JobRequest(Request):
             super().process()
             return
         if not self.startedWriting:
+            if isinstance(self._refusal, Unauthorized):
+                # Clients without a token could keep all connections in use.
+                self.channel.persistent = False
+                self.setHeader("connection", "close")
             self.tell(self._refusal)
         self.finish()
 
