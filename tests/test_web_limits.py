@@ -201,6 +201,24 @@ class SiteTests(WebCase):
         self.reactor.advance(2)
         self.assertFalse(slow.connected)
 
+    def test_deadline(self) -> None:
+        """
+        A connection that makes room, and whose deadline passes meanwhile, gets no
+        answer; one that was refused before closes as it would have.
+        """
+        for sent in (b"GET /v1/po", b"HELLO\r\n"):
+            protocol, transport = self.connect()
+            transport.isTaken = False
+            self.reactor.advance(8.5 if sent.endswith(b"o") else 1.0)
+            protocol.dataReceived(sent)
+            answered = transport.value()
+            self.reactor.advance(0.25)
+            protocol.makeRoom()
+            self.reactor.advance(1.5)
+            self.assertEqual((transport.value(), transport.connected), (answered, True))
+            self.reactor.advance(0.5)
+            self.assertFalse(transport.connected)
+
     def test_endpoint(self) -> None:
         """
         A port that is opened is limited.
@@ -289,6 +307,14 @@ class LargeAnswerTests(WebCase):
         """
         A request whose answer the client does not take.
         """
+        protocol, transport = self.connectSlowly()
+        protocol.dataReceived(b"GET %b HTTP/1.1\r\n\r\n" % path.encode())
+        return transport
+
+    def connectSlowly(self) -> tuple[Any, Transport]:
+        """
+        A connection whose client takes nothing.
+        """
         protocol, transport = self.connect()
         write = transport.write
 
@@ -298,8 +324,7 @@ class LargeAnswerTests(WebCase):
                 transport.producer.pauseProducing()
 
         transport.write = full  # type: ignore[method-assign]
-        protocol.dataReceived(b"GET %b HTTP/1.1\r\n\r\n" % path.encode())
-        return transport
+        return protocol, transport
 
     def take(self, transport: Transport) -> None:
         """
@@ -334,27 +359,22 @@ class LargeAnswerTests(WebCase):
         self.assertFalse(transport.connected)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_submission(self) -> None:
+    def test_change(self) -> None:
         """
-        The answer to a change that is not taken is dropped likewise.
+        The answer to a change is written likewise, and dropped.
         """
-        protocol, transport = self.begin("GET", "/v1/pool")
-        transport.clear()
-        transport.isTaken = False
-        body = b'{"args": ["%b"]}' % (b"x" * 100_000)
-        write = transport.write
-
-        def full(data: bytes) -> None:
-            write(data)
-            transport.producer.pauseProducing()
-
-        transport.write = full  # type: ignore[method-assign]
-        protocol.dataReceived(
-            b"POST /v1/jobs HTTP/1.1\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-        )
-        self.reactor.advance(30)
-        self.assertTrue(transport.disconnected or not transport.connected)
+        body = b'{"args": ["%b"]}' % (b"x" * 200_000)
+        head = b"POST /v1/jobs HTTP/1.1\r\nContent-Type: application/json\r\n"
+        asked = head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        for isTaken in (True, False):
+            protocol, transport = self.connectSlowly()
+            protocol.dataReceived(asked)
+            self.reactor.advance(29)
+            if isTaken:
+                self.take(transport)
+                self.assertEqual(Answer(transport.value()).status, 201)
+            self.reactor.advance(1)
+            self.assertEqual(transport.connected, isTaken)
 
     def test_room(self) -> None:
         """

@@ -276,8 +276,6 @@ class JobChannel(HTTPChannel):
 
         @return: whether it can be read.
         """
-        if self.isRefused:
-            return False
         if self._receivedHeaderCount >= self.maxHeaders:
             self._refuseHead()
             return False
@@ -291,9 +289,6 @@ class JobChannel(HTTPChannel):
         """
         The head of a request is there.
         """
-        # Twisted goes on after a header that is not the last one.
-        if self.isRefused:
-            return
         self._cancelDeadline()
         self.idleSince = None
         self._headSize = 0
@@ -307,9 +302,8 @@ class JobChannel(HTTPChannel):
         """
         A request is there as a whole.
         """
-        if not self.isRefused:
-            self._cancelDeadline()
-            super().allContentReceived()
+        self._cancelDeadline()
+        super().allContentReceived()
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         """
