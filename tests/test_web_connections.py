@@ -637,7 +637,8 @@ class HalfClosedTests(WebCase):
 
     def test_waits(self) -> None:
         """
-        A request that waits is answered with what there is, since the client may be gone.
+        A request that waits is answered with what there is after a second, since the
+        client may be gone.
         """
         self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
         for method, path, body in (
@@ -654,6 +655,9 @@ class HalfClosedTests(WebCase):
             protocol, transport = self.begin(method, path)
             self.assertNotIn(body or b"0\r\n\r\n", transport.value())
             protocol.readConnectionLost()
+            self.reactor.advance(0.9)
+            self.assertNotIn(body or b"0\r\n\r\n", transport.value())
+            self.reactor.advance(0.1)
             answer = Answer(transport.value())
             self.assertEqual((answer.status, answer.body), (200, body))
             self.assertFalse(transport.connected)
@@ -661,16 +665,29 @@ class HalfClosedTests(WebCase):
 
     def test_waitsAfterwards(self) -> None:
         """
-        A wait that begins when the client has closed its sending side ends at once.
+        A wait that begins when the client has closed its sending side ends likewise: of the
+        same request, or of one behind it.
         """
         self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
         held: Deferred[Any] = Deferred()
         self.queue.held = held
         protocol, transport = self.begin("GET", "/v1/jobs/17/output?wait=60")
         protocol.readConnectionLost()
+        self.reactor.advance(1)
         held.callback(self.queue.jobs[17])
         self.assertEqual(Answer(transport.value()).status, 200)
         self.assertFalse(transport.connected)
+
+        self.queue.held = held = Deferred()
+        protocol, transport = self.begin("GET", "/v1/pool")
+        protocol.dataReceived(b"POST /v1/pool/quiesce HTTP/1.1\r\n\r\n")
+        protocol.readConnectionLost()
+        self.queue.held = Deferred()
+        held.callback({})
+        self.reactor.advance(1)
+        self.assertTrue(transport.value().endswith(b'{"quiesced":false}'))
+        self.assertFalse(transport.connected)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_failsMeanwhile(self) -> None:
         """
@@ -680,6 +697,7 @@ class HalfClosedTests(WebCase):
         self.queue.held = held
         protocol, transport = self.begin("POST", "/v1/pool/quiesce")
         protocol.readConnectionLost()
+        self.reactor.advance(1)
         self.assertRefused(Answer(transport.value()), 503, "stopping")
 
     def test_half(self) -> None:

@@ -46,6 +46,11 @@ A body must arrive within L{_BODY_TIME} seconds, and one second more for each
 L{_BODY_RATE} bytes that have come.
 """
 
+_LAST_WAIT = 1.0
+"""
+The seconds for which a request still waits when its client has closed its sending side.
+"""
+
 LINGER = 2.0
 """
 The seconds for which the rest of a refused request is read and dropped. Closing
@@ -101,7 +106,7 @@ class JobChannel(HTTPChannel):
     @ivar _answered: a request whose answer waits for that, or L{None}.
     @ivar _sendsNoMore: whether the client has closed its sending side.
     @ivar _headSize: the bytes of the head that have been read as lines, 0 before the first.
-    @ivar _deadline: ends a head or a body that takes too long, or L{None}.
+    @ivar _deadline: ends a head, a body or a last wait that takes too long, or L{None}.
     @ivar _lingering: closes a refused connection, or L{None}.
     @ivar _bodySize: how many bytes of the body have come.
     """
@@ -168,15 +173,23 @@ class JobChannel(HTTPChannel):
         """
         The client has closed its sending side, or all of the connection: which of the
         two, TCP does not show. What it has asked for is answered; a request that waits
-        for something ends its wait now, so that a lost client holds nothing up.
+        for something ends its wait soon, so that a lost client holds nothing up.
         """
         self._sendsNoMore = True
         if self.isAnswering:
-            self.requests[0].endWaits()
+            self._endWaitsSoon()
         elif self.isRefused or not self._isInRequest():
             self.loseConnection()
         else:
             self.refuse("bad_request", "the request ended before all of it had arrived")
+
+    def _endWaitsSoon(self) -> None:
+        self._cancelDeadline()
+        self._deadline = self.site.reactor.callLater(_LAST_WAIT, self._endWaits)
+
+    def _endWaits(self) -> None:
+        self._deadline = None
+        self.requests[0].endWaits()
 
     def writeConnectionLost(self) -> None:
         """
@@ -303,6 +316,8 @@ class JobChannel(HTTPChannel):
         A request is there as a whole.
         """
         self._cancelDeadline()
+        if self._sendsNoMore:
+            self._endWaitsSoon()
         super().allContentReceived()
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
@@ -408,6 +423,7 @@ class JobChannel(HTTPChannel):
             self.setTimeout(SILENCE)
             return
         self.isAnswering = False
+        self._cancelDeadline()
         self._ahead = 0
         self.idleSince = self.site.reactor.seconds()
         if not self.persistent:
