@@ -133,7 +133,7 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(answer["revision"], 10)
         self.result(self.client.changedJobs(10))
         self.assertEqual(
-            self.queue.calls, [("changedJobs", 0, 7, 2.5), ("changedJobs", 10, 64, 0.0)]
+            self.queue.calls, [("changedJobs", 0, 7, 2.5), ("changedJobs", 10, 16, 0.0)]
         )
 
     def test_changePriority(self) -> None:

@@ -55,9 +55,9 @@ _MOST_CONNECTIONS = 256
 @dataclass(frozen=True)
 class FileBudget:
     """
-    What the files that the daemon may open are for. No part can take what another needs: without a
-    limit to connections they could keep jobs from starting, and the operator from
-    the daemon's own socket.
+    What the files that the daemon may open are for. No part can take what another needs:
+    without a limit, connections could keep jobs from starting, and the operator from the
+    daemon's own socket.
 
     @ivar jobs: how many jobs may run at once; L{None} for any number.
     @ivar ownConnections: how many connections to the daemon's own socket there may be.
