@@ -121,7 +121,7 @@ class ClientTests(SynchronousTestCase):
         which = JobFilter(states, "a&b =é", frozenset({("a", "1&2"), ("b", "=")}))
         self.assertEqual(
             self.queue.calls,
-            [("listJobs", JobFilter(), False, 64, None), ("listJobs", which, True, 2, 3)],
+            [("listJobs", JobFilter(), False, 16, None), ("listJobs", which, True, 2, 3)],
         )
 
     def test_changedJobs(self) -> None:
