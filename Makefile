@@ -65,6 +65,7 @@ trial: $(VENV)/dev.stamp
 
 docs: $(VENV)/dev.stamp man
 	$(python) -m sphinx -W --keep-going -q -b html doc doc/_build/html
+	$(python) doc/deadlinks.py doc/_build/html
 	@echo 'See doc/_build/html/index.html'
 
 # What setup.py puts into share/ where the package is installed, if it is there.

@@ -14,12 +14,13 @@ import builtins
 import sys
 from typing import ClassVar
 
-from pydoctor.extensions import ExtRegistrar, ModuleMixin
+from pydoctor.epydoc.markup import DocstringLinker
+from pydoctor.extensions import ExtRegistrar, InheritableMixin, ModuleMixin
 from pydoctor.model import System as BaseSystem
 from pydoctor.sphinx import SphinxInventory
 from twisted.python.reflect import namedAny
 
-__all__ = ["Inventory", "PublicNames", "System", "setup_pydoctor_extension"]
+__all__ = ["Inventory", "PublicNames", "System", "WholeLinks", "setup_pydoctor_extension"]
 
 PYTHON = "https://docs.python.org/3/library"
 TWISTED = "https://docs.twisted.org/en/stable/api"
@@ -80,11 +81,30 @@ class PublicNames(ModuleMixin):
         self._names = names
 
 
+class WholeLinks(InheritableMixin):
+    """
+    Links from the docstrings of methods and attributes with the name of the page in front of
+    the anchor, even to the same page. Such a docstring is shown on the pages of all classes that
+    inherit it, or get it from their interface, and on those pydoctor's short links lead nowhere.
+    """
+
+    @property
+    def docstring_linker(self) -> DocstringLinker:
+        """
+        What makes the links.
+        """
+        linker: DocstringLinker = super().docstring_linker
+        # pydoctor's way to say so.
+        linker._page_object = None
+        return linker
+
+
 def setup_pydoctor_extension(registrar: ExtRegistrar) -> None:
     """
     Called by pydoctor, which looks for this name.
     """
     registrar.register_mixin(PublicNames)
+    registrar.register_mixin(WholeLinks)
 
 
 class System(BaseSystem):

@@ -84,7 +84,7 @@ def _request(operation: Mapping[str, Any]) -> Iterator[nodes.Node]:
     parameters = {
         one["name"]: {**one["schema"], "description": one["description"]}
         for one in operation["parameters"]
-        if one["in"] == "query"
+        if one["in"] in ("query", "header")
     }
     if parameters:
         yield _paragraph("Parameters:")

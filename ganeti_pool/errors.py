@@ -11,10 +11,13 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from twisted.internet.defer import CancelledError
 
+from ._picklable import PicklableException
+
 __all__ = [
     "AlreadyCompleted",
     "DeferTask",
     "DuplicateTaskID",
+    "InsideJob",
     "InvalidArgument",
     "InvalidJob",
     "JobError",
@@ -31,6 +34,7 @@ __all__ = [
     "ProgrammerError",
     "QueueFull",
     "QueueStopping",
+    "ResizeFailed",
     "StaleAttempt",
     "StoreClosed",
     "StoreError",
@@ -45,7 +49,7 @@ __all__ = [
 ]
 
 
-class DeferTask(Exception):
+class DeferTask(PicklableException):
     """
     Raised in C{RunTask} to put the running task back in the queue.
 
@@ -62,9 +66,10 @@ class DeferTask(Exception):
         self.reason = reason
 
 
-class PoolError(Exception):
+class PoolError(PicklableException):
     """
-    Anything that this package refuses or reports.
+    Anything that this package refuses or reports. It can be pickled and copied, and so can
+    every subclass, whatever its C{__init__} takes.
     """
 
 
@@ -381,6 +386,48 @@ class KeyConflict(JobError):
         ]
         more = f" (and {len(conflicts) - 1} more)" if len(conflicts) > 1 else ""
         super().__init__(self.problems[0][2] + more)
+
+
+class InsideJob(JobError):
+    """
+    A running job asked for something that waits for the end of that very job. Nothing was
+    changed.
+
+    @ivar jobID: the job.
+    """
+
+    code = "inside_job"
+
+    def __init__(self, jobID: int, what: str) -> None:
+        """
+        @param what: what was asked for, as a noun.
+        """
+        super().__init__(
+            f"this {what} was asked for by job {jobID} and would wait for the end of job {jobID}: "
+            "ask for it from outside the job"
+        )
+        self.jobID = jobID
+
+
+class ResizeFailed(JobError):
+    """
+    The pool of a daemon could not be given as many workers as it was to have. Those that were
+    started stay; the cause is in C{__cause__}.
+
+    @ivar workers: how many workers the pool has.
+    """
+
+    code = "internal_error"
+
+    def __init__(self, wanted: int, workers: int, why: str) -> None:
+        """
+        @param why: what the system said.
+        """
+        super().__init__(
+            f"the pool cannot have {wanted} workers and has {workers}: {why}: resize it to fewer, "
+            "or let the daemon's user have more threads and memory"
+        )
+        self.workers = workers
 
 
 class QueueStopping(JobError):

@@ -14,8 +14,12 @@ from enum import Enum
 from typing import Any
 
 __all__ = [
+    "ATTEMPT_VARIABLE",
+    "COMMAND_WORKER",
     "FINISHED",
+    "JOB_VARIABLE",
     "MAX_LABELS",
+    "STATE_VARIABLE",
     "TRANSITIONS",
     "Attempt",
     "AttemptContext",
@@ -24,6 +28,7 @@ __all__ = [
     "JobEventKind",
     "JobFailure",
     "JobFilter",
+    "JobOrigin",
     "JobState",
     "NewJob",
     "OnCrash",
@@ -31,6 +36,7 @@ __all__ = [
     "OutputSize",
     "QueuedJob",
     "currentAttempt",
+    "originOf",
 ]
 
 
@@ -308,3 +314,50 @@ currentAttempt: ContextVar[AttemptContext | None] = ContextVar("currentAttempt",
 """
 The attempt that runs in this context, or L{None} outside a job.
 """
+
+COMMAND_WORKER = "ganeti_pool.commands.CommandWorker"
+"""
+The dotted name of the worker class whose jobs are commands.
+"""
+
+JOB_VARIABLE = "GANETI_POOL_JOB"
+ATTEMPT_VARIABLE = "GANETI_POOL_ATTEMPT"
+STATE_VARIABLE = "GANETI_POOL_STATE"
+"""
+The variables in the environment of a job's command: its ID, the number of its attempt, and
+the state directory of its daemon with links resolved.
+"""
+
+_LONGEST_DIRECTORY = 4096
+
+
+@dataclass(frozen=True)
+class JobOrigin:
+    """
+    The job whose command sends a request.
+
+    The ID alone does not name it: a job may send requests to another daemon, whose jobs have
+    the same IDs, and a daemon on another machine may have a state directory of the same path.
+
+    @ivar host: the name of the machine on which the job runs.
+    @ivar stateDirectory: of the daemon that runs it, with links resolved.
+    """
+
+    jobID: int
+    host: str
+    stateDirectory: str
+
+
+def originOf(environment: Mapping[str, str], host: str) -> JobOrigin | None:
+    """
+    The job in whose command a process runs, by the process's environment.
+
+    @param host: the name of this machine.
+    @return: L{None} outside a job.
+    """
+    jobID, directory = environment.get(JOB_VARIABLE, ""), environment.get(STATE_VARIABLE, "")
+    if not (jobID.isascii() and jobID.isdigit() and len(jobID) < 19):
+        return None
+    if not directory.startswith("/") or len(directory) > _LONGEST_DIRECTORY or not host:
+        return None
+    return JobOrigin(int(jobID), host, directory)

@@ -5,6 +5,7 @@ What the daemon tells Prometheus.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -215,6 +216,14 @@ def _familiesOf(status: Mapping[str, Any]) -> Iterator[Metric]:
     for state in (JobState.QUEUED, JobState.RUNNING):
         jobs.add_metric([state.value], status["jobs"][state.value])
     yield jobs
+    oldest = GaugeMetricFamily(
+        "ganeti_pool_quiesce_timestamp_seconds",
+        "When the oldest standing quiesce began, in seconds since 1970; absent without one.",
+    )
+    since = status["quiesces"]["since"]
+    if since is not None:
+        oldest.add_metric([], datetime.fromisoformat(since.replace("Z", "+00:00")).timestamp())
+    yield oldest
     store = status["store"]
     for name, what, value in (
         (
@@ -223,6 +232,11 @@ def _familiesOf(status: Mapping[str, Any]) -> Iterator[Metric]:
             status["statistics"]["waited"] or 0,
         ),
         ("active", "1 if jobs are started, 0 during a pause.", status["active"]),
+        (
+            "quiesces",
+            "How many clients wait for a quiesce, which holds back jobs submitted since.",
+            status["quiesces"]["count"],
+        ),
         ("workers", "How many jobs can run at once.", status["workers"]),
         ("workers_busy", "How many workers have a job.", status["busy"]),
         (

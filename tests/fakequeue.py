@@ -13,9 +13,18 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from ganeti_pool.errors import InvalidJob, JobNotFinished, JobNotQueued, NoSuchJob
+from ganeti_pool.errors import InsideJob, InvalidJob, JobNotFinished, JobNotQueued, NoSuchJob
 from ganeti_pool.interfaces import IJobQueue
-from ganeti_pool.jobs import FINISHED, Attempt, Job, JobFilter, JobState, NewJob, OnCrash
+from ganeti_pool.jobs import (
+    FINISHED,
+    Attempt,
+    Job,
+    JobFilter,
+    JobOrigin,
+    JobState,
+    NewJob,
+    OnCrash,
+)
 
 __all__ = ["FakeQueue", "makeJob"]
 
@@ -70,6 +79,7 @@ class FakeQueue:
     """
 
     workerName = "ganeti_pool.commands.CommandWorker"
+    workerBases = ("a.Base",)
     onCrash = OnCrash.FAIL
     maxWorkers = 100
 
@@ -148,8 +158,8 @@ class FakeQueue:
         del self.jobs[jobID]
         return self._answer(None, "remove", jobID)
 
-    def quiesce(self) -> Deferred[None]:
-        return self._answer(None, "quiesce")
+    def quiesce(self, origin: JobOrigin | None = None) -> Deferred[None]:
+        return self._answer(None, "quiesce", *filter(None, [origin]))
 
     def attemptOver(self, jobID: int, attempt: int) -> Deferred[None]:
         self.calls.append(("attemptOver", jobID, attempt))
@@ -167,7 +177,9 @@ class FakeQueue:
     def setActive(self, active: bool) -> Deferred[None]:
         return self._answer(None, "setActive", active)
 
-    def checkWorkers(self, workers: int) -> None:
+    def checkWorkers(self, workers: int, origin: JobOrigin | None = None) -> None:
+        if origin is not None:
+            raise InsideJob(origin.jobID, "change")
         if workers > self.maxWorkers:
             raise InvalidJob([("/workers", "out_of_range", "too many")])
 

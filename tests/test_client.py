@@ -4,23 +4,37 @@ Tests for L{ganeti_pool.client}, against the real site, in memory.
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
+from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 from treq.client import HTTPClient
 from treq.testing import RequestTraversalAgent, StringStubbingResource
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import (
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+)
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.client import ResponseNeverReceived
+from twisted.web.client import ResponseDone, ResponseNeverReceived
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from ganeti_pool import wire
 from ganeti_pool.client import (
+    DaemonSilent,
     DaemonUnreachable,
     JobClient,
     RequestRefused,
@@ -29,9 +43,9 @@ from ganeti_pool.client import (
 )
 from ganeti_pool.client._client import _UnixEndpoints
 from ganeti_pool.client._connections import KeptConnections
-from ganeti_pool.client._exchange import _explain, _Text
+from ganeti_pool.client._exchange import Exchange, _explain, _Text
 from ganeti_pool.errors import InvalidArgument, JobNotQueued, PoolError
-from ganeti_pool.jobs import JobFilter, JobState, NewJob, OnCrash
+from ganeti_pool.jobs import JobFilter, JobOrigin, JobState, NewJob, OnCrash
 from ganeti_pool.web._api import JobAPI
 from ganeti_pool.web._request import JobSite
 
@@ -90,6 +104,14 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual([(job["id"], job["name"]) for job in jobs], [(1, "é")])
         new = NewJob(FakeQueue.workerName, (["true"],), "é", -1, OnCrash.RETRY, 3)
         self.assertEqual(self.queue.calls, [("submit", [new])])
+
+    def test_submitForAnotherWorker(self) -> None:
+        """
+        The worker that a job names is sent, for the daemon to compare with its own.
+        """
+        self.result(self.client.submit([{"worker": "an.other.Worker", "args": []}]))
+        ((_, (new,)),) = self.queue.calls
+        self.assertEqual(new.worker, "an.other.Worker")
 
     def test_job(self) -> None:
         """
@@ -380,7 +402,17 @@ class NoDaemonTests(SynchronousTestCase):
         """
         An answer that is no JSON is none from a daemon.
         """
-        self.assertIn("no JSON", self.unreachable(self.answering(200, b"<html>").pool()))
+        for body in (b"<html>", b"\xff", b"[" * 200_000, b"9" * 5000):
+            self.assertIn("no JSON", self.unreachable(self.answering(200, body).pool()))
+
+    def test_tooLarge(self) -> None:
+        """
+        An answer that does not end is given up before it fills the memory.
+        """
+        self.patch(sys.modules[Exchange.__module__], "_LARGEST", 10)
+        self.successResultOf(self.answering(200, b'"12345678"').pool())
+        why = self.unreachable(self.answering(200, b'"123456789"').pool())
+        self.assertEqual(why, "what came has more than 10 bytes, unlike any answer")
 
     def test_noProblem(self) -> None:
         """
@@ -392,6 +424,7 @@ class NoDaemonTests(SynchronousTestCase):
             (404, b"{}"),
             (404, b"[]"),
             (404, b"5"),
+            (404, b"[" * 200_000),
             (302, b""),
             (400, b'{"code": "c", "detail": "d", "errors": 5}'),
         ]:
@@ -406,12 +439,229 @@ class NoDaemonTests(SynchronousTestCase):
             (ConnectionRefusedError(), "Connection was refused by other side."),
             (OSError("AF_UNIX path too long"), "AF_UNIX path too long"),
             (
+                ConnectError(string=Failure(ConnectionDone())),
+                "the connection was not accepted: too many others wait. Try again",
+            ),
+            (
                 ResponseNeverReceived([Failure(OSError("gone")), Failure(ValueError())]),
                 "gone; ValueError",
             ),
         ]:
             client = JobClient(HTTPClient(StubbornAgent(error)), "http://x", where="there")
             self.assertEqual(self.unreachable(client.pool()), expected)
+
+
+class BodyByHand:
+    """
+    An answer whose body a test delivers.
+
+    @ivar protocol: gets it.
+    """
+
+    code = 200
+    length = 0
+    headers = Headers()
+    protocol: Any = None
+
+    def deliverBody(self, protocol: Any) -> None:
+        """
+        Take what gets the body.
+        """
+        self.protocol = protocol
+        protocol.makeConnection(StringTransport())
+
+
+@implementer(IAgent)
+class LimitTests(SynchronousTestCase):
+    """
+    Tests for the time that an answer may take.
+    """
+
+    def setUp(self) -> None:
+        """
+        A client that has patience for thirty seconds, and an agent that never answers.
+        """
+        self.reactor = MemoryReactorClock()
+        self.error: Exception = ResponseNeverReceived([Failure(CancelledError())])
+        self.asked: list[Deferred[Any]] = []
+        self.client = self.clientOf(self)
+
+    def clientOf(self, agent: Any) -> JobClient:
+        """
+        A client whose requests go to an agent.
+        """
+        return JobClient(
+            HTTPClient(agent), "http://x", where="there", clock=self.reactor, patience=30
+        )
+
+    def request(
+        self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None
+    ) -> Deferred[Any]:
+        """
+        Take a request, and answer when the test does.
+        """
+        self.asked.append(Deferred(lambda asked: asked.errback(self.error)))
+        return self.asked[-1]
+
+    def wait(self, seconds: float) -> None:
+        """
+        Let time pass in steps, as it does.
+        """
+        for _ in range(round(seconds * 4)):
+            self.reactor.advance(0.25)
+
+    def test_silent(self) -> None:
+        """
+        A request without an answer fails after the time, which is beyond the wait that it
+        asks for, and what is said names the daemon, the time, and what to do.
+        """
+        for ask, seconds in (
+            (self.client.pool, 30),
+            (lambda: self.client.changePool(active=True), 30),
+            (lambda: self.client.changedJobs(1, 60), 90),
+            (lambda: self.client.quiesce(5), 35),
+            (lambda: self.client.output(1, "stdout", wait=60, collector=bytes), 90),
+        ):
+            waiting = ask()
+            self.wait(seconds - 0.25)
+            self.assertNoResult(waiting)
+            self.wait(0.25)
+            error = self.failureResultOf(waiting, DaemonSilent).value
+            self.assertEqual((error.seconds, error.mayHaveArrived), (seconds, True))
+            self.assertEqual(
+                str(error),
+                f"there is no answer from a daemon at there: it did not come within {seconds} "
+                "seconds. Check whether the daemon is suspended or its machine overloaded, and "
+                "try again",
+            )
+            self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_connecting(self) -> None:
+        """
+        A request that did not get as far as a connection did not reach the daemon.
+        """
+        self.error = ConnectingCancelledError(None)
+        waiting = self.client.submit([])
+        self.wait(31)
+        self.assertFalse(self.failureResultOf(waiting, DaemonSilent).value.mayHaveArrived)
+        client = JobClient(HTTPClient(StubbornAgent(ConnectionRefusedError())), "http://x")
+        error = self.failureResultOf(client.pool(), DaemonUnreachable).value
+        self.assertFalse(error.mayHaveArrived)
+
+    def test_unlimited(self) -> None:
+        """
+        What takes as long as it takes has no limit: a quiesce, a pool that shrinks, and
+        every request of a client without patience.
+        """
+        patient = JobClient(HTTPClient(self), "http://x")
+        for waiting in (self.client.quiesce(), self.client.changePool(workers=1), patient.pool()):
+            self.assertEqual(self.reactor.getDelayedCalls(), [])
+            waiting.cancel()
+            self.failureResultOf(waiting, CancelledError)
+
+    def test_largeRequest(self) -> None:
+        """
+        A large request has more time, since it has to reach the daemon first.
+        """
+        waiting = self.client.submit([{"args": ["x" * (1 << 20)]}])
+        self.wait(45.75)
+        self.assertNoResult(waiting)
+        self.wait(0.25)
+        self.failureResultOf(waiting, DaemonSilent)
+
+    def test_cancelled(self) -> None:
+        """
+        A request that its caller cancels is cancelled, and leaves no timer.
+        """
+        waiting = self.client.pool()
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_otherFailure(self) -> None:
+        """
+        A connection that breaks in time is told as such.
+        """
+        waiting = self.client.pool()
+        self.wait(29)
+        self.asked[0].errback(ResponseNeverReceived([Failure(ConnectionLost())]))
+        error = self.failureResultOf(waiting, DaemonUnreachable).value
+        self.assertNotIsInstance(error, DaemonSilent)
+
+    def test_suspended(self) -> None:
+        """
+        A process that was suspended, so that its timer is late, waits for the answer once
+        more: it may be in the socket.
+        """
+        waiting = self.client.pool()
+        self.reactor.advance(1000)
+        self.assertNoResult(waiting)
+        self.wait(30)
+        self.failureResultOf(waiting, DaemonSilent)
+
+    def begin(self, collector: Callable[[bytes], object]) -> tuple[Deferred[None], Any]:
+        """
+        Begin to read an answer whose body is delivered by hand.
+
+        @return: the request, and the protocol that gets the body.
+        """
+        body = BodyByHand()
+        waiting = self.client.output(1, "stdout", collector=collector)
+        self.asked[-1].callback(body)
+        self.addCleanup(lambda: self.assertEqual(self.reactor.getDelayedCalls(), []))
+        return waiting, body.protocol
+
+    def test_drips(self) -> None:
+        """
+        An answer of which a few bytes come now and then is given up.
+        """
+        pieces: list[bytes] = []
+        waiting, body = self.begin(pieces.append)
+        for _ in range(3):
+            self.wait(9.5)
+            body.dataReceived(b".")
+        self.wait(1.75)
+        self.failureResultOf(waiting, DaemonSilent)
+        self.assertEqual(pieces, [b"."] * 3)
+        self.assertTrue(body.transport.disconnecting)
+
+    def test_slow(self) -> None:
+        """
+        An answer that comes over a slow connection is not given up, however long it takes;
+        when it stops half way, it is.
+        """
+        waiting, body = self.begin(len)
+        for _ in range(20):
+            self.wait(20)
+            body.dataReceived(b"." * 20480)
+        self.wait(29.75)
+        self.assertNoResult(waiting)
+        self.wait(0.25)
+        self.failureResultOf(waiting, DaemonSilent)
+
+    def test_slowReader(self) -> None:
+        """
+        The time in which the collector blocks does not count.
+        """
+
+        def block(data: bytes) -> None:
+            self.reactor.rightNow += 3600
+
+        waiting, body = self.begin(block)
+        self.wait(29)
+        body.dataReceived(b".")
+        self.wait(0.75)
+        self.assertNoResult(waiting)
+        body.connectionLost(Failure(ResponseDone()))
+        self.successResultOf(waiting)
+
+    def test_cancelledByCollector(self) -> None:
+        """
+        A collector may cancel its request.
+        """
+        waiting, body = self.begin(lambda data: waiting.cancel())
+        body.dataReceived(b".")
+        self.failureResultOf(waiting, CancelledError)
 
 
 @implementer(IAgent)
@@ -450,6 +700,39 @@ class ConnectTests(SynchronousTestCase):
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
         verifyObject(IAgentEndpointFactory, _UnixEndpoints(reactor, "/run/pool.sock"))
+
+    def test_inAJob(self) -> None:
+        """
+        In a job, each request names the job, its host and the state directory of its daemon;
+        outside it names none.
+        """
+        job = {"GANETI_POOL_JOB": "17", "GANETI_POOL_STATE": "/var/lib/a b"}
+        for environment, sent in (
+            (job, [JobOrigin(17, socket.gethostname(), "/var/lib/a b")]),
+            ({}, []),
+        ):
+            for connect in (
+                lambda reactor: connectUnix(reactor, "/run/pool.sock"),
+                lambda reactor: connectHTTP(reactor, "http://127.0.0.1:8080"),
+            ):
+                reactor = MemoryReactorClock()
+                with mock.patch.dict(os.environ, environment, clear=True):
+                    client = connect(reactor)
+                waiting = client.quiesce()
+                (entry,) = reactor.unixClients or reactor.tcpClients
+                factory: Any = entry[1] if reactor.unixClients else entry[2]
+                protocol = factory.buildProtocol(None)
+                transport = StringTransport()
+                protocol.makeConnection(transport)
+                lines = transport.value().split(b"\r\n")
+                values = [
+                    line.partition(b": ")[2]
+                    for line in lines
+                    if line.lower().startswith(b"ganeti-pool-job:")
+                ]
+                self.assertEqual(list(filter(None, [wire.parseOrigin(values)])), sent)
+                waiting.cancel()
+                self.failureResultOf(waiting, CancelledError)
 
     def test_longPath(self) -> None:
         """

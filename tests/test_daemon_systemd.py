@@ -148,6 +148,7 @@ class NotifierTests(SynchronousTestCase):
             {"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getppid())},
             {"WATCHDOG_USEC": "0"},
             {"WATCHDOG_USEC": "soon"},
+            {"WATCHDOG_USEC": "3_000_000"},
             {"WATCHDOG_PID": str(os.getpid())},
         ):
             self.notifier(**environment).ready("yes")

@@ -57,7 +57,7 @@ def test_manualIsWhole(manual: Path) -> None:
         options = [param for param in command.params if isinstance(param, click.Option)]
         assert {name for param in options for name in param.opts} - shared <= shown, verb
     assert text.count("\n.B --state-dir") == 1
-    for code in (0, 1, 2, 3, 4, 124, 130, 141):
+    for code in (0, 1, 2, 3, 4, 124, 129, 130, 141, 143):
         assert f"\n.B {code}\n" in text
 
 

@@ -299,7 +299,9 @@ class CommandTests(DaemonCase):
         self.assertEqual(self.value("priority", "high", "3")["priority"], -10)
         self.assertEqual(self.done("cancel", "3"), "3 cancelled\n")
         self.done("cancel", "3")
-        self.done("wait", "1", "--timeout", "0.1", code=124)
+        waited = self.run_("wait", "1", "--timeout", "0.1")
+        self.assertEqual(waited.returncode, 124, waited)
+        self.assertIn("the pool is paused, and job 1 is queued", waited.stderr)
         self.assertIn("active", self.done("resume"))
         self.assertEqual(self.done("wait", "1"), "1 succeeded\n")
         self.assertEqual(self.value("wait", "1")["state"], "succeeded")
@@ -391,30 +393,48 @@ class CommandTests(DaemonCase):
         self.assertEqual(self.done("wait", "2"), "2 succeeded\n")
         meeting.letGo()
 
-    def test_daemonVanishes(self) -> None:
+    def test_daemonRestarts(self) -> None:
         """
-        Who follows or waits when the daemon is killed is told so in one sentence.
+        A command that waits or follows when the daemon is killed, or stops, reports the loss and
+        the return, and goes on with the next daemon and the next attempt of the job.
         """
-        meeting = self.meeting()
-        job = ["sh", "-c", 'echo first; read line < "$1"', "sh", meeting.leave]
-        for verb, first in (
-            (["submit", "--wait", "--", *job], "1\n"),
-            (["logs", "-f", "2"], "first\n"),
-        ):
-            daemon = self.start()
-            if verb[0] == "logs":
-                self.assertEqual(self.done("submit", "--", *job), "2\n")
-            with self.begin(*verb) as command:
-                assert command.stdout is not None
-                self.assertEqual(command.stdout.readline(), first)
-                daemon.kill()
-                said = command.communicate(timeout=PATIENCE)[1]
-            self.assertEqual(command.returncode, 3, said)
-            # What only looks has asked once more.
-            self.assertRegex(
-                said, r"\Aganeti-pool: (there is no answer from a|no) daemon [^\n]*\n\Z"
-            )
-            self.assertIn("the daemon's store keeps it", said)
+        daemon = self.start("--grace", "0")
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            meeting = self.meeting(number.name)
+            script = 'echo first; read line < "$1"; echo last'
+            submit = ["submit", "--wait", "--on-crash", "retry", "--", "sh", "-c", script, "sh"]
+            with self.begin(*submit, meeting.leave) as waiter:
+                assert waiter.stdout is not None
+                jobID = waiter.stdout.readline().strip()
+                with self.begin("logs", "-f", jobID) as follower:
+                    assert follower.stdout is not None
+                    self.assertEqual(follower.stdout.readline(), "first\n")
+                    daemon.stop(number)
+                    daemon = self.start("--grace", "0")
+                    self.assertEqual(follower.stdout.readline(), "first\n")
+                    meeting.letGo()
+                    out, said = follower.communicate(timeout=PATIENCE)
+                    self.assertEqual((out, follower.returncode), ("last\n", 0), said)
+                    self.assertIn("the daemon is back\nganeti-pool: job", said)
+                said = waiter.communicate(timeout=PATIENCE)[1]
+                self.assertEqual(waiter.returncode, 0, said)
+                self.assertRegex(
+                    said,
+                    rf"\Aganeti-pool: the daemon is away \([^\n]*\n"
+                    rf"ganeti-pool: the daemon is back\n{jobID} succeeded\n\Z",
+                )
+
+    def test_suspended(self) -> None:
+        """
+        C{--timeout} of a verb holds for a daemon that is suspended from the start.
+        """
+        daemon = self.start()
+        self.addCleanup(daemon.process.send_signal, signal.SIGCONT)
+        daemon.process.send_signal(signal.SIGSTOP)
+        for verb in (["wait", "1"], ["wait", "--all"], ["quiesce"], ["resize", "1"]):
+            self.done(*verb, "--timeout", "0.1", code=124)
+        daemon.process.send_signal(signal.SIGCONT)
+        self.assertEqual(self.done("submit", "--", "true"), "1\n")
 
     def test_pipe(self) -> None:
         """
@@ -622,11 +642,61 @@ class WorkTests(DaemonCase):
         self.assertEqual((job["state"], job["error"]["signal"]), ("cancelled", "SIGKILL"))
         self.assertNothingLeft()
 
+    def test_commandOfASubclass(self) -> None:
+        """
+        A daemon whose worker class extends the command worker takes commands, and a command
+        with the same key is the same job, whether the client names a class or not.
+        """
+        daemon = self.start("--worker-class", "tests.daemonworkers.HastyWorker")
+        done = self.run_("submit", "--wait", "--key", "k", "--", "true")
+        self.assertEqual((done.returncode, done.stdout), (0, "1\n"), done)
+        job = daemon.job(1)
+        self.assertEqual(job["worker"], "tests.daemonworkers.HastyWorker")
+        again = {name: job[name] for name in ("args", "key", "owner")}
+        self.assertEqual(daemon.submit(again), [1])
+
+    def test_inAJob(self) -> None:
+        """
+        What a job does to wait for its own end is refused; after that it goes on, and so
+        does the queue. It may quiesce another daemon.
+        """
+        daemon = self.start("--workers", "1")
+        other = Daemon(str(self.scratch / "other"), ["--state-dir", str(self.scratch / "other")])
+        self.addCleanup(self._end, other)
+        other.awaitReady()
+        script = f"""
+            for verb in quiesce "wait $GANETI_POOL_JOB" "wait --all" "resize 0" \
+                "logs -f $GANETI_POOL_JOB"
+            do
+                {COMMAND} --state-dir {self.state} $verb; echo $?
+            done
+            {COMMAND} --state-dir {self.scratch}/other quiesce; echo $?
+        """
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.scratch)}
+        jobID, nextID = daemon.submit(
+            {"args": [["sh", "-c", script], {"env": environment}]}, shell("true")
+        )
+        job, after = daemon.awaitEnds(jobID, nextID)
+        self.assertEqual([job["state"], after["state"]], ["succeeded"] * 2)
+        output = f"/v1/jobs/{jobID}/output?stream="
+        self.assertEqual(daemon.ask("GET", f"{output}stdout"), b"4\n4\n4\n4\n4\nquiesced\n0\n")
+        sentences = daemon.ask("GET", f"{output}stderr").decode().splitlines()
+        self.assertEqual(len(sentences), 5, sentences)
+        for sentence in sentences:
+            self.assertIn(f"would wait for the end of job {jobID}", sentence)
+        self.assertEqual(daemon.ask("GET", "/v1/pool")["workers"], 1)
+        self.assertEqual(other.stop(), 0)
+
     def test_otherWorker(self) -> None:
         """
-        Any worker class can do the jobs, take JSON, return JSON, and defer itself.
+        Any worker class can do the jobs, take JSON, return JSON, and defer itself; a command
+        for it is refused, and nothing is added.
         """
         daemon = self.start("--worker-class", "tests.daemonworkers.CountingWorker")
+        refused = self.run_("submit", "--", "true")
+        self.assertEqual((refused.returncode, refused.stdout), (4, ""), refused)
+        self.assertIn("tests.daemonworkers.CountingWorker", refused.stderr)
+        self.assertEqual(daemon.jobs(), {})
         (jobID,) = daemon.submit({"args": [str(self.scratch / "runs"), 3]})
         (job,) = daemon.awaitEnds(jobID)
         self.assertEqual((job["state"], job["result"]), ("succeeded", {"runs": 3}))

@@ -38,6 +38,7 @@ class QueueToAsk:
             "active": True,
             "workers": 4,
             "busy": 3,
+            "quiesces": {"count": 0, "since": None},
             "statistics": {"waited": 1.5},
             "jobs": {"queued": 17, "running": 3},
             "store": {"bytes": 4096, "free_bytes": 100, "unwritten": 2, "last_error": None},
@@ -111,6 +112,19 @@ class MetricsTests(SynchronousTestCase):
             ("store_free_bytes", 100),
         ):
             self.assertEqual(values[f"ganeti_pool_{name}"], {labels(): value}, name)
+
+    def test_quiesces(self) -> None:
+        """
+        Standing quiesces are counted, with the time of the oldest; with none there is no time.
+        """
+        oldest = "ganeti_pool_quiesce_timestamp_seconds"
+        text = self.render()
+        self.assertIn("ganeti_pool_quiesces 0.0\n", text)
+        self.assertNotIn(f"\n{oldest} ", text)
+        self.queue.status["quiesces"] = {"count": 2, "since": "1970-01-02T00:00:01.500Z"}
+        text = self.render()
+        self.assertIn("ganeti_pool_quiesces 2.0\n", text)
+        self.assertIn(f"\n{oldest} 86401.5\n", text)
 
     def test_otherStatus(self) -> None:
         """

@@ -21,6 +21,7 @@ from twisted.internet.endpoints import (
 from twisted.internet.protocol import Factory
 from twisted.plugin import IPlugin
 from twisted.python import usage
+from twisted.python.reflect import qual
 from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -36,9 +37,10 @@ from ganeti_pool.jobs import OnCrash
 from ganeti_pool.metrics import JobMetrics
 from ganeti_pool.paths import StatePaths
 from ganeti_pool.tap import _make
-from ganeti_pool.tap._given import FileBudget, budgetOf, listenAt
+from ganeti_pool.tap._given import FileBudget, basesOf, budgetOf, listenAt
 from ganeti_pool.testing import FakeReactor
 from ganeti_pool.web import CountedEndpoint, JobSite
+from ganeti_pool.workerpool import BaseWorker
 from twisted.plugins import ganeti_pool_plugin
 
 from .managercase import FakeManager
@@ -231,6 +233,16 @@ class OptionsTests(TapCase):
             ("--grace", "inf"),
             ("--grace", "nan"),
             ("--grace", "soon"),
+            ("--grace", "1e3"),
+            ("--grace", "0x10"),
+            ("--grace", "1_0"),
+            ("--workers", "1_0"),
+            ("--workers", "\u0664"),
+            ("--workers", " 4 "),
+            ("--workers", "+4"),
+            ("--max-queued", "\u0664"),
+            ("--keep-finished", "1_0"),
+            ("--keep-finished", "\uff17"),
             ("--max-queued", "0"),
             ("--max-queued", "1.5"),
             ("--keep-finished", "-1"),
@@ -245,6 +257,13 @@ class OptionsTests(TapCase):
             ("--store", "sqlite:///jobs#1"),
             ("--store", "sqlite:///a%00b"),
             ("--store", "sqlite://[/jobs"),
+            *(
+                ("--listen", endpoint)
+                for endpoint in (
+                    *("tcp:x", "tcp:80_80", "tcp6:+80", "ssl: 443 :privateKey=k"),
+                    *("tcp:\u0668\u0660", "tcp:port=80_80", "tcp:interface=a:port=80_80:backlog=5"),
+                )
+            ),
             ("--log-format", "xml"),
             ("--color", "red"),
         ):
@@ -554,6 +573,27 @@ class MakeTests(TapCase):
         error = self.assertRaises(usage.UsageError, self.make, "--worker-class", name)
         self.assertIn("not 'perhaps'", str(error))
 
+    def test_workerBases(self) -> None:
+        """
+        A job may name the worker class or one that it extends, but not the base of all; what is
+        not a class extends none.
+        """
+
+        class Own(CommandWorker):
+            """
+            Runs commands.
+            """
+
+        command = "ganeti_pool.commands.CommandWorker"
+        self.assertEqual(basesOf(Own), {qual(Own), command})
+        self.assertEqual(basesOf(CommandWorker), {command})
+        self.assertEqual(basesOf(BaseWorker), frozenset())
+        self.assertEqual(basesOf(lambda pool, name: None), frozenset())
+        service = self.make("--worker-class", "tests.daemonworkers.HastyWorker")
+        queue: Any = service._queue
+        self.assertIn(command, queue.workerBases)
+        service._lock.release()
+
     def test_argsVersion(self) -> None:
         """
         A worker class may say in which version it takes its args, which is 1 if it does
@@ -783,7 +823,7 @@ class RefusalTests(TapCase):
         What is no endpoint is refused.
         """
         token = self.file(b"secret")
-        for endpoint in ("nonsense:1", "tcp:x"):
+        for endpoint in ("nonsense:1", "tcp:"):
             error = self.refuse("--listen", endpoint, "--token-file", token)
             self.assertSentence(error, endpoint, "no endpoint")
 

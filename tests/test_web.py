@@ -12,6 +12,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from ganeti_pool import wire
 from ganeti_pool.errors import (
     InvalidJob,
     JobFinished,
@@ -26,7 +27,7 @@ from ganeti_pool.errors import (
     StoreFull,
 )
 from ganeti_pool.interfaces import IJobQueue
-from ganeti_pool.jobs import Job, JobFilter, JobState, NewJob, OnCrash
+from ganeti_pool.jobs import Job, JobFilter, JobOrigin, JobState, NewJob, OnCrash
 from ganeti_pool.web import makeSite
 from ganeti_pool.wire import jobToJSON
 
@@ -59,6 +60,14 @@ class JobTests(WebCase):
         self.assertEqual(answer.status, 201)
         self.assertEqual(answer.headers["content-type"], "application/json")
         self.assertEqual(answer.value, json.loads(json.dumps(jobToJSON(self.queue.jobs[1]))))
+        new = NewJob(FakeQueue.workerName, (["true"],), "true")
+        self.assertEqual(self.queue.calls, [("submit", [new])])
+
+    def test_submitForABase(self) -> None:
+        """
+        A job for a class that the queue's worker class extends becomes one for that.
+        """
+        self.ask("POST", "/v1/jobs", b'{"args": [["true"]], "worker": "a.Base"}')
         new = NewJob(FakeQueue.workerName, (["true"],), "true")
         self.assertEqual(self.queue.calls, [("submit", [new])])
 
@@ -392,6 +401,38 @@ class PoolTests(WebCase):
         quiet.callback(None)
         self.assertEqual(Answer(transport.value()).value, {"quiesced": True})
         self.assertEqual(self.queue.calls, [("quiesce",)])
+
+    def test_inJob(self) -> None:
+        """
+        A request that comes from a job says which, and the queue refuses what would wait
+        for it; nothing is changed then.
+        """
+        origin = JobOrigin(17, "h\xe9", "/var/lib/a b")
+        header = wire.formatOrigin(origin)
+        self.ask("POST", "/v1/pool/quiesce", Ganeti_Pool_Job=header)
+        self.assertEqual(self.queue.calls, [("quiesce", origin)])
+        self.queue.calls.clear()
+        body = b'{"active": false, "workers": 0}'
+        answer = self.ask("PATCH", "/v1/pool", body, Ganeti_Pool_Job=header)
+        self.assertRefused(answer, 409, "inside_job")
+        self.assertIn("job 17", answer.value["detail"])
+        self.assertEqual(self.queue.calls, [])
+
+    def test_inJobUnknown(self) -> None:
+        """
+        A job that cannot be understood is refused, by the name of its header.
+        """
+        for method, path, body in (
+            ("POST", "/v1/pool/quiesce", None),
+            ("PATCH", "/v1/pool", b'{"workers": 1}'),
+        ):
+            answer = self.ask(method, path, body, Ganeti_Pool_Job="17")
+            self.assertRefused(answer, 400, "invalid_field")
+            (problem,) = answer.value["errors"]
+            self.assertEqual(
+                (problem["pointer"], problem["code"]), ("Ganeti-Pool-Job", "wrong_type")
+            )
+        self.assertEqual(self.queue.calls, [])
 
     def test_quiesceTimeIsOver(self) -> None:
         """

@@ -24,6 +24,7 @@ from ganeti_pool.jobs import (
     Attempt,
     JobFailure,
     JobFilter,
+    JobOrigin,
     JobState,
     NewJob,
     OnCrash,
@@ -44,6 +45,52 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
+
+
+class OriginTests(SynchronousTestCase):
+    """
+    Tests for L{wire.formatOrigin} and L{wire.parseOrigin}.
+    """
+
+    def test_roundTrip(self) -> None:
+        """
+        Any host and any directory come back as they were sent, and match the schema.
+        """
+        schema = wire.ORIGIN[wire.ORIGIN_HEADER].schema
+        for host in ("pluto", "a b", "h\xe9", "%41"):
+            for directory in ("/", "/var/lib/pool", "/a b/\N{SNOWMAN}/%20", "/\udcff\n"):
+                origin = JobOrigin(17, host, directory)
+                text = wire.formatOrigin(origin)
+                self.assertEqual(wire.parseOrigin([text.encode("ascii")]), origin)
+                self.assertTrue(jsonschema_rs.is_valid(dict(schema), text))
+
+    def test_none(self) -> None:
+        """
+        A request without the header comes from no job.
+        """
+        self.assertIsNone(wire.parseOrigin([]))
+
+    def test_refused(self) -> None:
+        """
+        Anything else is refused, and the header is named.
+        """
+        whole = b"17 pluto /var"
+        for values, code in (
+            ([b""], "wrong_type"),
+            ([b"17"], "wrong_type"),
+            ([b"17 pluto"], "wrong_type"),
+            ([b"17 pluto var"], "wrong_type"),
+            ([b"17 pluto /var lib"], "wrong_type"),
+            ([b"-1 pluto /var"], "wrong_type"),
+            ([b"1" * 19 + b" pluto /var"], "wrong_type"),
+            ([b"\xb2 pluto /var"], "wrong_type"),
+            ([b"17 plut\xe9 /var"], "wrong_type"),
+            ([whole + b"\n"], "wrong_type"),
+            ([whole, whole], "duplicate_key"),
+        ):
+            refusal = self.assertRaises(InvalidJob, wire.parseOrigin, values)
+            (problem,) = refusal.problems
+            self.assertEqual(problem[:2], ("Ganeti-Pool-Job", code), values)
 
 
 class DecodeTests(SynchronousTestCase):
@@ -307,6 +354,22 @@ class NewJobTests(SynchronousTestCase):
         error = self.assertRaises(InvalidJob, wire.parseNewJobs, json.dumps(value).encode(), WORKER)
         return [(pointer, code) for pointer, code, _ in error.problems]
 
+    def test_baseOfTheWorker(self) -> None:
+        """
+        A job that names the worker class, or one that it extends, is the same as one that names
+        none, also in the name that it gets; any other class stays as it was named.
+        """
+        bases = ("a.Base", "a.Root")
+        text = json.dumps([{"args": ["/"], "worker": name} for name in ("b.Own", *bases)])
+        named, _ = wire.parseNewJobs(text.encode(), "b.Own", workerBases=bases)
+        (unnamed,), _ = wire.parseNewJobs(b'[{"args": ["/"]}]', "b.Own", workerBases=bases)
+        self.assertEqual(named, [unnamed] * 3)
+        self.assertEqual((unnamed.worker, unnamed.name), ("b.Own", "Own"))
+        (other,), _ = wire.parseNewJobs(
+            b'[{"args": ["/"], "worker": "a.Other"}]', "b.Own", workerBases=bases
+        )
+        self.assertEqual((other.worker, other.name), ("a.Other", "Other"))
+
     def test_least(self) -> None:
         """
         A job needs its args, and gets the rest: its name from its program.
@@ -349,12 +412,22 @@ class NewJobTests(SynchronousTestCase):
     def test_defaultName(self) -> None:
         """
         A name that is not given is the last part of the first text of the first
-        argument, or else the class of the worker, and is cut where names end.
+        argument, the whole of it if that part names nothing, or else the class of the
+        worker, and is cut where names end.
         """
         for args, name in [
             ([["/bin/tool/", "x"]], "tool"),
             (["plain/text"], "text"),
-            ([["/"]], "CommandWorker"),
+            ([["/"]], "/"),
+            ([["//"]], "//"),
+            ([["."]], "."),
+            ([["./.."]], "./.."),
+            ([["dir/"]], "dir"),
+            ([["dir/ "]], "dir/ "),
+            ([["a b\x1b"]], "a b\x1b"),
+            ([[" \t"]], "CommandWorker"),
+            ([["\x1b\x00"]], "CommandWorker"),
+            ([[""]], "CommandWorker"),
             ([[]], "CommandWorker"),
             ([[1, "a"]], "CommandWorker"),
             ([{}], "CommandWorker"),
@@ -683,6 +756,13 @@ class QueryTests(SynchronousTestCase):
             (b"limit=", ("/limit", "wrong_type")),
             (b"after=1.0", ("/after", "wrong_type")),
             (b"after=%D9%A1", ("/after", "wrong_type")),
+            (b"after=1_0", ("/after", "wrong_type")),
+            (b"after=%2B1", ("/after", "wrong_type")),
+            (b"after=+1", ("/after", "wrong_type")),
+            (b"after=" + b"9" * 401, ("/after", "wrong_type")),
+            (b"after=" + b"9" * 400, ("/after", "out_of_range")),
+            (b"changed_after=1&wait=1_0", ("/wait", "wrong_type")),
+            (b"changed_after=1&wait=%D9%A1", ("/wait", "wrong_type")),
             (b"after=9223372036854775808", ("/after", "out_of_range")),
             (b"changed_after=1&state=queued", ("/state", "unknown_key")),
             (b"changed_after=1&wait=inf", ("/wait", "wrong_type")),

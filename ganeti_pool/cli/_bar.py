@@ -42,11 +42,11 @@ class Bar:
             self._drawn = self._done
             self._progress.update(self._task, completed=self._done, refresh=True)
 
-    def tell(self, text: str) -> None:
+    def tell(self, text: str, style: str = "red") -> None:
         """
-        A line above it, of what went wrong.
+        Write a line above it, such as what went wrong.
         """
-        self._console.print(text, style="red")
+        self._console.print(text, style=style)
 
 
 @contextmanager
@@ -54,7 +54,15 @@ def showBar(stream: TextIO, total: int, noColor: bool) -> Iterator[Bar]:
     """
     A bar on a stream that is a terminal, while one is in the context.
     """
-    console = Console(file=stream, no_color=noColor, highlight=False, markup=False, soft_wrap=True)
+    console = Console(
+        file=stream,
+        no_color=noColor,
+        highlight=False,
+        markup=False,
+        # The text is a job's, and stays as it is.
+        emoji=False,
+        soft_wrap=True,
+    )
     # Drawn here, when something has changed, and not by a thread all the time.
     # What is written to the other stream is not the bar's to place.
     with Progress(

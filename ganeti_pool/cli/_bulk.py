@@ -80,6 +80,7 @@ def _note(session: Session, change: Change, done: int, total: int) -> None:
     progress = f"{done} of {total} jobs are known to be {change.participle}"
     session.interruption = f"interrupted: {progress}"
     session.aftermath = progress if total > 1 else ""
+    session.doubt = "the daemon may have done it all the same" if total == 1 else ""
 
 
 async def askEach(
@@ -220,7 +221,7 @@ async def _change(
 
 @contextmanager
 def _reporting(session: Session, total: int) -> Iterator[Callable[[int], object]]:
-    if session.json or total < _WORTH_A_BAR or not session.stderr.isatty():
+    if session.json or total < _WORTH_A_BAR or not session.canDraw(session.stderr):
         yield lambda count: None
         return
     # Not above: only a terminal gets a bar.

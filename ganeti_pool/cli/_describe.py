@@ -73,9 +73,13 @@ def describeJob(job: Wire) -> str:
 
 def describePool(pool: Wire) -> str:
     """
-    Whether the pool starts jobs, and how many of its workers run one.
+    Whether the pool starts jobs, and how many of its workers run one; without workers, that
+    no job can start.
     """
     state = "active" if pool["active"] else "paused"
+    if not pool["workers"]:
+        leaving = f", {pool['busy']} still running" if pool["busy"] else ""
+        return f"{state}, no workers{leaving}: no job can start until resize adds some"
     return f"{state}, {pool['busy']} of {pool['workers']} workers busy"
 
 
@@ -107,6 +111,13 @@ def describeStatus(status: Wire, now: datetime) -> str:
             f"{formatSize(store['bytes'])}, {formatSize(store['free_bytes'])} free",
         ),
     ]
+    # A daemon that is older than this command does not count them.
+    quiesces = status.get("quiesces", {"count": 0})
+    if quiesces["count"]:
+        since = formatSince(quiesces["since"], None, now)
+        lines.append(
+            ("quiesce", f"{quiesces['count']} for {since}: jobs submitted since then do not start")
+        )
     if store["unwritten"]:
         lines.append(("unwritten", f"{store['unwritten']} outcomes wait for the store"))
     if store["last_error"] is not None:

@@ -13,6 +13,8 @@ from enum import IntEnum
 
 import click
 
+from .._picklable import PicklableException
+
 __all__ = ["Ending", "ExitCode", "OutputLost", "howToStart", "judge"]
 
 _NOBODY = (errno.ENOENT, errno.ECONNREFUSED)
@@ -32,11 +34,13 @@ class ExitCode(IntEnum):
     UNREACHABLE = 3
     REFUSED = 4
     TIMED_OUT = 124
+    HUNG_UP = 129
     INTERRUPTED = 130
     BROKEN_PIPE = 141
+    TERMINATED = 143
 
 
-class Ending(Exception):
+class Ending(PicklableException):
     """
     The verb ends here.
 

@@ -15,7 +15,7 @@ from ._format import Wire
 if TYPE_CHECKING:
     from ..client import JobClient
 
-__all__ = ["LONG_POLL", "PAGE", "Selection", "findJobs", "listPages"]
+__all__ = ["LONG_POLL", "PAGE", "Selection", "checkSame", "findJobs", "listPages"]
 
 PAGE = 1000
 """
@@ -98,3 +98,20 @@ async def findJobs(client: JobClient, ids: Iterable[int]) -> list[Wire]:
     if missing:
         raise Ending(ExitCode.REFUSED, f"there is no job {', '.join(missing)}")
     return [found[jobID] for jobID in order]
+
+
+def checkSame(jobs: Iterable[Wire], submittedAt: Mapping[int, str]) -> None:
+    """
+    Check that jobs are those that had these IDs before the daemon was away.
+
+    @param submittedAt: by ID, when each was submitted.
+
+    @raise Ending: if one is another job: the store is another one, or an older copy.
+    """
+    for job in jobs:
+        if job["submitted_at"] != submittedAt[job["id"]]:
+            raise Ending(
+                ExitCode.REFUSED,
+                f"the daemon is back with another store, in which {job['id']} is another job: "
+                "submit the job again if it is missing",
+            )

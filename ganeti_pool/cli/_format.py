@@ -49,9 +49,10 @@ def escapeControls(text: str) -> str:
 
 def toJSON(value: object) -> str:
     """
-    One line of ASCII.
+    One line of ASCII, which can do nothing to a terminal.
     """
-    return json.dumps(value, separators=(",", ":"))
+    # DEL is the one control character that json leaves as it is.
+    return json.dumps(value, separators=(",", ":")).replace("\x7f", "\\u007f")
 
 
 def formatDuration(seconds: float) -> str:

@@ -78,7 +78,7 @@ def commands() -> None:
 
     Exit codes: 0 done; 1 a job failed or was cancelled, or the answer to a question
     was no; 2 usage; 3 the daemon is unreachable or broken; 4 refused; 124 --timeout;
-    130 Ctrl-C.
+    129 SIGHUP; 130 Ctrl-C; 141 nobody reads standard output; 143 SIGTERM.
     """
 
 

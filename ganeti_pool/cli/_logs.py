@@ -6,18 +6,27 @@ from __future__ import annotations
 
 from codecs import getincrementaldecoder
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from ..wire import MAX_WAIT
-from ._find import LONG_POLL, PAGE
-from ._format import toJSON
+from twisted.internet.task import deferLater
+
+from ..client import DaemonUnreachable, RequestRefused
+from ._find import LONG_POLL, PAGE, checkSame
+from ._format import Wire, toJSON
+from ._prospects import refuseOwnOutput
+from ._reconnect import reconnect
 from ._session import Session
 
 if TYPE_CHECKING:
     from ..client import JobClient
 
 __all__ = ["copyOutput"]
+
+_LEAST = 1.0
+"""
+The seconds that a request for more output takes at least if nothing comes.
+"""
 
 
 class _Reader:
@@ -101,18 +110,30 @@ class _Tail:
         return b"".join(self._lines)
 
 
-async def _attemptToFollow(client: JobClient, jobID: int) -> int:
+def _notEnded(jobID: int) -> str:
+    return f"job {jobID} is not known to have ended"
+
+
+async def _attemptToFollow(
+    session: Session, client: JobClient, jobID: int, probe: Callable[[], Awaitable[Wire]]
+) -> int:
     """
     The number of the attempt that runs or will run next; of a finished job, of
     its last.
+
+    @param probe: gives the job.
     """
-    job = await client.job(jobID)
+    job = await probe()
     revision = job["revision"]
     # One that is to be tried again has the output of what is over.
     while job["state"] == "queued" and job["attempt"]:
-        revision = (await client.changedJobs(revision, LONG_POLL, PAGE))["revision"]
-        # Looked up, since of one that was removed no change tells.
-        job = await client.job(jobID)
+        try:
+            revision = (await client.changedJobs(revision, LONG_POLL, PAGE))["revision"]
+            # Looked up, since of one that was removed no change tells.
+            job = await probe()
+        except (DaemonUnreachable, RequestRefused) as error:
+            job = await reconnect(session, error, probe, session.say, _notEnded(jobID))
+            revision = job["revision"]
     return max(1, int(job["attempt"]))
 
 
@@ -131,18 +152,29 @@ async def copyOutput(
     @param stream: C{"stdout"} or C{"stderr"}.
     @param attempt: its number; L{None} for the latest.
     @param follow: whether to go on until the attempt has ended; of a job that
-        waits, until the first has.
+        waits, until the first has. A restart of the daemon does not end it, and if the job
+        is tried again after it, the new attempt follows, unless C{attempt} is given.
     @param tail: how many of the last lines to begin with; L{None} for all.
     """
+    submittedAt: dict[int, str] = {}
+
+    async def probe() -> Wire:
+        job = await client.job(jobID)
+        checkSame([job], {jobID: submittedAt.setdefault(jobID, job["submitted_at"])})
+        return job
+
+    isLatest = attempt is None
     if follow:
         session.interruption = f"interrupted: job {jobID} goes on"
+        session.assurance = "the daemon's store keeps it"
     if attempt is None and follow:
         # The same one to the end, also when another starts after it.
-        attempt = await _attemptToFollow(client, jobID)
+        attempt = await _attemptToFollow(session, client, jobID, probe)
     elif attempt is None and session.json:
         attempt = max(1, (await client.job(jobID))["attempt"])
-    lines = _Lines(session, {"id": jobID, "attempt": attempt, "stream": stream})
-    reader = _Reader(lines.write if session.json else session.writeBytes, tail)
+    if follow:
+        await refuseOwnOutput(session, client, jobID, attempt)
+    lines, reader = _open(session, jobID, attempt, stream, tail)
 
     async def read(wait: float) -> None:
         await client.output(
@@ -152,10 +184,40 @@ async def copyOutput(
     if tail is not None or not follow:
         await read(0)
         reader.endTail()
+    wasAway = False
     while follow and attempt is not None:
-        # The daemon ends the answer when the attempt has ended.
-        session.aftermath = f"job {jobID} is not known to have ended; the daemon's store keeps it"
-        await read(MAX_WAIT)
-        job = await client.job(jobID)
-        follow = job["finished_at"] is None and job["attempt"] <= attempt
+        begun, offset = session.reactor.seconds(), reader.offset
+        try:
+            await read(LONG_POLL)
+            lasted = session.reactor.seconds() - begun
+            if lasted >= LONG_POLL:
+                continue
+            # The daemon ended the answer before its time: the attempt has ended, or the
+            # daemon is about to.
+            job = await probe()
+        except (DaemonUnreachable, RequestRefused) as error:
+            await reconnect(session, error, probe, session.say, _notEnded(jobID))
+            # What the attempt wrote before it ended is still to be read.
+            wasAway = True
+            continue
+        if job["attempt"] > attempt and wasAway and isLatest:
+            lines.write(b"", isLast=True)
+            attempt, wasAway = job["attempt"], False
+            session.say(
+                f"job {jobID} was started again after the daemon was away: what follows is "
+                f"from attempt {attempt}"
+            )
+            lines, reader = _open(session, jobID, attempt, stream, None)
+        elif job["finished_at"] is not None or job["attempt"] > attempt:
+            follow = False
+        elif lasted < _LEAST and reader.offset == offset:
+            # A daemon that is stopping does not wait.
+            await deferLater(session.reactor, _LEAST)
     lines.write(b"", isLast=True)
+
+
+def _open(
+    session: Session, jobID: int, attempt: int | None, stream: str, tail: int | None
+) -> tuple[_Lines, _Reader]:
+    lines = _Lines(session, {"id": jobID, "attempt": attempt, "stream": stream})
+    return lines, _Reader(lines.write if session.json else session.writeBytes, tail)

@@ -4,7 +4,7 @@ No longer than somebody has time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -19,15 +19,19 @@ _T = TypeVar("_T")
 
 
 def within(
-    reactor: Any, seconds: float | None, doing: Deferred[_T], goesOn: Callable[[], str]
+    reactor: Any,
+    seconds: float | None,
+    work: Coroutine[Deferred[Any], Any, _T],
+    goesOn: Callable[[], str],
 ) -> Deferred[_T]:
     """
-    Give something up when the time is up.
+    Run a coroutine, and give it up when the time is up.
 
     @param seconds: how long it may take; L{None} for as long as it does.
     @param goesOn: says what goes on all the same.
-    @return: C{doing}, which fails with L{Ending} when the time is up.
+    @return: a Deferred with its result, which fails with L{Ending} when the time is up.
     """
+    doing = Deferred.fromCoroutine(work)
     if seconds is not None:
         doing.addTimeout(
             seconds,

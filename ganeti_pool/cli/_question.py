@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from ._format import escapeControls
 from ._session import Session
 from ._streams import complain
 
@@ -67,7 +68,7 @@ async def confirm(session: Session, question: str) -> bool:
     @param question: without a space at the end.
     """
     assert session.stdin is not None  # it is a terminal
-    session.stderr.write(f"{question} [y/N] ")
+    session.stderr.write(f"{escapeControls(question)} [y/N] ")
     session.stderr.flush()
     try:
         line = await _Answer(session.reactor, session.stdin.fileno()).line

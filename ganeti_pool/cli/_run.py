@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ._endings import ExitCode
 from ._group import Verb
 from ._names import COMPLETION, PROGRAM
+from ._outdated import explainUnknownKey
 from ._session import Session
 from ._shells import useShells
 from ._verbs import commands
@@ -51,6 +52,11 @@ def parse(session: Session, argv: Sequence[str]) -> Verb | int:
             useShells()
         # The coroutine of a verb, or the exit code after --help.
         todo = commands.main(list(argv), PROGRAM, obj=session, standalone_mode=False)
+    except SystemExit:
+        # click's way to end a completion, and to end when nobody reads the help any more.
+        if isCompleting:
+            raise
+        return ExitCode.BROKEN_PIPE
     except (Exception, KeyboardInterrupt) as error:
         if isCompleting:
             return ExitCode.FAILED
@@ -66,12 +72,14 @@ def perform(reactor: Any, session: Session, verb: Verb) -> Deferred[NoReturn]:
     it, and as one failure among others.
 
     @return: a Deferred that fails with L{SystemExit}, whose code is the exit
-        code; also when the reactor stops meanwhile, as it does at Ctrl-C.
+        code, including when the reactor stops before the verb ends, as it does at
+        Ctrl-C, SIGTERM and SIGHUP.
     """
     from twisted.internet.defer import Deferred
 
     session.reactor = reactor
     interrupted = False
+    signals: list[int] = []
     running: Deferred[None] = Deferred()
 
     async def work() -> NoReturn:
@@ -80,10 +88,10 @@ def perform(reactor: Any, session: Session, verb: Verb) -> Deferred[NoReturn]:
             code = await verb
         except Exception as error:
             if interrupted:
-                session.say(session.interruption)
-                code = ExitCode.INTERRUPTED
+                session.sayInterrupted()
+                code = ExitCode(128 + signals[0]) if signals else ExitCode.INTERRUPTED
             else:
-                code = session.explain(error)
+                code = session.explain(await explainUnknownKey(session, error))
         raise SystemExit(int(code))
 
     working: Deferred[NoReturn] = Deferred.fromCoroutine(work())
@@ -95,5 +103,6 @@ def perform(reactor: Any, session: Session, verb: Verb) -> Deferred[NoReturn]:
         working.cancel()
 
     reactor.addSystemEventTrigger("before", "shutdown", interrupt)
+    reactor.callWhenRunning(session.watchSignals, reactor, signals.append)
     reactor.callWhenRunning(running.callback, None)
     return working

@@ -21,12 +21,18 @@ import click
 from ._endings import ExitCode, OutputLost, howToStart, judge
 from ._format import escapeControls, toJSON
 from ._names import PROGRAM
+from ._signals import watchSignals
 from ._streams import complain, discard
 
 if TYPE_CHECKING:
     from ..client import JobClient
 
 __all__ = ["Session", "connectToDaemon", "runInReactor"]
+
+_PATIENCE = 30.0
+"""
+The seconds that the daemon has for an answer, beyond the wait that it is asked for.
+"""
 
 
 def connectToDaemon(session: Session) -> JobClient:
@@ -47,7 +53,7 @@ def connectToDaemon(session: Session) -> JobClient:
         directory = session.stateDir
         paths = StatePaths.default() if directory is None else StatePaths.at(directory)
         paths.checkSocket()
-        return connectUnix(session.reactor, paths.socket)
+        return connectUnix(session.reactor, paths.socket, _PATIENCE)
     if session.stateDir is not None:
         raise click.UsageError("--url and --state-dir name two daemons: give one of them.")
     path = session.tokenFile
@@ -57,7 +63,7 @@ def connectToDaemon(session: Session) -> JobClient:
         raise click.UsageError(
             f"The token file {path} cannot be read: {error.strerror}."
         ) from error
-    return connectHTTP(session.reactor, session.url, token)
+    return connectHTTP(session.reactor, session.url, token, _PATIENCE)
 
 
 def runInReactor(function: Callable[..., Any], arguments: Sequence[object]) -> NoReturn:
@@ -89,9 +95,15 @@ class Session:
     @ivar reactor: where everything happens, and the clock; L{None} until it runs.
     @ivar stateDir: C{--state-dir}; what follows are the other global options.
     @ivar noColor: whether colours are off; without it a terminal gets them.
+    @ivar watchSignals: reports the signals that end the verb; L{watchSignals
+        <ganeti_pool.cli._signals.watchSignals>} except in tests.
     @ivar interruption: what to say if Ctrl-C ends the verb as it stands.
     @ivar aftermath: what to say besides if the daemon is gone, or refuses, as it
         stands.
+    @ivar assurance: what to say behind C{aftermath} if the daemon is gone, and not if it refuses.
+    @ivar doubt: what to say besides if the daemon may have received a request and did
+        not answer it.
+    @ivar isAway: whether the daemon did not answer the latest request.
     @ivar unheard: what to say besides if standard output takes no more, as it stands.
     """
 
@@ -100,6 +112,7 @@ class Session:
     stderr: TextIO
     openClient: Callable[[Session], JobClient] = connectToDaemon
     react: Callable[[Callable[..., Any], Sequence[object]], NoReturn] = runInReactor
+    watchSignals: Callable[[Any, Callable[[int], object]], None] = lambda reactor, note: None
     reactor: Any = None
     stateDir: str | None = None
     url: str | None = None
@@ -108,6 +121,9 @@ class Session:
     noColor: bool = False
     interruption: str = "interrupted"
     aftermath: str = ""
+    assurance: str = ""
+    doubt: str = ""
+    isAway: bool = False
     unheard: str = ""
 
     @classmethod
@@ -125,6 +141,7 @@ class Session:
             # A stream that was closed by whoever started this is None.
             sys.stdout or _closed(),
             sys.stderr or _closed(),
+            watchSignals=watchSignals,
             noColor=bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb",
         )
 
@@ -146,6 +163,12 @@ class Session:
         """
         return self.stdin is not None and self.stdin.isatty() and self.stderr.isatty()
 
+    def canDraw(self, stream: TextIO) -> bool:
+        """
+        Whether a stream is a terminal that can move its cursor.
+        """
+        return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
     def write(self, text: str) -> None:
         """
         A line of text to standard output, at once.
@@ -156,7 +179,8 @@ class Session:
 
     def emit(self, value: object, text: str, onStderr: bool = False) -> None:
         """
-        A line to standard output: the value with C{--json}, else the text.
+        Lines to standard output: the value with C{--json}, else the text, which can do
+        nothing to a terminal.
 
         @param onStderr: whether the text goes to standard error instead.
 
@@ -164,10 +188,12 @@ class Session:
         """
         if self.json:
             self.write(toJSON(value))
-        elif onStderr:
-            complain(text, self.stderr)
+            return
+        harmless = "\n".join(map(escapeControls, text.split("\n")))
+        if onStderr:
+            complain(harmless, self.stderr)
         else:
-            self.write(text)
+            self.write(harmless)
 
     def writeBytes(self, data: bytes) -> None:
         """
@@ -187,7 +213,28 @@ class Session:
         """
         One sentence to standard error.
         """
-        complain(f"{PROGRAM}: {escapeControls(' '.join(sentence.split()))}", self.stderr)
+        complain(self.sentence(sentence), self.stderr)
+
+    def sentence(self, text: str) -> str:
+        """
+        One sentence as it is written to standard error: a line that can do nothing to a
+        terminal.
+        """
+        return f"{PROGRAM}: {escapeControls(' '.join(text.split()))}"
+
+    def goesOn(self) -> str:
+        """
+        What goes on if the verb ends as it stands.
+        """
+        if self.isAway and self.aftermath:
+            return f"the daemon is away, and {_join(self.aftermath, self.assurance)}"
+        return self.interruption.removeprefix("interrupted: ")
+
+    def sayInterrupted(self) -> None:
+        """
+        Say what goes on though the verb was interrupted.
+        """
+        self.say(f"interrupted: {self.goesOn()}" if self.isAway else self.interruption)
 
     def explain(self, error: Exception) -> int:
         """
@@ -200,13 +247,22 @@ class Session:
             discard(self.stdout)
             if self.unheard:
                 sentence = f"{sentence or 'nobody reads the output any more'}: {self.unheard}"
-        if code in (ExitCode.UNREACHABLE, ExitCode.REFUSED) and self.aftermath:
-            sentence += f" ({self.aftermath})"
+        if code in (ExitCode.UNREACHABLE, ExitCode.REFUSED):
+            more = _join(
+                self.aftermath,
+                self.assurance if code == ExitCode.UNREACHABLE else "",
+                self.doubt if getattr(error, "mayHaveArrived", False) else "",
+            )
+            sentence += f" ({more})" if more else ""
         if code == ExitCode.UNREACHABLE:
             sentence += howToStart(error, isDefault=self.stateDir is None)
         if sentence:
             self.say(sentence)
         return code
+
+
+def _join(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
 
 
 def _closed() -> TextIO:

@@ -4,6 +4,7 @@ Make jobs of what was typed or of a file, and hand them in.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import pwd
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import click
 
+from ..jobs import COMMAND_WORKER
+from ..numerals import isDigits
 from ..wire import MAX_BODY, MAX_JOBS, encode
 from ._session import Session
 
@@ -51,10 +54,36 @@ def _sizeOf(job: Mapping[str, Any]) -> int:
     return len(encode(job)) + 1
 
 
+def _decode(line: bytes, label: str, where: str) -> str:
+    """
+    @raise click.UsageError: if the file is not text in UTF-8.
+    """
+    isWide = line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE))
+    if isWide or b"\0" in line:
+        what = f"{label} is UTF-16 or UTF-32" if isWide else f"{where}: there is a NUL byte"
+        raise click.UsageError(
+            f"{what}, and the file must be UTF-8: convert it, for example with "
+            "iconv -f UTF-16 -t UTF-8."
+        )
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise click.UsageError(
+            f"{where}: byte {error.start + 1} of the line, {line[error.start]:#04x}, is not valid "
+            "UTF-8: the file must be UTF-8."
+        ) from error
+    if text.startswith("\ufeff"):
+        raise click.UsageError(
+            f"{where}: a byte order mark can stand at the start of a file only: remove it."
+        )
+    return text
+
+
 def readCommands(file: BinaryIO, label: str, key: str | None) -> list[Command]:
     """
     Commands from a file with one JSON array of strings a line, such as
-    C{["sha256sum", "README.md"]}. Blank lines are skipped.
+    C{["sha256sum", "README.md"]}. Blank lines are skipped, and so is a byte order mark at
+    the start of the file.
 
     @param key: with one, the key of a command is this, a hyphen, and the number of
         its line.
@@ -63,12 +92,13 @@ def readCommands(file: BinaryIO, label: str, key: str | None) -> list[Command]:
     """
     commands = []
     for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
         where = f"{label}, line {number}"
+        text = _decode(line.removeprefix(codecs.BOM_UTF8) if number == 1 else line, label, where)
+        if not text.strip():
+            continue
         try:
-            argv = json.loads(line.decode("utf-8"))
-        # The errors of JSON and of UTF-8, and nesting without end.
+            argv = json.loads(text)
+        # The errors of JSON, and nesting without end.
         except (ValueError, RecursionError) as error:
             raise click.UsageError(f"{where}: no JSON ({error}).") from error
         if not isinstance(argv, list) or not argv or not all(isinstance(x, str) for x in argv):
@@ -127,7 +157,8 @@ def makeJobs(
     """
     jobs = []
     for where, argv, key in commands:
-        job = {"args": [argv, dict(options)], **fields}
+        # A daemon of another worker class refuses it then.
+        job = {"worker": COMMAND_WORKER, "args": [argv, dict(options)], **fields}
         if key is not None:
             job["key"] = key
         try:
@@ -170,7 +201,7 @@ def _placed(refusal: RequestRefused, places: Sequence[str]) -> RequestRefused:
     first = refusal.errors[0]
     pointer = first["pointer"]
     number, slash, rest = pointer[1:].partition("/")
-    if number.isdecimal() and int(number) < len(places):
+    if isDigits(number) and int(number) < len(places):
         where, pointer = places[int(number)], slash + rest
     elif len(places) == 1:
         # Of a list of one, a pointer may be into that job.
@@ -182,6 +213,20 @@ def _placed(refusal: RequestRefused, places: Sequence[str]) -> RequestRefused:
     more = len(refusal.errors) - 1
     sentence = f"{where}: {what}{first['detail']}" + (f" (and {more} more)" if more else "")
     return type(refusal)(refusal.status, refusal.code, sentence, refusal.errors)
+
+
+def _doubt(batch: Sequence[Mapping[str, Any]]) -> str:
+    """
+    What to do about jobs of which it is unknown whether the daemon has added them.
+    """
+    which = "this job was" if len(batch) == 1 else f"the next {len(batch)} jobs were"
+    unknown = f"whether {which} added is unknown"
+    if "key" in batch[0]:
+        return f"{unknown}: submit again with the same --key, which adds nothing twice"
+    return (
+        f"{unknown}: see `ganeti-pool list` before you submit again; with --key, submitting "
+        "again adds nothing twice"
+    )
 
 
 async def submitAll(
@@ -207,10 +252,12 @@ async def submitAll(
         progress = f"{len(submitted)} of {len(jobs)} jobs are known to be submitted"
         session.interruption = f"interrupted: {progress}" + (", and go on" if submitted else "")
         session.aftermath = progress if len(jobs) > 1 else ""
+        session.doubt = _doubt(batch)
         try:
             accepted = await client.submit(batch)
         except RequestRefused as refusal:
             raise _placed(refusal, places[len(submitted) :][: len(batch)]) from refusal
+        session.doubt = ""
         submitted += accepted
         session.unheard = (
             f"{len(submitted)} of {len(jobs)} jobs are submitted, and go on without this command"

@@ -12,12 +12,14 @@ from typing import Any
 import click
 
 from ..jobs import MAX_LABELS
+from ..numerals import parseInteger
 from ._format import parseDuration
 from ._table import COLUMNS
 
 __all__ = [
     "MOST",
     "PRIORITIES",
+    "Integer",
     "Lines",
     "Number",
     "Word",
@@ -45,10 +47,10 @@ def parsePriority(text: str) -> int:
     @raise click.BadParameter: if it is neither, or larger than a job can hold.
     """
     try:
-        priority = PRIORITIES[text] if text in PRIORITIES else int(text)
+        priority = PRIORITIES[text] if text in PRIORITIES else parseInteger(text)
     except ValueError:
         raise click.BadParameter(
-            f"{text!r} is neither a whole number nor low, normal or high."
+            f"{text!r} is neither an integer such as -5 nor low, normal or high."
         ) from None
     if not _LEAST <= priority <= MOST:
         raise click.BadParameter(f"{text} is not from {_LEAST} to {MOST}.")
@@ -184,7 +186,25 @@ class Lines(click.File):
         return super().convert(value, param, ctx)
 
 
-class Number(click.IntRange):
+class Integer(click.IntRange):
+    """
+    An integer within limits, in the digits 0 to 9.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """
+        The number.
+
+        @raise click.BadParameter: if it is not one, or out of range.
+        """
+        try:
+            number = parseInteger(value)
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is not a valid {self.name}.", ctx, param) from None
+        return super().convert(number, param, ctx)
+
+
+class Number(Integer):
     """
     A whole number of at least so much, and one that the daemon takes.
     """

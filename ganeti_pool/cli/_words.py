@@ -10,10 +10,11 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..jobs import JobState
+from ..numerals import isDigits
 from ._format import escapeControls
 from ._session import Session
 from ._table import COLUMNS
-from ._values import MOST, PRIORITIES
+from ._values import MOST, PRIORITIES, Integer
 
 __all__ = [
     "JobID",
@@ -66,7 +67,7 @@ def completeColumns(
     return _items((f"{before}{comma}{name}" for name in COLUMNS), incomplete)
 
 
-class JobID(click.IntRange):
+class JobID(Integer):
     """
     The ID of a job.
 
@@ -86,7 +87,7 @@ class JobID(click.IntRange):
         The newest jobs whose ID begins so, if a daemon tells them in time.
         """
         session = ctx.find_object(Session)
-        if session is None or not (incomplete.isdecimal() or not incomplete):
+        if session is None or not (isDigits(incomplete) or not incomplete):
             return []
         # Not above: what is typed most often is no ID, and this needs a reactor.
         from ._complete import jobsToOffer
@@ -94,5 +95,5 @@ class JobID(click.IntRange):
         return [
             CompletionItem(str(job["id"]), help=escapeControls(f"{job['state']} {job['name']}"))
             for job in jobsToOffer(session, self.states)
-            if str(job["id"]).startswith(incomplete)
+            if isDigits(str(job["id"])) and str(job["id"]).startswith(incomplete)
         ]

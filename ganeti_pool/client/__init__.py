@@ -10,6 +10,13 @@ its connection; what the daemon has been told to do by then, it does.
 from __future__ import annotations
 
 from ._client import JobClient, connectHTTP, connectUnix
-from ._errors import DaemonUnreachable, RequestRefused
+from ._errors import DaemonSilent, DaemonUnreachable, RequestRefused
 
-__all__ = ["DaemonUnreachable", "JobClient", "RequestRefused", "connectHTTP", "connectUnix"]
+__all__ = [
+    "DaemonSilent",
+    "DaemonUnreachable",
+    "JobClient",
+    "RequestRefused",
+    "connectHTTP",
+    "connectUnix",
+]

@@ -5,6 +5,7 @@ What the daemon does, as methods; and the ways to it.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,11 +13,13 @@ from urllib.parse import urlsplit
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import URI, Agent
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from ..errors import InvalidArgument
+from ..jobs import JobOrigin, originOf
 from ..paths import LONGEST_SOCKET_PATH
 from ._connections import KeptConnections
 from ._exchange import Exchange
@@ -39,6 +42,9 @@ class JobClient:
         token: str | None = None,
         where: str | None = None,
         connections: KeptConnections | None = None,
+        clock: IReactorTime | None = None,
+        patience: float | None = None,
+        origin: JobOrigin | None = None,
     ) -> None:
         """
         @param http: what sends the requests.
@@ -46,9 +52,24 @@ class JobClient:
         @param token: the bearer token.
         @param where: how to name the daemon to a person; without it, C{baseURL}.
         @param connections: those that C{http} uses, if it keeps any.
+        @param clock: measures C{patience}, which needs it.
+        @param patience: the seconds that an answer may take, beyond the wait that a request
+            asks for; the request then fails with L{DaemonSilent
+            <ganeti_pool.client.DaemonSilent>}. L{None} for no limit. L{quiesce} without a
+            wait, and L{changePool} with workers, have none.
+        @param origin: the job from which the requests come, if they come from one.
         """
         self._connections = connections
-        self._exchange = Exchange(http, baseURL.rstrip("/"), token, where or baseURL, connections)
+        self._exchange = Exchange(
+            http,
+            baseURL.rstrip("/"),
+            token,
+            where or baseURL,
+            connections,
+            clock,
+            patience,
+            origin,
+        )
 
     def close(self) -> Deferred[None]:
         """
@@ -66,7 +87,9 @@ class JobClient:
 
         @param jobs: each with C{args}, and any of C{name}, C{worker},
             C{priority}, C{on_crash}, C{max_attempts}, C{key}, C{owner},
-            C{labels}, C{timeout}.
+            C{labels}, C{timeout}. With C{worker}, the dotted name of the class that the
+            C{args} are for, a daemon of another class refuses the job instead of running
+            its own class with them.
         @return: a Deferred with the jobs, in the order given. One whose key was
             there already is the job that has it.
         """
@@ -128,6 +151,7 @@ class JobClient:
             "GET",
             "/v1/jobs",
             [("changed_after", after), ("wait", f"{wait:.3f}"), ("limit", limit)],
+            wait=wait,
         )
 
     def changePriority(self, jobID: int, priority: int) -> Deferred[dict[str, Any]]:
@@ -191,6 +215,7 @@ class JobClient:
                 ("wait", f"{wait:.3f}"),
             ],
             collector,
+            wait,
         )
 
     def pool(self) -> Deferred[dict[str, Any]]:
@@ -208,13 +233,15 @@ class JobClient:
         @param active: whether jobs are started; L{None} leaves it.
         @param workers: how many there are to be; L{None} leaves it. With fewer
             than before, the answer waits for the surplus ones to end their jobs.
-        @return: a Deferred with what L{pool} gives.
+        @return: a Deferred with what L{pool} gives. In a job of that daemon, a change to
+            fewer workers that would wait for running jobs fails with C{inside_job}.
         """
         changes = {"active": active, "workers": workers}
         return self._exchange.ask(
             "PATCH",
             "/v1/pool",
             body={key: value for key, value in changes.items() if value is not None},
+            wait=0.0 if workers is None else None,
         )
 
     def quiesce(self, wait: float | None = None) -> Deferred[bool]:
@@ -224,10 +251,11 @@ class JobClient:
         connection lost.
 
         @param wait: for how many seconds at most; L{None} for as long as it takes.
-        @return: a Deferred with whether that is so, and not merely the time over.
+        @return: a Deferred with whether that is so, and not merely the time over. In a
+            job of that daemon, it fails with C{inside_job}.
         """
         parameters = [("wait", None if wait is None else f"{wait:.3f}")]
-        asked = self._exchange.ask("POST", "/v1/pool/quiesce", parameters)
+        asked = self._exchange.ask("POST", "/v1/pool/quiesce", parameters, wait=wait)
         return asked.addCallback(lambda answer: bool(answer["quiesced"]))
 
 
@@ -247,9 +275,19 @@ class _UnixEndpoints:
         return self._endpoint
 
 
-def connectUnix(reactor: Any, socketPath: str) -> JobClient:
+def _ownOrigin() -> JobOrigin | None:
     """
-    A client of the daemon at a socket. Nothing is sent yet.
+    The job in which this process runs, L{None} outside a job.
+    """
+    return originOf(os.environ, socket.gethostname())
+
+
+def connectUnix(reactor: Any, socketPath: str, patience: float | None = None) -> JobClient:
+    """
+    A client of the daemon at a socket. Nothing is sent yet. In a job, each request
+    names that job, so that the daemon can refuse what would wait for it.
+
+    @param patience: see L{JobClient}.
 
     @raise InvalidArgument: if the path is too long for a socket.
     """
@@ -265,7 +303,13 @@ def connectUnix(reactor: Any, socketPath: str) -> JobClient:
         reactor, _UnixEndpoints(reactor, socketPath), connections.pool
     )
     return JobClient(
-        HTTPClient(agent), "http://localhost", where=socketPath, connections=connections
+        HTTPClient(agent),
+        "http://localhost",
+        where=socketPath,
+        connections=connections,
+        clock=reactor,
+        patience=patience,
+        origin=_ownOrigin(),
     )
 
 
@@ -295,15 +339,27 @@ def _readURL(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
-def connectHTTP(reactor: Any, url: str, token: str | None = None) -> JobClient:
+def connectHTTP(
+    reactor: Any, url: str, token: str | None = None, patience: float | None = None
+) -> JobClient:
     """
-    A client of the daemon at a URL. Nothing is sent yet.
+    A client of the daemon at a URL. Nothing is sent yet. In a job, each request
+    names that job, so that the daemon can refuse what would wait for it.
 
     @param token: its bearer token.
+    @param patience: see L{JobClient}.
 
     @raise InvalidArgument: if it is no URL of HTTP.
     """
     base = _readURL(url)
     connections = KeptConnections(reactor)
     http = HTTPClient(Agent(reactor, pool=connections.pool))
-    return JobClient(http, base, token, connections=connections)
+    return JobClient(
+        http,
+        base,
+        token,
+        connections=connections,
+        clock=reactor,
+        patience=patience,
+        origin=_ownOrigin(),
+    )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from ..errors import PoolError
 
-__all__ = ["DaemonUnreachable", "RequestRefused"]
+__all__ = ["DaemonSilent", "DaemonUnreachable", "RequestRefused"]
 
 
 class RequestRefused(PoolError):
@@ -39,9 +39,28 @@ class DaemonUnreachable(PoolError):
 
     @ivar where: the path of the socket, or the URL.
     @ivar why: what happened.
+    @ivar mayHaveArrived: whether the request may have reached the daemon.
     """
 
-    def __init__(self, where: str, why: str) -> None:
+    def __init__(self, where: str, why: str, mayHaveArrived: bool = True) -> None:
         super().__init__(f"there is no answer from a daemon at {where}: {why}")
         self.where = where
         self.why = why
+        self.mayHaveArrived = mayHaveArrived
+
+
+class DaemonSilent(DaemonUnreachable):
+    """
+    The answer, or the rest of it, did not come in time.
+
+    @ivar seconds: the time that it had.
+    """
+
+    def __init__(self, where: str, seconds: float, mayHaveArrived: bool = True) -> None:
+        super().__init__(
+            where,
+            f"it did not come within {seconds:.0f} seconds. Check whether the daemon is suspended "
+            "or its machine overloaded, and try again",
+            mayHaveArrived,
+        )
+        self.seconds = seconds

@@ -5,18 +5,18 @@ One request and its answer.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, fail, succeed
 from twisted.internet.error import (
     ConnectError,
     ConnectingCancelledError,
     ConnectionDone,
     ConnectionLost,
 )
-from twisted.internet.interfaces import IConsumer
+from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import RequestTransmissionFailed, ResponseDone, ResponseFailed
@@ -26,14 +26,26 @@ from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
 from ..errors import PoolError
+from ..jobs import JobOrigin
 from ._connections import KeptConnections
-from ._errors import DaemonUnreachable, RequestRefused
+from ._errors import DaemonSilent, DaemonUnreachable, RequestRefused
+from ._limit import Limit
 
 __all__ = ["Exchange"]
 
 _T = TypeVar("_T")
 
 _CUT_OFF = "the connection was closed before the answer was whole"
+
+_LARGEST = 1 << 28
+"""
+Bytes of an answer in JSON that are read: many times those of the largest that a daemon sends.
+"""
+
+_SENT_PER_SECOND = 1 << 16
+"""
+Bytes of a request that earn its answer another second: they have to reach the daemon first.
+"""
 
 Parameters = Iterable[tuple[str, "str | int | None"]]
 
@@ -81,9 +93,10 @@ class _Body(Protocol):
         L{DaemonUnreachable}, or with what the collector raised.
     """
 
-    def __init__(self, where: str, collector: Callable[[bytes], object]) -> None:
+    def __init__(self, where: str, collector: Callable[[bytes], object], limit: Limit) -> None:
         self._where = where
         self._collector = collector
+        self._limit = limit
         self.finished: Deferred[None] = Deferred(lambda _: self._close())
 
     def _close(self) -> None:
@@ -97,7 +110,7 @@ class _Body(Protocol):
         if self.finished.called:
             return
         try:
-            self._collector(data)
+            self._limit.receive(len(data), lambda: self._collector(data))
         except Exception:
             self._close()
             self.finished.errback()
@@ -122,6 +135,9 @@ def _explain(error: BaseException | None) -> str:
         reason.check(ConnectionDone, ConnectionLost) for reason in error.reasons
     ):
         return _CUT_OFF
+    if isinstance(error, ConnectError) and any(isinstance(arg, Failure) for arg in error.args):
+        # Twisted's words for a Unix socket on which too many connections wait to be accepted.
+        return "the connection was not accepted: too many others wait. Try again"
     if isinstance(error, (ResponseFailed, RequestTransmissionFailed)):
         return "; ".join(_explain(reason.value) for reason in error.reasons)
     return str(error) or type(error).__name__
@@ -147,12 +163,23 @@ class Exchange:
         token: str | None,
         where: str,
         connections: KeptConnections | None = None,
+        clock: IReactorTime | None = None,
+        patience: float | None = None,
+        origin: JobOrigin | None = None,
     ) -> None:
+        """
+        @param clock: measures C{patience}.
+        @param patience: the seconds that an answer may take, beyond the wait that a request
+            asks for; L{None} for no limit.
+        """
+        self._clock = clock
+        self._patience = patience
         self._http = http
         self._base = base
         self._token = token
         self._where = where
         self._connections = connections
+        self._origin = origin
 
     def ask(
         self,
@@ -160,58 +187,97 @@ class Exchange:
         path: str,
         parameters: Parameters = (),
         body: object = None,
+        wait: float | None = 0.0,
     ) -> Deferred[Any]:
         """
         A request whose answer is JSON.
 
         @param parameters: the query; those that are L{None} are left out.
         @param body: what to send as JSON; L{None} for nothing.
+        @param wait: the seconds that the daemon is asked to wait before it answers; L{None}
+            if no limit is known.
         @return: a Deferred with the value of the answer, L{None} if it is empty on
             purpose.
         """
 
-        async def ask() -> Any:
-            response = await self._send(method, path, parameters, body)
-            answer = await self._read(response)
+        data = None
+        if body is not None:
+            # Not above: a request without a body does not need the schemas.
+            from ..wire import encode
+
+            try:
+                data = encode(body)
+            except Exception:
+                return fail()
+
+        async def ask(limit: Limit) -> Any:
+            response = await self._send(method, path, parameters, data, limit)
+            answer = await self._read(response, limit)
             if response.code == NO_CONTENT:
                 return None
             try:
                 return json.loads(answer)
-            except ValueError as error:
+            # The errors of JSON and of UTF-8, and nesting without end.
+            except (ValueError, RecursionError) as error:
                 raise DaemonUnreachable(self._where, f"what came is no JSON: {error}") from error
 
-        return ensureDeferred(ask())
+        return self._limited(ask, wait, len(data or b""))
 
     def fetch(
-        self, path: str, parameters: Parameters, collector: Callable[[bytes], object]
+        self,
+        path: str,
+        parameters: Parameters,
+        collector: Callable[[bytes], object],
+        wait: float = 0.0,
     ) -> Deferred[None]:
         """
         A request whose answer is bytes.
 
         @param collector: gets them as they come. What it raises ends the request.
+        @param wait: see L{ask}.
         """
 
-        async def fetch() -> None:
-            await self._collect(await self._send("GET", path, parameters, None), collector)
+        async def fetch(limit: Limit) -> None:
+            response = await self._send("GET", path, parameters, None, limit)
+            await self._collect(response, collector, limit)
 
-        return ensureDeferred(fetch())
+        return self._limited(fetch, wait, 0)
+
+    def _limited(
+        self,
+        ask: Callable[[Limit], Coroutine[Deferred[Any], Any, _T]],
+        wait: float | None,
+        size: int,
+    ) -> Deferred[_T]:
+        """
+        Run a request within the time that its answer may take.
+
+        @param size: the number of bytes in its body.
+        """
+        seconds = None
+        if wait is not None and self._patience is not None:
+            seconds = self._patience + wait + size // _SENT_PER_SECOND
+        limit = Limit(self._clock, seconds)
+        return limit.watch(
+            ensureDeferred(ask(limit)),
+            lambda seconds, hasArrived: DaemonSilent(self._where, seconds, hasArrived),
+        )
 
     async def _send(
-        self, method: str, path: str, parameters: Parameters, body: object
+        self, method: str, path: str, parameters: Parameters, body: bytes | None, limit: Limit
     ) -> IResponse:
         """
         The answer to a request, if it is no refusal. Its body is still to come.
         """
         headers = Headers()
-        data = None
         if self._token is not None:
             headers.setRawHeaders("authorization", [f"Bearer {self._token}"])
-        if body is not None:
-            # Not above: who only looks need not wait for the schemas.
-            from ..wire import encode
+        if self._origin is not None:
+            from ..wire import ORIGIN_HEADER, formatOrigin
 
+            headers.setRawHeaders(ORIGIN_HEADER, [formatOrigin(self._origin)])
+        if body is not None:
             headers.setRawHeaders("content-type", ["application/json"])
-            data = _Text(encode(body))
         if self._connections is not None:
             await self._connections.renew()
         try:
@@ -220,7 +286,7 @@ class Exchange:
                 self._base + path,
                 params=[(key, str(value)) for key, value in parameters if value is not None],
                 headers=headers,
-                data=data,
+                data=None if body is None else _Text(body),
                 allow_redirects=False,
                 unbuffered=True,
             )
@@ -233,13 +299,16 @@ class Exchange:
         ) as error:
             if _wasCancelled(error):
                 raise CancelledError() from error
-            raise DaemonUnreachable(self._where, _explain(error)) from error
+            wasSent = isinstance(error, (RequestTransmissionFailed, ResponseFailed))
+            raise DaemonUnreachable(self._where, _explain(error), wasSent) from error
         if response.code >= 300:
-            raise self._refusal(response.code, await self._read(response))
+            raise self._refusal(response.code, await self._read(response, limit))
         return response
 
-    def _collect(self, response: IResponse, collector: Callable[[bytes], object]) -> Deferred[None]:
-        body = _Body(self._where, collector)
+    def _collect(
+        self, response: IResponse, collector: Callable[[bytes], object], limit: Limit
+    ) -> Deferred[None]:
+        body = _Body(self._where, collector, limit)
         response.deliverBody(body)
         return body.finished.addBoth(self._finished)
 
@@ -248,16 +317,27 @@ class Exchange:
             self._connections.used()
         return result
 
-    async def _read(self, response: IResponse) -> bytes:
+    async def _read(self, response: IResponse, limit: Limit) -> bytes:
         pieces: list[bytes] = []
-        await self._collect(response, pieces.append)
+        size = 0
+
+        def take(data: bytes) -> None:
+            nonlocal size
+            size += len(data)
+            if size > _LARGEST:
+                raise DaemonUnreachable(
+                    self._where, f"what came has more than {_LARGEST} bytes, unlike any answer"
+                )
+            pieces.append(data)
+
+        await self._collect(response, take, limit)
         return b"".join(pieces)
 
     def _refusal(self, status: int, answer: bytes) -> PoolError:
         try:
             problem = json.loads(answer)
             return RequestRefused(status, problem["code"], problem["detail"], problem["errors"])
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             return DaemonUnreachable(
                 self._where, f"what came has status {status}, and gives no reason"
             )

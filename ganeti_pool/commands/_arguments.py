@@ -11,13 +11,9 @@ from itertools import chain, islice
 from typing import Any
 
 from ..errors import InvalidJob
-from ..jobs import AttemptContext
+from ..jobs import ATTEMPT_VARIABLE, JOB_VARIABLE, STATE_VARIABLE, AttemptContext
 
 __all__ = ["ATTEMPT_VARIABLE", "JOB_VARIABLE", "STATE_VARIABLE", "checkArgs", "childEnvironment"]
-
-JOB_VARIABLE = "GANETI_POOL_JOB"
-ATTEMPT_VARIABLE = "GANETI_POOL_ATTEMPT"
-STATE_VARIABLE = "GANETI_POOL_STATE"
 
 _RESERVED = frozenset({JOB_VARIABLE, ATTEMPT_VARIABLE, STATE_VARIABLE})
 

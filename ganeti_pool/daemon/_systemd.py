@@ -14,6 +14,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from ..numerals import parseInteger
+
 __all__ = ["Notifier"]
 
 _log = Logger()
@@ -162,5 +164,5 @@ def _statusLine(text: str) -> str:
 
 def _number(text: str) -> int | None:
     with suppress(ValueError):
-        return int(text)
+        return parseInteger(text)
     return None

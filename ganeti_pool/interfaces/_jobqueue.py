@@ -12,7 +12,7 @@ from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     # named in annotations only
-    from ..jobs import Attempt, Job, JobFilter, NewJob
+    from ..jobs import Attempt, Job, JobFilter, JobOrigin, NewJob
 
 __all__ = ["IJobQueue"]
 
@@ -31,6 +31,10 @@ class IJobQueue(Interface):
 
     waiting = Attribute("How many jobs wait at each priority, a C{Mapping[int, int]}.")
     workerName = Attribute("The dotted name of the worker class of the jobs that it takes.")
+    workerBases = Attribute(
+        "The dotted names of the classes that this one extends, a C{Collection[str]}. A client "
+        "that names one of them is satisfied with this one."
+    )
     onCrash = Attribute("The C{OnCrash} of a job that says nothing of it: the worker class's.")
 
     def submit(jobs: Sequence[NewJob]) -> Deferred[list[Job]]:
@@ -126,14 +130,17 @@ class IJobQueue(Interface):
             <ganeti_pool.errors.JobNotFinished>}.
         """
 
-    def quiesce() -> Deferred[None]:
+    def quiesce(origin: JobOrigin | None = None) -> Deferred[None]:
         """
         Wait until every job submitted before has its outcome. Jobs submitted later
         are taken, and start when it is over. Cancelling the Deferred ends it at
         once.
 
+        @param origin: the job that asks, if a job does.
         @return: a Deferred that fails with L{QueueStopping
-            <ganeti_pool.errors.QueueStopping>} if the daemon stops meanwhile.
+            <ganeti_pool.errors.QueueStopping>} if the daemon stops meanwhile, or with
+            L{InsideJob <ganeti_pool.errors.InsideJob>} if this queue runs the job that
+            asks.
         """
 
     def attemptOver(jobID: int, attempt: int) -> Deferred[None]:
@@ -154,18 +161,22 @@ class IJobQueue(Interface):
         Pause or resume. It survives a restart.
         """
 
-    def checkWorkers(workers: int) -> None:
+    def checkWorkers(workers: int, origin: JobOrigin | None = None) -> None:
         """
         See that there can be so many workers.
 
+        @param origin: the job that asks, if a job does.
         @raise InvalidJob: which here refuses a field of a request, if not.
+        @raise InsideJob: if this queue runs the job that asks, and not enough workers are
+            idle to leave, so L{resize} would wait for running jobs.
         """
 
     def resize(workers: int) -> Deferred[None]:
         """
         Change the number of workers, for this run of the daemon. Fires when
         surplus workers have ended their jobs, and fails with what L{checkWorkers}
-        raises.
+        raises, or with L{ResizeFailed <ganeti_pool.errors.ResizeFailed>} if the system lets
+        the daemon have no more threads.
         """
 
     def poolStatus() -> Deferred[dict[str, Any]]:

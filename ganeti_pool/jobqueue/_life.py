@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from time import monotonic
@@ -73,6 +73,7 @@ class QueueLife:
         *,
         reap: Callable[[Sequence[str]], Deferred[Any]],
         checkArgs: Callable[[object], object] | None = None,
+        workerBases: Collection[str] = (),
         onCrash: OnCrash = OnCrash.FAIL,
         argsVersion: int = 1,
         keepsOutput: bool = False,
@@ -96,6 +97,7 @@ class QueueLife:
             handles tell; fires when there is none.
         @param checkArgs: raises L{InvalidJob <ganeti_pool.errors.InvalidJob>} for
             arguments that the worker class cannot run.
+        @param workerBases: the dotted names of the classes that the worker class extends.
         @param onCrash: what a crash does to a job that says nothing of it.
         @param argsVersion: in which form the worker class takes the args of jobs. A
             worker class that changes it says so by its C{argsVersion}.
@@ -122,6 +124,7 @@ class QueueLife:
             which the running time of jobs is measured.
         """
         self.workerName = workerName
+        self.workerBases = workerBases
         self.onCrash = onCrash
         self._argsVersion = argsVersion
         self._maxWorkers = maxWorkers
@@ -141,7 +144,8 @@ class QueueLife:
         self._isLost = False
         self._isStopped = False
         self._stoppers: list[Deferred[None]] = []
-        self._fences: set[Deferred[None]] = set()
+        # Since when each has waited.
+        self._fences: dict[Deferred[None], datetime] = {}
         self._changes = Changes(reactor)
         self._events = Events(observers)
         self._journal = Journal(reactor, self._changes, self._lose)

@@ -5,6 +5,7 @@ The queue: what a client may ask for.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,17 +13,38 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..errors import InvalidJob, JobNotRunnable, NoSuchJob, PoolTerminated, QueueStopping
+from ..errors import (
+    InsideJob,
+    InvalidJob,
+    JobNotRunnable,
+    NoSuchJob,
+    PoolTerminated,
+    QueueStopping,
+    ResizeFailed,
+    WorkersNotStarted,
+)
 from ..interfaces import IJobQueue
-from ..jobs import FINISHED, Attempt, Job, JobEventKind, JobFilter, JobState, NewJob
+from ..jobs import (
+    FINISHED,
+    Attempt,
+    Job,
+    JobEventKind,
+    JobFilter,
+    JobOrigin,
+    JobState,
+    NewJob,
+)
 from ..wire import timestamp
 from ._life import ACTIVE, QueueLife
 from ._status import statusToJSON
 
 __all__ = ["JobQueue"]
+
+_log = Logger()
 
 _T = TypeVar("_T")
 
@@ -150,11 +172,17 @@ class JobQueue(QueueLife):
             "version": self._version,
             "started_at": timestamp(self._startedAt),
             "worker": self.workerName,
+            "host": socket.gethostname(),
             "state_directory": self._paths.directory,
             "stopping": self._runs.isStopping,
         }
         return statusToJSON(
-            self._pool.statistics(), self._roster.busy, summary, self._journal, daemon
+            self._pool.statistics(),
+            self._roster.busy,
+            list(self._fences.values()),
+            summary,
+            self._journal,
+            daemon,
         )
 
     # Changing
@@ -206,7 +234,10 @@ class JobQueue(QueueLife):
                 break
             where = f"/{number}" if len(jobs) > 1 else ""
             if job.worker != self.workerName:
-                sentence = f"this daemon runs jobs of {self.workerName}, and none of {job.worker}"
+                sentence = (
+                    f"this daemon runs jobs of {self.workerName} and none of {job.worker}: submit "
+                    "the job to a daemon of that class"
+                )
                 problems.append((f"{where}/worker", "other_worker", sentence))
             elif self._checkArgs is not None:
                 try:
@@ -264,21 +295,24 @@ class JobQueue(QueueLife):
         await self._places.remove(jobID)
         await self._output.remove([jobID])
 
-    def quiesce(self) -> Deferred[None]:
+    def quiesce(self, origin: JobOrigin | None = None) -> Deferred[None]:
         """
         Wait for all that was submitted before. See L{IJobQueue.quiesce
         <ganeti_pool.interfaces.IJobQueue.quiesce>}.
         """
         if self._runs.isStopping:
             return fail(QueueStopping())
+        jobID = self._runningJob(origin)
+        if jobID is not None:
+            return fail(InsideJob(jobID, "quiesce"))
         fence = self._pool.quiesce()
-        self._fences.add(fence)
+        self._fences[fence] = self._now()
 
         # An outcome may be on its way to the store while its worker is idle again.
         fence.addCallback(lambda _: self._roster.whenRecorded())
 
         def over(result: Failure | None) -> Failure | None:
-            self._fences.discard(fence)
+            del self._fences[fence]
             # It is cancelled by the stop, if not by the caller.
             if result is not None and (self._runs.isStopping or result.check(PoolTerminated)):
                 return Failure(QueueStopping())
@@ -297,7 +331,21 @@ class JobQueue(QueueLife):
         await self._journal.write(self._store.setSettings, {ACTIVE: active})
         self._activate(active)
 
-    def checkWorkers(self, workers: int) -> None:
+    def _runningJob(self, origin: JobOrigin | None) -> int | None:
+        """
+        The ID of the job that asks for something; L{None} if no job of this queue does.
+        """
+        if (
+            origin is None
+            or origin.host != socket.gethostname()
+            or origin.stateDirectory != os.path.realpath(self._paths.directory)
+        ):
+            return None
+        # A process that a job has left behind does not keep the job from ending.
+        task = self._roster.running.get(origin.jobID)
+        return None if task is None or task.hasEnded else origin.jobID
+
+    def checkWorkers(self, workers: int, origin: JobOrigin | None = None) -> None:
         """
         See that there can be so many. See L{IJobQueue.checkWorkers
         <ganeti_pool.interfaces.IJobQueue.checkWorkers>}.
@@ -308,6 +356,12 @@ class JobQueue(QueueLife):
                 "daemon may open no more files (ulimit -Hn)"
             )
             raise InvalidJob([("/workers", "out_of_range", sentence)])
+        jobID = self._runningJob(origin)
+        if jobID is not None:
+            statistics = self._pool.statistics()
+            # Idle workers leave first, and at once.
+            if statistics.workers - workers > statistics.idle:
+                raise InsideJob(jobID, "change to fewer workers")
 
     def resize(self, workers: int) -> Deferred[None]:
         """
@@ -322,6 +376,11 @@ class JobQueue(QueueLife):
             await self._pool.resize(workers)
         except PoolTerminated:
             raise QueueStopping() from None
+        except WorkersNotStarted as error:
+            cause = error.__cause__ or error
+            _log.warn("The pool cannot have {workers} workers: {why}", workers=workers, why=cause)
+            now = self._pool.statistics().workers
+            raise ResizeFailed(workers, now, str(cause)) from error
         # The surplus workers have ended, but so have all the others.
         if self._runs.isStopping:
             raise QueueStopping()

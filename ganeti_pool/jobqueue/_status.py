@@ -4,7 +4,7 @@ The state of a queue, as the JSON object of C{GET /v1/pool}.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,7 @@ __all__ = ["statusToJSON"]
 def statusToJSON(
     statistics: PoolStatistics,
     busy: int,
+    quiesces: Sequence[datetime],
     summary: Mapping[str, Any],
     journal: Journal,
     daemon: Mapping[str, Any],
@@ -26,6 +27,7 @@ def statusToJSON(
     """
     @param busy: how many workers have a job, one whose outcome is not yet
         written and one that cannot start included.
+    @param quiesces: since when each standing quiesce has waited.
     @param summary: see L{IJobStore.summary
         <ganeti_pool.interfaces.IJobStore.summary>}.
     @param daemon: what to tell under C{daemon}.
@@ -35,6 +37,7 @@ def statusToJSON(
         "active": statistics.active,
         "workers": statistics.workers,
         "busy": busy,
+        "quiesces": {"count": len(quiesces), "since": _moment(min(quiesces, default=None))},
         "statistics": {name: counts[name] for name in STATISTICS},
         "jobs": {
             **summary["states"],

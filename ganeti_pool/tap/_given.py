@@ -15,18 +15,20 @@ from typing import Any
 from twisted.internet.endpoints import UNIXServerEndpoint, serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.python import usage
-from twisted.python.reflect import namedAny
+from twisted.python.reflect import namedAny, qual
 
 from ..commands import limitFiles
 from ..daemon import UnixEndpoint
 from ..interfaces import IWorker
 from ..jobs import OnCrash
 from ..paths import checkText, readToken
+from ..workerpool import BaseWorker
 
 __all__ = [
     "BACKLOG",
     "FileBudget",
     "argsVersionOf",
+    "basesOf",
     "budgetOf",
     "checkStore",
     "findWorkerClass",
@@ -162,6 +164,18 @@ def _checkCall(found: Callable[..., object], name: str) -> None:
             f"the worker class {name!r} cannot be called with a pool and the name of a worker: "
             f"{error}"
         ) from error
+
+
+def basesOf(workerClass: object) -> frozenset[str]:
+    """
+    The dotted names of the worker classes that a worker class is or extends: a client that
+    submits jobs for one of them can have them run by this one. L{BaseWorker} is not one of
+    them, since every worker class extends that.
+    """
+    classes = inspect.getmro(workerClass) if isinstance(workerClass, type) else ()
+    return frozenset(
+        qual(base) for base in classes if IWorker.implementedBy(base) and base is not BaseWorker
+    )
 
 
 def onCrashOf(workerClass: object, name: str) -> OnCrash:

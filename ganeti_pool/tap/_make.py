@@ -35,6 +35,7 @@ from ..paths import StatePaths
 from ._given import (
     BACKLOG,
     argsVersionOf,
+    basesOf,
     checkStore,
     findWorkerClass,
     listenAt,
@@ -129,6 +130,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         paths,
         reap=reap,
         checkArgs=getattr(workerClass, "checkArgs", None),
+        workerBases=basesOf(workerClass),
         onCrash=onCrash,
         argsVersion=argsVersion,
         keepsOutput=getattr(workerClass, "keepsOutput", False),

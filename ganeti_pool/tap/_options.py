@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from twisted.python import usage
 
+from ..numerals import isDigits, parseDecimal, parseInteger
 from ._refusal import refusal
 
 __all__ = ["Options"]
@@ -79,17 +81,26 @@ class Options(usage.Options):
 
         @raise usage.UsageError: if one is wrong.
         """
-        self["workers"] = _number("workers", self["workers"], int, 1)
-        self["grace"] = _number("grace", self["grace"], float, 0, math.inf, "number of seconds")
+        self["workers"] = _number("workers", self["workers"], parseInteger, 1)
+        self["grace"] = _number(
+            "grace", self["grace"], parseDecimal, 0, math.inf, "number of seconds"
+        )
         if self["max-queued"] is not None:
-            self["max-queued"] = _number("max-queued", self["max-queued"], int, 1)
+            self["max-queued"] = _number("max-queued", self["max-queued"], parseInteger, 1)
         if self["keep-finished"] is not None:
             days = _number(
-                "keep-finished", self["keep-finished"], float, 0, _MOST_DAYS, "number of days"
+                "keep-finished",
+                self["keep-finished"],
+                parseDecimal,
+                0,
+                _MOST_DAYS,
+                "number of days",
             )
             self["keep-finished"] = days * _SECONDS_OF_A_DAY
         if self["store"] is not None:
             self["store"] = _storePath(self["store"])
+        for endpoint in self["listen"]:
+            _checkPort(endpoint)
         self._checkLog()
 
     def _checkLog(self) -> None:
@@ -129,13 +140,29 @@ def _number(
     @raise usage.UsageError: if it is no number of this kind, or too small or large.
     """
     try:
-        number = kind(text)
+        number = kind(str(text))
     except ValueError:
         number = math.nan
     if not least <= number <= most or number == math.inf:
         limits = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
         raise usage.UsageError(f"--{option} takes a {what} {limits}, not {text!r}")
     return number
+
+
+_PORT = re.compile(r"(?:tcp6?|ssl):(?:(?:.*:)?port=)?([^:=]+)(?::|$)")
+
+
+def _checkPort(endpoint: str) -> None:
+    """
+    @raise usage.UsageError: if the port of an endpoint is not written as a number. Twisted
+        takes more for one, such as C{80_80}.
+    """
+    found = _PORT.match(endpoint)
+    if found and not isDigits(found[1]):
+        raise usage.UsageError(
+            f"--listen {endpoint} is no endpoint: the port must be a number such as 8080, not "
+            f"{found[1]!r}"
+        )
 
 
 def _storePath(url: str) -> str:

@@ -19,6 +19,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from .. import wire
 from ..errors import JobError
 from ..interfaces import IJobQueue
+from ..jobs import JobOrigin
+from ..numerals import isDigits
 from ._memory import AnswerMemory, Share
 from ._operations import OPERATIONS, PROMETHEUS, openAPI
 from ._output import Growth, ReadChunk, Valve
@@ -46,6 +48,13 @@ def _query(request: JobRequest) -> bytes:
     return bytes(request.uri.partition(b"?")[2])
 
 
+def _origin(request: JobRequest) -> JobOrigin | None:
+    """
+    The job that a request comes from, if it comes from one.
+    """
+    return wire.parseOrigin(request.requestHeaders.getRawHeaders(wire.ORIGIN_HEADER.encode(), []))
+
+
 def _jobID(part: str) -> int:
     """
     The job that a part of a path names.
@@ -53,7 +62,7 @@ def _jobID(part: str) -> int:
     @raise Refusal: if no job can have such an ID.
     """
     # What is longer than any ID is not worth the reading.
-    if not (part.isascii() and part.isdigit() and len(part) < 19):
+    if not (isDigits(part) and len(part) < 19):
         raise Refusal("no_such_job", f"there is no job {part[:40]!r}")
     return int(part)
 
@@ -146,7 +155,10 @@ class JobAPI:
         """
         wire.checkNoQuery(_query(request))
         new, wasList = wire.parseNewJobs(
-            _body(request), self._queue.workerName, self._queue.onCrash
+            _body(request),
+            self._queue.workerName,
+            self._queue.onCrash,
+            self._queue.workerBases,
         )
         jobs = await self._queue.submit(new)
         documents = [wire.jobToJSON(job) for job in jobs]
@@ -307,7 +319,7 @@ class JobAPI:
         change = wire.parsePoolChange(_body(request))
         if change.workers is not None:
             # before the pool is paused, which it would stay
-            self._queue.checkWorkers(change.workers)
+            self._queue.checkWorkers(change.workers, _origin(request))
 
         async def makeChange() -> None:
             if change.active is not None:
@@ -330,7 +342,7 @@ class JobAPI:
         wait = wire.parseQuiesceQuery(_query(request))
         wire.checkNoBody(request.content.read())
         # Who goes away cancels this as well, and so holds nothing back.
-        quiet = self._queue.quiesce().addCallback(lambda _: True)
+        quiet = self._queue.quiesce(_origin(request)).addCallback(lambda _: True)
         if wait is not None:
             quiet.addTimeout(wait, self._clock, lambda _, seconds: False)
         request.untilClientEnds(quiet, False)

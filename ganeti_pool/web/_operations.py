@@ -49,6 +49,7 @@ class Operation:
     @ivar does: a sentence for people.
     @ivar codes: why it can be refused, beside for what every request can be.
     @ivar query: its parameters in the query.
+    @ivar headers: its parameters in headers.
     @ivar body: what it takes, L{None} for nothing.
     @ivar status: of its answer.
     @ivar answer: what its answer is, L{None} for nothing.
@@ -61,6 +62,7 @@ class Operation:
     does: str
     codes: tuple[str, ...] = ()
     query: Mapping[str, wire.Check] = field(default_factory=dict)
+    headers: Mapping[str, wire.Check] = field(default_factory=dict)
     body: wire.Schema | None = None
     status: int = 200
     answer: wire.Schema | None = None
@@ -108,10 +110,11 @@ class Operation:
         for name in re.findall(r"\{(\w+)\}", self.path):
             schema = {"type": "integer", "minimum": 0}
             yield {"name": name, "in": "path", "required": True, "schema": schema}
-        for name, check in self.query.items():
-            schema = dict(check.schema)
-            description = schema.pop("description")
-            yield {"name": name, "in": "query", "description": description, "schema": schema}
+        for where, checks in (("query", self.query), ("header", self.headers)):
+            for name, check in checks.items():
+                schema = dict(check.schema)
+                description = schema.pop("description")
+                yield {"name": name, "in": where, "description": description, "schema": schema}
 
     def _responses(self) -> Iterator[tuple[str, dict[str, Any]]]:
         done: dict[str, Any] = {"description": "Done."}
@@ -234,6 +237,8 @@ OPERATIONS: Mapping[str, Operation] = {
             "/v1/pool",
             "Pause, resume, resize. A pool that shrinks answers when the surplus workers have "
             "ended their jobs.",
+            ("inside_job",),
+            headers=wire.ORIGIN,
             body=wire.POOL_CHANGE,
             answer=_pool,
         ),
@@ -243,6 +248,8 @@ OPERATIONS: Mapping[str, Operation] = {
             "/v1/pool/quiesce",
             "Wait until every job submitted before has its outcome, or the time is over. What is "
             "submitted later is held back until then, or until the client goes.",
+            ("inside_job",),
+            headers=wire.ORIGIN,
             query=wire.QUIESCE_QUERY,
             answer=wire.reference("Quiet"),
         ),

@@ -23,6 +23,7 @@ from ._bodies import (
 )
 from ._checks import Check, Schema, reference
 from ._documents import STATUS, encode, encodeJobs, jobToJSON, problem, statusOf, timestamp
+from ._headers import ORIGIN, ORIGIN_HEADER, formatOrigin, parseOrigin
 from ._json import MAX_BODY, MAX_INTEGER, MIN_INTEGER, decode
 from ._queries import (
     CANCEL_QUERY,
@@ -51,6 +52,8 @@ __all__ = [
     "MAX_WAIT",
     "MAX_WORKERS",
     "MIN_INTEGER",
+    "ORIGIN",
+    "ORIGIN_HEADER",
     "OUTPUT_QUERY",
     "POOL_CHANGE",
     "PRIORITY",
@@ -69,10 +72,12 @@ __all__ = [
     "decode",
     "encode",
     "encodeJobs",
+    "formatOrigin",
     "jobToJSON",
     "parseCancelQuery",
     "parseJobsQuery",
     "parseNewJobs",
+    "parseOrigin",
     "parseOutputQuery",
     "parsePoolChange",
     "parsePriority",

@@ -4,6 +4,7 @@ What is sent to the daemon in a body.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +73,7 @@ _JOB = Members(
         ),
         "worker": Check(text(_MAX_NAME).schema, _isClassName).saying(
             "The dotted name of the class that runs it. Without it: the daemon's, which takes no "
-            "other."
+            "other but one that it extends."
         ),
         "args": array("this must be the list of what RunTask gets").saying(
             "What RunTask of the worker class gets. For a command: the list of its program and "
@@ -139,7 +140,10 @@ What L{parsePoolChange} takes.
 
 
 def parseNewJobs(
-    body: bytes, defaultWorker: str, defaultOnCrash: OnCrash = OnCrash.FAIL
+    body: bytes,
+    defaultWorker: str,
+    defaultOnCrash: OnCrash = OnCrash.FAIL,
+    workerBases: Collection[str] = (),
 ) -> tuple[list[NewJob], bool]:
     """
     The jobs that a request submits, one object or a list of them.
@@ -152,12 +156,15 @@ def parseNewJobs(
     @param defaultWorker: the dotted name of the worker class of a job that
         names none.
     @param defaultOnCrash: what a crash does to a job that says nothing of it.
+    @param workerBases: the dotted names of the classes that the worker class extends. A job
+        that names one of them becomes one for C{defaultWorker}, and so is the same as one
+        that names none.
     @return: the jobs, and whether they came as a list.
     @raise InvalidJob: if one of them cannot be accepted.
     """
     value = decode(body)
     if not isinstance(value, list):
-        job, problems = _readJob(value, "", defaultWorker, defaultOnCrash)
+        job, problems = _readJob(value, "", defaultWorker, defaultOnCrash, workerBases)
         refuseIfAny(iter(problems))
         return [job], False
     if not 0 < len(value) <= MAX_JOBS:
@@ -165,7 +172,7 @@ def parseNewJobs(
             [("", "out_of_range", f"from 1 to {MAX_JOBS} jobs fit a list, not {len(value)}")]
         )
     read = [
-        _readJob(item, f"/{index}", defaultWorker, defaultOnCrash)
+        _readJob(item, f"/{index}", defaultWorker, defaultOnCrash, workerBases)
         for index, item in enumerate(value)
     ]
     refuseIfAny(problem for _, problems in read for problem in problems)
@@ -173,10 +180,16 @@ def parseNewJobs(
 
 
 def _readJob(
-    value: Any, pointer: str, defaultWorker: str, defaultOnCrash: OnCrash
+    value: Any,
+    pointer: str,
+    defaultWorker: str,
+    defaultOnCrash: OnCrash,
+    workerBases: Collection[str],
 ) -> tuple[NewJob, list[Problem]]:
     members, problems = _JOB.read(value, pointer)
     worker = members.setdefault("worker", defaultWorker)
+    if worker in workerBases:
+        worker = members["worker"] = defaultWorker
     args = members.setdefault("args", [])
     members.setdefault("name", _defaultName(worker, args))
     if members.setdefault("on_crash", defaultOnCrash.value) == OnCrash.RETRY.value:
@@ -189,8 +202,13 @@ def _defaultName(worker: str, args: list[Any]) -> str:
     if isinstance(first, list) and first:
         first = first[0]
     path = first if isinstance(first, str) else ""
-    name = path.rstrip("/").rpartition("/")[2] or worker.rpartition(".")[2]
-    return name[:_MAX_NAME]
+    last = path.rstrip("/").rpartition("/")[2]
+    name = path if last in (".", "..") or not _isVisible(last) else last
+    return (name if _isVisible(name) else worker.rpartition(".")[2])[:_MAX_NAME]
+
+
+def _isVisible(name: str) -> bool:
+    return any(char.isprintable() and not char.isspace() for char in name)
 
 
 def checkNoBody(body: bytes) -> None:

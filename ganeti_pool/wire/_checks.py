@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
+from .._picklable import PicklableException
 from ._json import MAX_INTEGER, MIN_INTEGER, Problem, escaped
 
 __all__ = [
@@ -67,7 +68,7 @@ def reference(name: str) -> Schema:
 ANY_JSON = reference("AnyJSON")
 
 
-class Wrong(Exception):
+class Wrong(PicklableException):
     """
     A value is not what it must be.
     """

@@ -44,6 +44,7 @@ STATUS: Mapping[str, int] = {
     "method_not_allowed": 405,
     "request_timeout": 408,
     "finished": 409,
+    "inside_job": 409,
     "key_conflict": 409,
     "not_finished": 409,
     "not_queued": 409,

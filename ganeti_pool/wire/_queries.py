@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 from ..errors import InvalidJob
 from ..jobs import MAX_LABELS, JobFilter, JobState
+from ..numerals import parseInteger
 from ._checks import Check, Members, Schema, Wrong, choice, integer
 from ._json import MAX_INTEGER, refuseIfAny
 
@@ -120,9 +121,11 @@ def _number(low: int, high: int = MAX_INTEGER) -> Check:
     inRange = integer(low, high)
 
     def check(value: str) -> Any:
-        if not re.fullmatch("-?[0-9]{1,19}", value):
-            raise Wrong("wrong_type", "this must be a whole number")
-        return inRange(int(value))
+        try:
+            number = parseInteger(value)
+        except ValueError:
+            raise Wrong("wrong_type", "this must be a whole number") from None
+        return inRange(number)
 
     return _one(inRange.schema, check)
 

@@ -118,7 +118,7 @@ def _pool() -> Schema:
     }
     daemon = {
         **_numbers("pid"),
-        **dict.fromkeys(("version", "worker", "state_directory"), _PLAIN[str]),
+        **dict.fromkeys(("version", "worker", "host", "state_directory"), _PLAIN[str]),
         "started_at": _PLAIN[datetime],
         "stopping": _PLAIN[bool],
     }
@@ -126,6 +126,7 @@ def _pool() -> Schema:
         {
             "active": _PLAIN[bool],
             **_numbers("workers", "busy"),
+            "quiesces": _object({**_numbers("count"), "since": _MOMENT}),
             "statistics": _object(statistics),
             "jobs": _object(jobs),
             "store": _object(store),

@@ -84,6 +84,7 @@ POOL: dict[str, Any] = {
     "active": True,
     "workers": 4,
     "busy": 2,
+    "quiesces": {"count": 0, "since": None},
     "statistics": {},
     "jobs": {
         "queued": 12,
@@ -98,6 +99,7 @@ POOL: dict[str, Any] = {
         "version": "0.1.0",
         "started_at": ago(4 * 86400),
         "worker": "ganeti_pool.commands.CommandWorker",
+        "host": "pluto",
         "state_directory": "/var/lib/pool",
         "stopping": False,
     },

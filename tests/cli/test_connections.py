@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from twisted.trial.unittest import SynchronousTestCase
 
 from ..daemoncase import PATIENCE
-from .case import MAIN, makeJob
+from .case import MAIN, POOL, makeJob
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -39,6 +39,9 @@ class Handler(BaseHTTPRequestHandler):
         """
         A page of jobs, all queued; or of changes, of which each ends one job.
         """
+        if self.path == "/v1/pool":
+            self.answer(POOL)
+            return
         query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
         limit, total = int(query["limit"]), self.server.total
         if "changed_after" in query:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
+from twisted.internet.defer import succeed
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError
 from twisted.internet.testing import MemoryReactorClock
 
@@ -19,9 +20,11 @@ from ganeti_pool.cli._session import Session, connectToDaemon
 from ganeti_pool.client import DaemonUnreachable, JobClient, RequestRefused
 
 from .case import (
+    POOL,
     CommandCase,
     Input,
     Stream,
+    ago,
     makeJob,
 )
 
@@ -194,6 +197,50 @@ class EndingTests(CommandCase):
         self.patch(sys, "stdout", full)
         self.check("--help", err="ganeti-pool: No space left on device\n", code=1)
 
+    def test_nobodyReadsHelp(self) -> None:
+        """
+        Help that nobody reads any more ends like any other output.
+        """
+
+        def write(text: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+        for argv in (["--help"], ["wait", "--help"], ["--version"]):
+            pipe = Stream()
+            self.patch(pipe, "write", write)
+            self.patch(sys, "stdout", pipe)
+            self.patch(sys, "stderr", Stream())
+            self.check(*argv, code=141)
+
+    def test_terminalIsSafe(self) -> None:
+        """
+        What a daemon sends does nothing to the terminal, in a text, in JSON, in a sentence
+        and in a question, whatever has it where a number or a word is expected.
+        """
+        bad = "\x1b[2J\x7f\x9b1m\u202e"
+        pool = {**POOL, "busy": bad, "workers": bad}
+        job: dict[str, Any] = dict.fromkeys(makeJob(1), bad)
+        job.update(
+            dict.fromkeys(("submitted_at", "started_at", "finished_at"), ago(1)),
+            error={"code": bad, "message": bad, "exit_code": bad, "signal": bad},
+            cancel_requested_at=None,
+            output=None,
+        )
+        self.client.poolStatus = pool
+        for method in ("job", "cancel", "retry", "changePriority", "submit"):
+            answer = [job] if method == "submit" else job
+            self.patch(self.client, method, lambda *_, answer=answer, **__: succeed(answer))
+        for argv in (
+            *(["status"], ["pause"], ["show", "1"], ["cancel", "1"], ["retry", "1"]),
+            *(["priority", "1", "1"], ["submit", "ls"]),
+        ):
+            for options in ([], ["--json"]):
+                self.out, self.err = Stream(), Stream()
+                running = self.start(*argv, *options)
+                self.assertEqual(self.codeOf(running), 0, argv)
+                for char in set(bad) - set("[2J1m"):
+                    self.assertNotIn(char, self.out.text() + self.err.text())
+
     def test_mistakes(self) -> None:
         """
         A mistake in the call is one sentence.
@@ -346,8 +393,8 @@ class ConnectTests(CommandCase):
         self.assertEqual(
             made,
             [
-                (self.reactor, "http://pool:8080", "s3cret"),
-                (self.reactor, "http://pool:8080", None),
+                (self.reactor, "http://pool:8080", "s3cret", 30),
+                (self.reactor, "http://pool:8080", None, 30),
             ],
         )
 

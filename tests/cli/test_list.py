@@ -416,6 +416,28 @@ class ShowTests(CommandCase):
             ["unwritten  2 outcomes wait for the store", "last error no room\\x1b"],
         )
 
+    def test_statusOfQuiesces(self) -> None:
+        """
+        Standing quiesces have a line, with the time for which the oldest has held jobs back; an
+        older daemon does not count them.
+        """
+        quiesces = {"count": 2, "since": ago(310)}
+        self.client.poolStatus = {**POOL, "workers": 0, "quiesces": quiesces}
+        self.assertEqual(self.codeOf(self.start("status")), 0)
+        lines = self.out.text().splitlines()
+        self.assertEqual(
+            [lines[3], lines[-1]],
+            [
+                "pool       active, no workers, 2 still running: no job can start until resize "
+                "adds some",
+                "quiesce    2 for 5m10s: jobs submitted since then do not start",
+            ],
+        )
+        self.client.poolStatus = {key: POOL[key] for key in POOL if key != "quiesces"}
+        self.out = Stream()
+        self.assertEqual(self.codeOf(self.start("status")), 0)
+        self.assertNotIn("quiesce", self.out.text())
+
     def test_statusJSON(self) -> None:
         """
         With C{--json} the status is one line, as the daemon sent it.

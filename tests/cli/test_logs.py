@@ -9,8 +9,6 @@ import json
 import os
 from typing import cast
 
-from ganeti_pool.client import DaemonUnreachable
-
 from .case import (
     CommandCase,
     FakeClient,
@@ -86,13 +84,14 @@ class LogsTests(CommandCase):
 
     def test_followGoesOn(self) -> None:
         """
-        An answer that ends before the attempt does is asked for again, from where it
-        ended and for the same attempt.
+        An answer that ends before the attempt does is asked for again, a second later if
+        it was empty, from where it ended and for the same attempt.
         """
         running = self.start("logs", "-f", "--tail", "1", "7")
         self.assertEqual(self.written(), b"four")
         self.client.written += b"teen"
         self.client.follow.pop().callback(None)
+        self.reactor.advance(1)
         self.assertEqual(self.written(), b"fourteen")
         size = len(self.client.written)
         self.assertEqual(
@@ -102,6 +101,16 @@ class LogsTests(CommandCase):
         self.client.jobs[7] = makeJob(7, "running", attempt=2)
         self.client.follow.pop().callback(None)
         self.assertEqual(self.codeOf(running), 0)
+
+    def test_followMore(self) -> None:
+        """
+        An answer that has brought something is followed by the next one at once.
+        """
+        running = self.start("logs", "-f", "7")
+        self.client.follow.pop().callback(None)
+        self.assertEqual(len(self.client.follow), 1)
+        self.interrupt()
+        self.assertEqual(self.codeOf(running), 130)
 
     def test_followRetried(self) -> None:
         """
@@ -115,7 +124,7 @@ class LogsTests(CommandCase):
         self.assertEqual(self.client.calls[-1][:2], ("changedJobs", 30))
         self.client.jobs[7] = makeJob(7, "running", attempt=2, revision=31)
         self.client.change(self.client.jobs[7])
-        self.assertEqual(self.client.calls[-1], ("output", 7, "stdout", 2, 0, 86400))
+        self.assertEqual(self.client.calls[-1], ("output", 7, "stdout", 2, 0, 60))
         self.client.jobs[7] = makeJob(7, "succeeded", attempt=2)
         self.client.follow.pop().callback(None)
         self.assertEqual(self.codeOf(running), 0)
@@ -130,19 +139,6 @@ class LogsTests(CommandCase):
         del self.client.jobs[7]
         self.client.change(makeJob(8, "running", revision=30))
         self.checkEnd(running, err="ganeti-pool: there is no job 7\n", code=4)
-
-    def test_daemonVanishes(self) -> None:
-        """
-        A daemon that goes away while one follows is said, with what is known.
-        """
-        running = self.start("logs", "-f", "7")
-        self.client.follow.pop().errback(DaemonUnreachable("/socket", "it hung up"))
-        self.checkEnd(
-            running,
-            err="ganeti-pool: there is no answer from a daemon at /socket: it hung up (job 7 is "
-            "not known to have ended; the daemon's store keeps it)\n",
-            code=3,
-        )
 
     def test_json(self) -> None:
         """

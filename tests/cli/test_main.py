@@ -277,17 +277,19 @@ class MainTests(SynchronousTestCase):
             (130, "", "ganeti-pool: interrupted: the daemon may have done it all the same\n"),
         )
 
-    def test_interrupted(self) -> None:
+    def endBy(self, number: int, prefix: Sequence[str] = ()) -> tuple[int, str, str]:
         """
-        Ctrl-C on the program, while a daemon keeps it waiting, is one sentence and
-        exit code 130.
+        Send a signal to the program while a daemon keeps it waiting, then SIGINT.
+
+        @param prefix: starts the program.
+        @return: its exit code, and what it wrote.
         """
         listener = socket.create_server(("127.0.0.1", 0))
         listener.settimeout(60)
         with closing(listener):
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             process = subprocess.Popen(
-                [*MAIN, "--url", url, "resize", "1"],
+                [*prefix, *MAIN, "--url", url, "resize", "1"],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -296,13 +298,26 @@ class MainTests(SynchronousTestCase):
             with closing(connection):
                 connection.settimeout(60)
                 self.assertTrue(connection.recv(1).startswith(b"P"))
+                process.send_signal(number)
                 process.send_signal(signal.SIGINT)
                 out, err = process.communicate(timeout=60)
-        self.assertEqual(
-            (process.returncode, out, err),
-            (
-                130,
-                "",
-                "ganeti-pool: interrupted: the daemon goes on to change the number of workers\n",
-            ),
-        )
+        return process.returncode, out, err
+
+    def test_interrupted(self) -> None:
+        """
+        Ctrl-C on the program, while a daemon keeps it waiting, is one sentence and
+        exit code 130; SIGTERM is 143, and SIGHUP 129.
+        """
+        # These tests may run under nohup, which the program would honour.
+        hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        self.addCleanup(signal.signal, signal.SIGHUP, hangup)
+        said = "ganeti-pool: interrupted: the daemon goes on to change the number of workers\n"
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+            self.assertEqual(self.endBy(number), (code, "", said))
+
+    def test_nohup(self) -> None:
+        """
+        A SIGHUP that the caller has set to be ignored ends nothing.
+        """
+        ignoring = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"]
+        self.assertEqual(self.endBy(signal.SIGHUP, ignoring)[0], 130)

@@ -4,9 +4,11 @@ Tests for what changes the pool as a whole.
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 
-from ganeti_pool.client import DaemonUnreachable, RequestRefused
+from ganeti_pool.client import DaemonSilent, DaemonUnreachable, RequestRefused
 from ganeti_pool.wire import encode
 
 from .case import POOL, CommandCase, Stream
@@ -78,6 +80,15 @@ class PoolTests(CommandCase):
             "workers\n",
             code=124,
         )
+
+    def test_pauseUnanswered(self) -> None:
+        """
+        Where no answer comes, the daemon may have done it all the same.
+        """
+        self.client.troubles["changePool"] = DaemonSilent("/socket", 30)
+        running = self.start("pause")
+        self.assertEqual(self.codeOf(running), 3)
+        self.assertIn("(the daemon may have done it all the same)\n", self.err.text())
 
     def test_pauseInterrupted(self) -> None:
         """
@@ -153,12 +164,54 @@ class QuiesceTests(CommandCase):
 
     def test_daemonVanishes(self) -> None:
         """
-        A daemon that goes away meanwhile is said.
+        A daemon that goes away ends it, with a sentence about what that means.
         """
         running = self.start("quiesce")
         self.client.fences.pop().errback(DaemonUnreachable("/socket", "it hung up"))
         self.checkEnd(
             running,
-            err="ganeti-pool: there is no answer from a daemon at /socket: it hung up\n",
+            err="ganeti-pool: there is no answer from a daemon at /socket: it hung up (a quiesce "
+            "ends with its connection: jobs submitted meanwhile are not held back any more; "
+            "quiesce again when the daemon is back)\n",
             code=3,
         )
+
+    def test_daemonStops(self) -> None:
+        """
+        A daemon that stops ends it with the same sentence.
+        """
+        running = self.start("quiesce")
+        self.client.fences.pop().errback(RequestRefused(503, "stopping", "the daemon stops"))
+        self.assertEqual(self.codeOf(running), 4)
+        self.assertIn("the daemon stops (a quiesce ends with its connection", self.err.text())
+
+    def test_timeoutBeforeTheAnswer(self) -> None:
+        """
+        C{--timeout} holds from the start, for a daemon that does not answer at all too.
+        """
+        silent: Deferred[Any] = Deferred()
+        self.patch(self.client, "pool", lambda: silent)
+        running = self.start("quiesce", "--timeout", "2")
+        self.reactor.advance(2)
+        self.checkEnd(
+            running,
+            err="ganeti-pool: not finished after 2s: the daemon has not answered yet\n",
+            code=124,
+        )
+
+    def test_daemonFallsSilent(self) -> None:
+        """
+        A daemon that answers nothing any more ends it, half a minute after it was checked.
+        """
+        running = self.start("quiesce")
+        self.client.calls.clear()
+        self.client.troubles["pool"] = RequestRefused(503, "busy", "ask again")
+        for _ in range(2):
+            self.reactor.advance(30)
+            self.assertNoResult(running)
+        self.client.troubles["pool"] = DaemonSilent("/socket", 30)
+        self.reactor.advance(30)
+        self.assertEqual(self.client.calls, [("pool",)] * 3)
+        self.assertEqual((self.codeOf(running), self.client.cancelled), (3, 1))
+        self.assertIn("did not come within 30 seconds", self.err.text())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, cast
 from unittest import mock
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.reflect import qual
 
-from ganeti_pool.client import DaemonUnreachable, RequestRefused
+from ganeti_pool.client import DaemonSilent, DaemonUnreachable, RequestRefused
+from ganeti_pool.commands import CommandWorker
 from ganeti_pool.wire import MAX_BODY, encode
 
 from .case import (
@@ -29,6 +31,8 @@ from .case import (
     makeFailed,
     makeJob,
 )
+
+WORKER = qual(CommandWorker)
 
 
 class SubmitTests(CommandCase):
@@ -67,7 +71,8 @@ class SubmitTests(CommandCase):
         self.check("submit", "ls", "-l", "--json", out="1\n")
         options = {"cwd": os.getcwd(), "umask": "0027", "env": {"PATH": "/bin"}}
         self.assertEqual(
-            self.submitted(), [{"args": [["ls", "-l", "--json"], options], "owner": OWNER}]
+            self.submitted(),
+            [{"worker": WORKER, "args": [["ls", "-l", "--json"], options], "owner": OWNER}],
         )
 
     def test_umaskStays(self) -> None:
@@ -94,6 +99,7 @@ class SubmitTests(CommandCase):
             self.submitted(),
             [
                 {
+                    "worker": WORKER,
                     "args": [["--ls"], {"cwd": "/src", "umask": "0027", "env": env}],
                     "priority": -5,
                     "name": "Lists",
@@ -189,10 +195,66 @@ class SubmitTests(CommandCase):
         self.out = Stream()
         self.check(
             *("submit", "--priority", "urgent", "ls"),
-            err="ganeti-pool: Invalid value for '--priority': 'urgent' is neither a whole "
-            "number nor low, normal or high. See --help.\n",
+            err="ganeti-pool: Invalid value for '--priority': 'urgent' is neither an "
+            "integer such as -5 nor low, normal or high. See --help.\n",
             code=2,
         )
+
+    def test_numbers(self) -> None:
+        """
+        A number is written with the digits 0 to 9 alone, wherever one is given.
+        """
+        for number in ("1_000", "\u0663", "+5", " 5 ", "5.0", "0x10", "1e3", "\uff15", ""):
+            for argv in (
+                ("submit", f"--priority={number}", "ls"),
+                ("submit", f"--max-attempts={number}", "ls"),
+                ("submit", f"--timeout={number}s", "ls"),
+                ("priority", number, "1"),
+                ("list", f"--limit={number}"),
+                ("list", f"--since={number}d"),
+                ("logs", f"--tail={number}", "1"),
+                ("logs", "--attempt", number, "1"),
+                ("wait", number),
+                ("wait", f"--timeout={number}m", "1"),
+                ("resize", number),
+                ("prune", f"--older-than={number}d", "--yes"),
+            ):
+                if number == "5.0" and argv[1].endswith("=5.0s"):
+                    continue
+                self.assertEqual(self.codeOf(self.start(*argv)), 2, argv)
+        self.assertEqual(self.client.calls, [])
+
+    def test_unanswered(self) -> None:
+        """
+        Where no answer comes, it is said that the job may have been added, and what makes
+        submitting again safe; with C{--key} that it is; not if nothing was sent.
+        """
+        lost = DaemonSilent("/socket", 30)
+        said = "whether this job was added is unknown: "
+        for options, trouble, expected in (
+            ((), lost, said + "see `ganeti-pool list` before you submit again"),
+            (("--key", "k"), lost, said + "submit again with the same --key"),
+            ((), DaemonSilent("/socket", 30, False), None),
+        ):
+            self.err = Stream()
+            self.client.troubles["submit"] = trouble
+            self.assertEqual(self.codeOf(self.start("submit", *options, "ls")), 3)
+            if expected is None:
+                self.assertNotIn(said, self.err.text())
+            else:
+                self.assertIn(f"({expected}", self.err.text())
+
+    def test_answeredBefore(self) -> None:
+        """
+        A daemon that is lost after it has added the jobs leaves no doubt about that.
+        """
+        running = self.start("submit", "--wait", "ls")
+        self.client.changes.pop().errback(DaemonSilent("/socket", 90))
+        self.patch(self.client, "listJobs", lambda **_: fail(DaemonSilent("/socket", 30)))
+        for _ in range(63):
+            self.reactor.advance(1)
+        self.assertEqual(self.codeOf(running), 3)
+        self.assertNotIn("unknown", self.err.text())
 
     def test_jsonIsTheJob(self) -> None:
         """
@@ -317,7 +379,16 @@ class SubmitTests(CommandCase):
             (b"[1]", shape),
             (
                 b'["\xff"]',
-                "no JSON ('utf-8' codec can't decode byte 0xff in position 2: invalid start byte)",
+                "byte 3 of the line, 0xff, is not valid UTF-8: the file must be UTF-8",
+            ),
+            (
+                b'["a\0b"]',
+                "there is a NUL byte, and the file must be UTF-8: convert it, for example with "
+                "iconv -f UTF-16 -t UTF-8",
+            ),
+            (
+                b'\xef\xbb\xbf["ls"]',
+                "a byte order mark can stand at the start of a file only: remove it",
             ),
             (b'["\\ud800"]', "'\\ud800' is not UTF-8, which is all that a job can hold"),
         ):
@@ -325,6 +396,29 @@ class SubmitTests(CommandCase):
             # The error has backslashes, and no braces.
             err = "ganeti-pool: {path}, line 2: " + problem + ". See --help.\n"
             self.fromFile(b'["ls"]\n' + line + b"\n", err=err, code=2)
+        self.assertEqual(self.client.calls, [])
+
+    def test_byteOrderMark(self) -> None:
+        """
+        A byte order mark at the start of a file, and line ends of Windows, are skipped.
+        """
+        self.fromFile(b'\xef\xbb\xbf["a"]\r\n\r\n["b"]\r\n', out="1\n2\n")
+        self.assertEqual([job["args"][0] for job in self.client.calls[0][1]], [["a"], ["b"]])
+        self.out = Stream()
+        self.fromFile(b"\xef\xbb\xbf")
+
+    def test_wideFile(self) -> None:
+        """
+        A file in UTF-16 or UTF-32 is rejected by name, with what to do.
+        """
+        for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+            self.err = Stream()
+            self.fromFile(
+                '\ufeff["ls"]\n'.encode(encoding),
+                err="ganeti-pool: {path} is UTF-16 or UTF-32, and the file must be UTF-8: convert "
+                "it, for example with iconv -f UTF-16 -t UTF-8. See --help.\n",
+                code=2,
+            )
         self.assertEqual(self.client.calls, [])
 
     def test_deepLine(self) -> None:
@@ -451,7 +545,9 @@ class SubmitTests(CommandCase):
         self.refuse("invalid_field", ("/args/0/0", "no"))
         self.check("submit", "ls", err="ganeti-pool: the command: /args/0/0: no\n", code=4)
 
-    def stopInTheMiddle(self, stop: Callable[[], object], err: str, code: int) -> None:
+    def stopInTheMiddle(
+        self, stop: Callable[[], object], err: str, code: int, doubt: str = ""
+    ) -> None:
         """
         Submit 1,500 jobs, of which the second request does not get through.
 
@@ -468,7 +564,7 @@ class SubmitTests(CommandCase):
         self.fromFile(
             '["ls"]\n' * 1500,
             out="".join(f"{n}\n" for n in range(1, 1001)),
-            err=f"ganeti-pool: {err} (1000 of 1500 jobs are known to be submitted)\n",
+            err=f"ganeti-pool: {err} (1000 of 1500 jobs are known to be submitted{doubt})\n",
             code=code,
         )
 
@@ -490,6 +586,8 @@ class SubmitTests(CommandCase):
         self.stopInTheMiddle(
             lambda: self.client.troubles.update(submit=trouble),
             err="there is no answer from a daemon at /socket: it broke",
+            doubt="; whether the next 500 jobs were added is unknown: see `ganeti-pool list` "
+            "before you submit again; with --key, submitting again adds nothing twice",
             code=3,
         )
 
@@ -554,7 +652,7 @@ class SubmitTests(CommandCase):
         jobs = [makeJob(1, "succeeded", revision=4), makeJob(2, revision=5000)]
         self.patch(self.client, "submit", lambda _: succeed(jobs))
         running = self.start("submit", "--wait", "ls")
-        self.assertEqual(self.client.calls, [("changedJobs", 5000, 60)])
+        self.assertEqual(self.client.calls, [("pool",), ("changedJobs", 5000, 60)])
         self.client.change(makeJob(2, "succeeded", revision=5001))
         self.checkEnd(running, err="1 succeeded\n2 succeeded\n", code=0)
         jobs.pop()

@@ -4,7 +4,6 @@ Tests for C{wait}.
 
 from __future__ import annotations
 
-from ganeti_pool.client import DaemonUnreachable
 from ganeti_pool.wire import encode
 
 from .case import (
@@ -165,19 +164,6 @@ class WaitTests(CommandCase):
         self.assertEqual(self.client.cancelled, 1)
         self.assertEqual(self.err.text(), "ganeti-pool: interrupted: job 1 goes on\n")
 
-    def test_daemonVanishes(self) -> None:
-        """
-        A daemon that goes away while one waits is said, with exit code 3.
-        """
-        running = self.start("wait", "1")
-        self.client.changes.pop().errback(DaemonUnreachable("/socket", "it hung up"))
-        self.checkEnd(
-            running,
-            err="ganeti-pool: there is no answer from a daemon at /socket: it hung up (job 1 is "
-            "not known to have finished; the daemon's store keeps it)\n",
-            code=3,
-        )
-
     def test_removed(self) -> None:
         """
         A job that is removed while one waits is said, and not waited for for ever.
@@ -220,7 +206,7 @@ class WaitTests(CommandCase):
                 self.client.change(makeJob(9, "running", revision=51 + 2 * minute + second))
             self.assertEqual(
                 [call[0] for call in self.client.calls],
-                ["listJobs", "changedJobs", "changedJobs"],
+                ["listJobs", "pool", "changedJobs", "changedJobs"],
             )
         self.assertNoResult(running)
         self.client.change(makeJob(1, "succeeded"))

@@ -122,7 +122,7 @@ class HandingInTests(OutcomeCase):
         self.store.commit()
         self.successResultOf(later)
         self.successResultOf(quiet[0])
-        self.assertEqual(self.queue._fences, set())
+        self.assertEqual(self.status()["quiesces"]["count"], 0)
         self.assertEqual(self.queue._roster._waiters, {})
 
     def test_quiesceSeveral(self) -> None:

@@ -5,6 +5,8 @@ Tests for the questions that a queue answers.
 from __future__ import annotations
 
 import os
+import socket
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
@@ -13,6 +15,7 @@ from ganeti_pool import errors
 from ganeti_pool.jobs import (
     Job,
     JobFilter,
+    JobOrigin,
 )
 from ganeti_pool.workerpool import DeferTask
 
@@ -304,6 +307,46 @@ class PoolTests(QueueCase):
         self.successResultOf(resized)
         self.assertEqual(self.status()["workers"], 3)
 
+    def test_resizeInsideAJob(self) -> None:
+        """
+        A change to fewer workers is refused to a job if it would wait for running jobs, such
+        as that one, and made if enough workers are idle.
+        """
+        self.open(self.store, numWorkers=3)
+        self.start()
+        own = JobOrigin(1, socket.gethostname(), os.path.realpath(self.directory))
+        asked: list[int] = []
+
+        def ask(worker: Worker) -> None:
+            self.queue.checkWorkers(4, own)
+            self.queue.checkWorkers(1, own)
+            self.queue.checkWorkers(0, replace(own, jobID=2))
+            self.queue.checkWorkers(0, None)
+            refused = self.assertRaises(errors.InsideJob, self.queue.checkWorkers, 0, own)
+            asked.append(refused.jobID)
+
+        self.tasks["ask"] = ask
+        # All workers become idle, and one of them gets the job.
+        self.assertFalse(self.stepping.step())
+        self.submit(new("ask"))
+        self.stepping.step()
+        self.assertEqual(asked, [1])
+        self.queue.checkWorkers(0, own)
+
+    def test_resizeWithoutThreads(self) -> None:
+        """
+        A change for which the system gives no more threads fails with what the system says
+        and how many workers there are.
+        """
+        self.start()
+        cause = RuntimeError("can't start new thread")
+        error = errors.WorkersNotStarted("p", 0, 2, cause)
+        error.__cause__ = cause
+        self.patch(self.pool, "resize", lambda workers: fail(error))
+        failed = self.failureResultOf(self.queue.resize(3), errors.ResizeFailed).value
+        self.assertEqual((failed.code, failed.workers), ("internal_error", 1))
+        self.assertIn("can't start new thread", str(failed))
+
     def test_resizeMeetsStop(self) -> None:
         """
         A change that a stop has overtaken is not said to be done.
@@ -353,6 +396,7 @@ class PoolTests(QueueCase):
                 "active": True,
                 "workers": 1,
                 "busy": 0,
+                "quiesces": {"count": 0, "since": None},
                 "statistics": {
                     "added": 3,
                     "queued": 2,
@@ -375,6 +419,7 @@ class PoolTests(QueueCase):
                     "pid": os.getpid(),
                     "started_at": noon,
                     "worker": WORKER,
+                    "host": socket.gethostname(),
                     "state_directory": os.path.abspath(self.directory),
                     "stopping": False,
                 },

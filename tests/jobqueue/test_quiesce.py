@@ -4,13 +4,18 @@ Tests for waiting until all is done.
 
 from __future__ import annotations
 
+import os
+import socket
+from dataclasses import replace
+from datetime import timedelta
+
 from twisted.internet.defer import CancelledError, Deferred
 
 from ganeti_pool import errors
-from ganeti_pool.jobs import JobState
+from ganeti_pool.jobs import JobOrigin, JobState
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, StartedCase, Worker, new
+from .queuecase import FULL, NOON, StartedCase, Worker, new
 
 
 class QuiesceTests(StartedCase):
@@ -29,7 +34,7 @@ class QuiesceTests(StartedCase):
         """
         self.reactor.run()
         self.assertIsNone(self.successResultOf(quiet))
-        self.assertEqual(self.queue._fences, set())
+        self.assertEqual(self.status()["quiesces"], {"count": 0, "since": None})
 
     def test_empty(self) -> None:
         """
@@ -160,7 +165,7 @@ class QuiesceTests(StartedCase):
         self.submit(new("note", 2, priority=-1))
         quiet.cancel()
         self.failureResultOf(quiet, CancelledError)
-        self.assertEqual(self.queue._fences, set())
+        self.assertEqual(self.status()["quiesces"]["count"], 0)
         self.stepping.runAll()
         self.assertEqual(self.ran, [2, 1])
 
@@ -226,3 +231,104 @@ class QuiesceTests(StartedCase):
         self.reactor.run()
         self.failureResultOf(quiet, errors.QueueStopping)
         self.failureResultOf(self.queue.quiesce(), errors.QueueStopping)
+
+    def test_standing(self) -> None:
+        """
+        The status counts the quiesces that stand, and says since when the oldest does.
+        """
+        self.submit(new("note", 1))
+        first = self.quiesce()
+        now = [NOON + timedelta(seconds=5)]
+        self.patch(self.queue, "_now", lambda: now[0])
+        second = self.quiesce()
+        noon = {"count": 2, "since": "2026-01-31T12:00:00.123Z"}
+        self.assertEqual(self.status()["quiesces"], noon)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        later = {"count": 1, "since": "2026-01-31T12:00:05.123Z"}
+        self.assertEqual(self.status()["quiesces"], later)
+        self.stepping.step()
+        self.over(second)
+
+
+class InsideTests(StartedCase):
+    """
+    Tests for a quiesce that a job asks for.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.own = JobOrigin(1, socket.gethostname(), os.path.realpath(self.directory))
+
+    def test_running(self) -> None:
+        """
+        It is refused to a job that runs, and holds nothing back.
+        """
+        refusals = []
+
+        def ask(worker: Worker) -> None:
+            refusals.append(self.failureResultOf(self.queue.quiesce(self.own), errors.InsideJob))
+            self.assertEqual(self.status()["quiesces"]["count"], 0)
+
+        self.tasks["ask"] = ask
+        self.submit(new("ask"), new("note", 2))
+        self.stepping.runAll()
+        self.assertEqual([refusal.value.jobID for refusal in refusals], [1])
+        self.assertEqual(self.ran, [2])
+
+    def test_elsewhere(self) -> None:
+        """
+        A job of another daemon, whether of this machine or another, may ask for it.
+        """
+        quiets = []
+
+        def ask(worker: Worker) -> None:
+            for other in (
+                replace(self.own, jobID=2),
+                replace(self.own, host="elsewhere"),
+                replace(self.own, stateDirectory="/elsewhere"),
+            ):
+                quiets.append(self.queue.quiesce(other))
+
+        self.tasks["ask"] = ask
+        self.submit(new("ask"))
+        self.stepping.runAll()
+        self.reactor.run()
+        for quiet in quiets:
+            self.assertIsNone(self.successResultOf(quiet))
+        self.assertEqual(len(quiets), 3)
+
+    def test_leftBehind(self) -> None:
+        """
+        What a job has left behind may ask for it once the job has ended, even if its end
+        is not recorded yet.
+        """
+        self.isPosting = True
+        self.submit(new("note", 1))
+        self.store.held = True
+        self.meanwhile += [self.store.commit]
+        self.stepping.step()
+        quiet = self.queue.quiesce(self.own)
+        self.assertEqual(self.status()["quiesces"]["count"], 1)
+        self.release()
+        self.reactor.run()
+        self.successResultOf(quiet)
+
+    def test_link(self) -> None:
+        """
+        A daemon whose state directory is named through a link knows its jobs again.
+        """
+        os.makedirs(self.directory)
+        link = self.mktemp()
+        os.symlink(os.path.abspath(self.directory), link)
+        own, self.directory = self.own, link
+        self.restart()
+
+        def ask(worker: Worker) -> None:
+            self.failureResultOf(self.queue.quiesce(own), errors.InsideJob)
+            self.ran.append("refused")
+
+        self.tasks["ask"] = ask
+        self.submit(new("ask"))
+        self.stepping.runAll()
+        self.assertEqual(self.ran, ["refused"])

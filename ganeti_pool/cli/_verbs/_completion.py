@@ -7,6 +7,7 @@ from __future__ import annotations
 import click
 
 from .._endings import ExitCode
+from .._format import toJSON
 from .._group import commands, verb
 from .._names import COMPLETION, PROGRAM
 from .._session import Session
@@ -28,5 +29,5 @@ def completion(session: Session, shell: str) -> int:
     """
     (kind,) = (kind for kind in SHELLS if kind.name == shell)
     script = kind(commands, {}, PROGRAM, COMPLETION).source()
-    session.emit({"shell": shell, "script": script}, script)
+    session.write(toJSON({"shell": shell, "script": script}) if session.json else script)
     return ExitCode.DONE

@@ -158,7 +158,9 @@ async def logs(
     """
     Write the output of a job, byte for byte.
 
-    With --json, the text in pieces, as it comes.
+    -f gets over a restart of the daemon.
+
+    With --json, the text in pieces, as it comes. A job cannot follow its own output.
     """
     from .._logs import copyOutput
 
@@ -182,20 +184,28 @@ async def wait(
     """
     Wait until jobs are finished, and say what became of each.
 
-    A terminal gets a bar, and a line for each that did not succeed.
+    A terminal gets a bar, and a line for each that did not succeed. A restart of the
+    daemon does not end the wait. If jobs are queued and cannot start, such as in a paused
+    pool, this says why. A job cannot wait for itself.
     """
+    from .._patience import within
     from .._watch import revisionBefore, waitForJobs
 
     if bool(ids) == everything:
         raise click.UsageError("Give IDs, or --all.")
     client = session.connect()
-    since = await revisionBefore(client)
-    if everything:
-        unfinished = Selection((JobState.QUEUED.value, JobState.RUNNING.value))
-        jobs = [job async for page in listPages(client, unfinished) for job in page]
-    else:
-        jobs = await findJobs(client, ids)
-    return await waitForJobs(session, client, jobs, since, timeout=timeout, untilFirst=untilFirst)
+    session.interruption = "interrupted: the daemon has not answered yet"
+
+    async def run() -> int:
+        since = await revisionBefore(client)
+        if everything:
+            unfinished = Selection((JobState.QUEUED.value, JobState.RUNNING.value))
+            jobs = [job async for page in listPages(client, unfinished) for job in page]
+        else:
+            jobs = await findJobs(client, ids)
+        return await waitForJobs(session, client, jobs, since, untilFirst=untilFirst)
+
+    return await within(session.reactor, timeout, run(), session.goesOn)
 
 
 @verb("status")

@@ -18,7 +18,8 @@ __all__ = ["pause", "quiesce", "resize", "resume"]
 
 
 async def _changePool(session: Session, active: bool) -> int:
-    session.interruption = "interrupted: the daemon may have done it all the same"
+    session.doubt = "the daemon may have done it all the same"
+    session.interruption = f"interrupted: {session.doubt}"
     pool = await session.connect().changePool(active=active)
     session.emit(pool, describePool(pool))
     return ExitCode.DONE
@@ -50,15 +51,20 @@ async def resize(session: Session, workers: int, timeout: float | None) -> int:
     Run at most N jobs at a time, until the daemon restarts.
 
     With fewer than before, waits until the surplus workers have ended their jobs.
+    That is refused in a job of the daemon, unless enough workers are idle. With 0, no
+    job can start.
     """
     from ...wire import MAX_WORKERS
     from .._patience import within
+    from .._reconnect import attend
 
     if workers > MAX_WORKERS:
         raise click.UsageError(f"A pool has {MAX_WORKERS} workers at most.")
     goesOn = "the daemon goes on to change the number of workers"
     session.interruption = f"interrupted: {goesOn}"
-    changing = session.connect().changePool(workers=workers)
+    session.doubt = "the daemon may go on to change the number of workers"
+    client = session.connect()
+    changing = attend(session, client, client.changePool(workers=workers))
     pool = await within(session.reactor, timeout, changing, lambda: goesOn)
     session.emit(pool, describePool(pool))
     return ExitCode.DONE
@@ -71,17 +77,29 @@ async def quiesce(session: Session, timeout: float | None) -> int:
     Wait until every job submitted before is finished.
 
     Jobs submitted meanwhile wait until that is so. They start too if this command
-    ends early, by Ctrl-C or --timeout.
+    ends early, by Ctrl-C, --timeout or a stop of the daemon. A job cannot quiesce its own
+    daemon.
     """
     from .._patience import within
+    from .._prospects import whyNothingStarts
+    from .._reconnect import attend
 
-    goesOn = "jobs submitted meanwhile start, and those before go on"
     client = session.connect()
-    pool = await client.pool()
-    queued = pool["jobs"]["queued"]
-    if queued and not pool["active"]:
-        session.say(f"the pool is paused, and {queued} queued: this waits until it is resumed")
-    session.interruption = f"interrupted: {goesOn}"
-    quiesced = await within(session.reactor, timeout, client.quiesce(), lambda: goesOn)
-    session.emit({"quiesced": quiesced}, "quiesced")
-    return ExitCode.DONE
+    session.interruption = "interrupted: the daemon has not answered yet"
+
+    async def run() -> int:
+        pool = await client.pool()
+        queued = pool["jobs"]["queued"]
+        reason = whyNothingStarts(pool)
+        if queued and reason is not None:
+            session.say(f"{reason[0]}, and {queued} queued: this waits until {reason[1]}")
+        session.interruption = "interrupted: jobs submitted meanwhile start, and those before go on"
+        session.aftermath = (
+            "a quiesce ends with its connection: jobs submitted meanwhile are not held back any "
+            "more; quiesce again when the daemon is back"
+        )
+        quiesced = await attend(session, client, client.quiesce())
+        session.emit({"quiesced": quiesced}, "quiesced")
+        return ExitCode.DONE
+
+    return await within(session.reactor, timeout, run(), session.goesOn)

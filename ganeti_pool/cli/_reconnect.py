@@ -1,0 +1,132 @@
+"""
+Get over a restart of the daemon, and notice one that stopped to answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from ..client import DaemonUnreachable, RequestRefused
+from ._endings import judge
+from ._format import formatDuration
+from ._session import Session
+
+if TYPE_CHECKING:
+    from ..client import JobClient
+
+__all__ = ["attend", "reconnect"]
+
+_T = TypeVar("_T")
+
+_PATIENCE = 60.0
+"""
+The seconds after which a daemon that does not answer is given up.
+"""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+
+_BEAT = 30.0
+"""
+The seconds between two checks of whether a daemon still answers.
+"""
+
+_STOPPING = "stopping"
+
+
+def _why(error: Exception) -> str:
+    """
+    Why the connection is lost, as part of a sentence.
+
+    @raise Exception: the error itself, if it is the answer to the request.
+    """
+    if isinstance(error, DaemonUnreachable):
+        return judge(error)[1]
+    if isinstance(error, RequestRefused) and error.code == _STOPPING:
+        return "it is stopping"
+    raise error
+
+
+async def reconnect(
+    session: Session,
+    error: Exception,
+    ask: Callable[[], Awaitable[_T]],
+    say: Callable[[str], object],
+    aftermath: str,
+) -> _T:
+    """
+    Ask again until the daemon answers, after a request has failed since the daemon stops, has
+    ended or is silent.
+
+    While the daemon says that it is stopping, it is there: only then do the 60 seconds begin.
+
+    @param error: what the request failed with. Any other error is raised as it is.
+    @param ask: a request with a quick answer, which changes nothing.
+    @param say: reports the loss and the return.
+    @param aftermath: what is not known while the daemon is away.
+    @return: the answer.
+
+    @raise DaemonUnreachable: if the daemon has not answered for 60 seconds.
+    """
+    reason = _why(error)
+    session.aftermath = aftermath
+    clock = session.reactor
+    lostAt = clock.seconds()
+    pause = _FIRST_PAUSE
+    session.isAway = True
+    say(f"the daemon is away ({reason}): trying for {formatDuration(_PATIENCE)} to reach it again")
+    while True:
+        await deferLater(clock, pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+        try:
+            answer = await ask()
+        except (DaemonUnreachable, RequestRefused) as latest:
+            _why(latest)
+            if isinstance(latest, RequestRefused):
+                lostAt = clock.seconds()
+            elif clock.seconds() - lostAt >= _PATIENCE:
+                tried = f"tried again for {formatDuration(clock.seconds() - lostAt)}"
+                session.aftermath = "; ".join(filter(None, (tried, session.aftermath)))
+                raise
+        else:
+            session.isAway = False
+            say("the daemon is back")
+            return answer
+
+
+async def attend(session: Session, client: JobClient, asking: Deferred[_T]) -> _T:
+    """
+    Wait for an answer that takes as long as it takes, and check now and then that the daemon
+    still answers other requests.
+
+    @return: the answer.
+
+    @raise DaemonUnreachable: if it does not; the request is cancelled then.
+    """
+    lost: list[DaemonUnreachable] = []
+
+    async def check() -> None:
+        while not lost:
+            await deferLater(session.reactor, _BEAT)
+            try:
+                await client.pool()
+            except RequestRefused:
+                pass  # a daemon that answers
+            except DaemonUnreachable as error:
+                lost.append(error)
+                asking.cancel()
+
+    checking = Deferred.fromCoroutine(check())
+    # It is cancelled below.
+    checking.addErrback(lambda _: None)
+    try:
+        return await asking
+    except Exception:
+        if lost:
+            raise lost[0] from None
+        raise
+    finally:
+        checking.cancel()
