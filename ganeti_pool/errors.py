@@ -28,6 +28,7 @@ __all__ = [
     "KeyConflict",
     "NoSuchJob",
     "NoSuchTask",
+    "OutputUnreadable",
     "OwnershipLost",
     "PoolError",
     "PoolTerminated",
@@ -323,6 +324,27 @@ class JobNotRunnable(JobError):
     def __init__(self, jobID: int, why: str) -> None:
         super().__init__(f"job {jobID} {why}")
         self.jobID = jobID
+
+
+class OutputUnreadable(JobError):
+    """
+    The output of a job is there and cannot be read.
+
+    @ivar jobID: the job.
+    @ivar path: the file, or the directory in its path, that is in the way.
+    @ivar why: what the system says, or what is found there.
+    """
+
+    code = "output_unreadable"
+
+    def __init__(self, jobID: int, path: str, why: str) -> None:
+        super().__init__(
+            f"the output of job {jobID} cannot be read at {path}: {why}; remove what is there, "
+            "or put the file back from a backup"
+        )
+        self.jobID = jobID
+        self.path = path
+        self.why = why
 
 
 class QueueFull(JobError):

@@ -290,7 +290,7 @@ class AttemptContext:
 
     Threads: made for one attempt and used on its worker's thread.
 
-    @ivar outputDirectory: an existing directory in which the attempt may keep
+    @ivar outputDirectory: a new directory of this run alone, in which it may keep
         files, or L{None} where nothing is kept, as for a worker class without a
         true C{keepsOutput}.
     @ivar stateDirectory: the daemon's state directory, which marks its

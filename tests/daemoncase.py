@@ -183,7 +183,7 @@ class Daemon:
             raise DaemonGone(str(error)) from error
         finally:
             connection.close()
-        isJSON = "json" in response.headers["content-type"]
+        isJSON = "json" in response.headers.get("content-type", "")
         return response.status, json.loads(answer) if isJSON else answer
 
     def ask(self, method: str, path: str, body: object = None) -> Any:

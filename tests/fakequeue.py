@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from ganeti_pool.errors import InsideJob, InvalidJob, JobNotFinished, JobNotQueued, NoSuchJob
+from ganeti_pool.errors import (
+    InsideJob,
+    InvalidJob,
+    JobNotFinished,
+    JobNotQueued,
+    NoSuchJob,
+    OutputUnreadable,
+)
 from ganeti_pool.interfaces import IJobQueue
 from ganeti_pool.jobs import (
     FINISHED,
@@ -29,6 +36,8 @@ from ganeti_pool.jobs import (
 __all__ = ["FakeQueue", "makeJob"]
 
 _T = TypeVar("_T")
+
+_CHUNK = 1 << 18
 
 NOON = datetime(2026, 1, 31, 9, 15, 2, 123456, tzinfo=timezone.utc)
 
@@ -75,6 +84,9 @@ class FakeQueue:
     @ivar calls: each call that came, with its arguments.
     @ivar failure: what every call fails with, if it is not L{None}.
     @ivar over: what the latest wait for the end of an attempt ends with.
+    @ivar reads: the reads of output that wait for the test, and what they answer; with
+        L{None} they are answered at once.
+    @ivar unreadable: why no output can be read, if it is not L{None}.
     @ivar held: what the next call answers instead, if it is not L{None}.
     """
 
@@ -91,6 +103,8 @@ class FakeQueue:
         self.held: Deferred[Any] | None = None
         self.over: Deferred[None] = Deferred()
         self.waiting: dict[int, int] = {}
+        self.reads: list[tuple[Deferred[bytes], bytes]] | None = None
+        self.unreadable: str | None = None
         self._directory = Path(directory)
 
     def add(self, *jobs: Job) -> None:
@@ -171,8 +185,16 @@ class FakeQueue:
         self.over = Deferred()
         return self.over
 
-    def outputPath(self, jobID: int, attempt: int, stream: str) -> str:
-        return str(self._directory / f"{jobID}.{attempt}.{stream}")
+    def readOutput(self, jobID: int, attempt: int, stream: str, offset: int) -> Deferred[bytes]:
+        path = self._directory / f"{jobID}.{attempt}.{stream}"
+        if self.unreadable is not None:
+            return fail(OutputUnreadable(jobID, str(path), self.unreadable))
+        data = path.read_bytes()[offset:][:_CHUNK] if path.exists() else b""
+        if self.reads is None:
+            return succeed(data)
+        read: Deferred[bytes] = Deferred()
+        self.reads.append((read, data))
+        return read
 
     def setActive(self, active: bool) -> Deferred[None]:
         return self._answer(None, "setActive", active)

@@ -99,6 +99,39 @@ class BackupTests(DaemonCase):
         self.assertEqual(daemon.job(done)["state"], "succeeded")
         daemon.stop()
 
+    def test_restoredTwice(self) -> None:
+        """
+        A copy goes with its output: restored together, both are accepted anywhere; its
+        store beside the output of another is rejected, and beside none it starts.
+        """
+        daemon = self.start()
+        (done,) = daemon.submit(command("echo", "kept"))
+        daemon.awaitEnds(done)
+        self.assertEqual(self.backUp().returncode, 0)
+        daemon.stop()
+        copy, first = self.scratch / "copy", self.state
+        self.state = self.scratch / "elsewhere"
+        shutil.copytree(copy, self.state)
+        daemon = self.start("--paused")
+        self.assertEqual(daemon.ask("GET", f"/v1/jobs/{done}/output"), b"kept\n")
+        daemon.stop()
+
+        self.state = self.scratch / "another"
+        self.start().stop()
+        shutil.copy(copy / "jobs.sqlite", self.state)
+        for name in ("jobs.sqlite-wal", "jobs.sqlite-shm"):
+            (self.state / name).unlink(missing_ok=True)
+        daemon = self.launch("--paused")
+        self.assertEqual(daemon.awaitEnd(), 1)
+        self.assertIn("put back its store and its output together", daemon.log)
+        shutil.rmtree(self.state / "output")
+        daemon = self.start("--paused")
+        self.assertIn("was empty: the output of earlier jobs is not in it", daemon.log)
+        self.assertEqual(daemon.job(done)["state"], "succeeded")
+        self.assertEqual(daemon.ask("GET", f"/v1/jobs/{done}/output"), b"")
+        daemon.stop()
+        self.assertTrue((first / "output" / str(done) / "1.0" / "stdout").exists())
+
     def test_nothingOverwritten(self) -> None:
         """
         A copy does not go over one that is there.
@@ -118,7 +151,7 @@ class BackupTests(DaemonCase):
         jobs = daemon.submit(*(command("echo", "kept") for _ in range(3)))
         daemon.awaitEnds(*jobs)
         daemon.stop()
-        kept, dropped, emptied = (self.state / "output" / str(job) / "1" for job in jobs)
+        kept, dropped, emptied = (self.state / "output" / str(job) / "1.0" for job in jobs)
         code = f"""
             import pathlib, shutil
             listed, isDirectory = pathlib.Path.iterdir, pathlib.Path.is_dir
@@ -139,6 +172,26 @@ class BackupTests(DaemonCase):
         self.assertEqual((copied / "stdout").read_text(), "kept\n")
         self.assertEqual(copied.joinpath("stdout").stat().st_mode & 0o777, 0o600)
 
+    def test_notOutput(self) -> None:
+        """
+        What is neither a file nor a directory is left out, which is said, and not waited
+        for; no link is followed.
+        """
+        daemon = self.start()
+        (job,) = daemon.submit(command("echo", "kept"))
+        daemon.awaitEnds(job)
+        daemon.stop()
+        run = self.state / "output" / str(job) / "1.0"
+        os.mkfifo(run / "fifo")
+        (run / "link").symlink_to("/etc/hostname")
+        (run / "links").symlink_to(self.state)
+        backup = self.backUp()
+        self.assertEqual(backup.returncode, 0)
+        left = {line.split()[2] for line in backup.stderr.splitlines()}
+        self.assertEqual(left, {str(run / name) for name in ("fifo", "link", "links")})
+        copied = self.scratch / "copy" / run.relative_to(self.state)
+        self.assertEqual(set(os.listdir(copied)), {"stdout", "stderr"})
+
     def test_notReadable(self) -> None:
         """
         Whatever else goes wrong is told in a sentence, and is a failure.
@@ -148,10 +201,10 @@ class BackupTests(DaemonCase):
         daemon.awaitEnds(job)
         daemon.stop()
         code = """
-            import pathlib
-            def open(path, mode):
+            import os
+            def open(path, flags):
                 raise PermissionError(13, "Permission denied", str(path))
-            pathlib.Path.open = open
+            os.open = open
         """
         status, said = self.backUpWith(code)
         self.assertEqual(status, 1)

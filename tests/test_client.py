@@ -65,18 +65,19 @@ class ClientTests(SynchronousTestCase):
         self.reactor = MemoryReactorClock()
         self.queue = FakeQueue()
         self.files: dict[tuple[str, int], Deferred[bytes]] = {}
-        api = JobAPI(self.reactor, self.queue, self.read)
+        self.patch(self.queue, "readOutput", self.read)
+        api = JobAPI(self.reactor, self.queue)
         self.agent = RequestTraversalAgent(api.app.resource())
         # The agent makes a site of its own kind.
         self.agent._serverFactory = JobSite(self.reactor, api.app.resource(), b"s3cret")
         self.client = JobClient(HTTPClient(self.agent), "http://daemon/", "s3cret")
         self.pieces: list[bytes] = []
 
-    def read(self, path: str, offset: int) -> Deferred[bytes]:
+    def read(self, jobID: int, attempt: int, stream: str, offset: int) -> Deferred[bytes]:
         """
         What a test put there.
         """
-        return self.files[path, offset]
+        return self.files[f"{jobID}.{attempt}.{stream}", offset]
 
     def result(self, waiting: Deferred[Any]) -> Any:
         """
@@ -239,7 +240,7 @@ class ClientTests(SynchronousTestCase):
         Output is handed on as it comes, and the Deferred fires behind it.
         """
         self.queue.add(makeJob(17, attempt=2, state=JobState.FAILED))
-        path = "/nowhere/17.1.stderr"
+        path = "17.1.stderr"
         more: Deferred[bytes] = Deferred()
         self.files = {(path, 5): more, (path, 8): Deferred()}
         waiting = self.client.output(17, "stderr", 1, 5, wait=1.5, collector=self.pieces.append)
@@ -258,7 +259,7 @@ class ClientTests(SynchronousTestCase):
         """
         self.queue.add(makeJob(17))
         second: Deferred[bytes] = Deferred()
-        path = "/nowhere/17.1.stdout"
+        path = "17.1.stdout"
         self.files = {(path, 0): succeed(b"one"), (path, 3): second}
         waiting = self.client.output(17, "stdout", collector=self.pieces.append)
         self.agent.flush()
@@ -276,7 +277,7 @@ class ClientTests(SynchronousTestCase):
             raise BrokenPipeError("nobody reads")
 
         self.queue.add(makeJob(17))
-        path = "/nowhere/17.1.stdout"
+        path = "17.1.stdout"
         self.files = {(path, 0): succeed(b"one"), (path, 3): succeed(b"two"), (path, 6): Deferred()}
         waiting = self.client.output(17, "stdout", collector=collector)
         self.agent.flush()

@@ -14,6 +14,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from subprocess import DEVNULL, Popen
 from threading import Event
 from typing import Any
@@ -640,10 +641,50 @@ class OutputTests(CommandCase):
         """
         A file that cannot be written ends what is kept, not the command.
         """
-        (self.output / "stdout").symlink_to("/dev/full")
+        write = os.write
+
+        def writeNothing(descriptor: int, data: bytes) -> int:
+            if os.readlink(f"/proc/self/fd/{descriptor}") == str(self.output / "stdout"):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(descriptor, data)
+
+        self.patch(os, "write", writeNothing)
         self.run_(["sh", "-c", "head -c 300000 /dev/zero; echo done >&2"])
         self.assertEqual(self.sizes["stdout"], OutputSize(0, True))
         self.assertEqual(self.kept("stderr"), b"done\n")
+
+    def test_inTheWay(self) -> None:
+        """
+        What stands in the place of an output file, and is not one, fails the job: no link
+        is followed, no FIFO is waited for, and nothing is changed.
+        """
+        other = self.state / "other"
+        other.write_text("precious")
+        stdout = self.output / "stdout"
+        makers: list[Callable[[], object]] = [
+            partial(stdout.symlink_to, other),
+            partial(stdout.hardlink_to, other),
+            partial(os.mkfifo, stdout),
+            partial(stdout.symlink_to, self.state / "nothing"),
+        ]
+        for make in makers:
+            make()
+            failure = self.assertRaises(CommandFailed, self.run_, ["echo", "text"]).failure
+            self.assertEqual(failure.code, "not_started")
+            self.assertIn("the output cannot be kept: ", failure.message)
+            stdout.unlink()
+        self.assertEqual(other.read_text(), "precious")
+        self.assertFalse((self.state / "nothing").exists())
+
+    def test_fifoWithReader(self) -> None:
+        """
+        A FIFO in the place of an output file is refused even while somebody reads it.
+        """
+        os.mkfifo(self.output / "stdout")
+        reader = os.open(self.output / "stdout", os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        failure = self.assertRaises(CommandFailed, self.run_, ["echo", "text"]).failure
+        self.assertIn("another file is in the way", failure.message)
 
 
 class EndTests(CommandCase):

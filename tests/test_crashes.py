@@ -336,7 +336,7 @@ class KillPointTests(CrashCase):
         queued, failed = self.killWhileAsked("removal not committed", "DELETE", "")
         (job,) = self.recover(queued, failed)
         self.assertEqual((job["state"], job["output"]["stdout"]["bytes"]), ("failed", 5))
-        self.assertTrue(list(self.state.glob(f"output/{failed}/1/stdout")))
+        self.assertTrue(list(self.state.glob(f"output/{failed}/1.0/stdout")))
 
     def test_removalNotAnswered(self) -> None:
         """

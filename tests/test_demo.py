@@ -30,7 +30,7 @@ demo.mkdtemp = lambda **names: directory
 original = demo.checkOutput
 
 async def checkOutput(client, jobs, checksums):
-    with open(f"{directory}/output/{jobs[-1]['id']}/1/stdout", "r+b") as file:
+    with open(f"{directory}/output/{jobs[-1]['id']}/1.0/stdout", "r+b") as file:
         file.write(b"x")
     await original(client, jobs, checksums)
 

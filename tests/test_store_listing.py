@@ -84,7 +84,9 @@ class LabelTests(GroupCase):
         store.removeJob(1, 1)
         store.commit()
         said = [sql for sql in store.said if sql.startswith(("INSERT", "DELETE"))]
-        self.assertEqual([sql.split()[2] for sql in said], ["jobs", "jobs", "attempts", "jobs"])
+        # Of the settings, the counts of removed jobs.
+        written = ["jobs", "jobs", "settings", "settings", "attempts", "jobs"]
+        self.assertEqual([sql.split()[2] for sql in said], written)
 
     def test_anyText(self) -> None:
         """

@@ -235,6 +235,68 @@ class ReadsContract(StoreCase):
         self.assertEqual(summary["longestRunningAt"], runs)
         self.assertEqual(summary["lastDay"], {"succeeded": 2, "failed": 0, "cancelled": 1})
 
+    def lastDay(self) -> dict[str, int]:
+        counts: dict[str, int] = self.wait(self.store.summary())["lastDay"]
+        return counts
+
+    def restarted(self) -> None:
+        """
+        Have the store opened once more.
+        """
+        self.wait(self.store.close())
+        self.store = self.reopen()
+        self.epoch = self.wait(self.store.acquire("host:2"))
+
+    def test_lastDayOfRemoved(self) -> None:
+        """
+        A job that is removed goes on to count among the outcomes of the last day, however
+        it is removed, after a restart too, and for a minute too long at most.
+        """
+        self.inState(JobState.FAILED)
+        self.time.advance(7)
+        ended = self.time.advance(3600)
+        for state in (JobState.SUCCEEDED, JobState.SUCCEEDED, JobState.CANCELLED):
+            self.inState(state)
+            self.time.advance(0.001)
+        counts = {"succeeded": 2, "failed": 1, "cancelled": 1}
+        self.assertEqual(self.lastDay(), counts)
+        self.wait(self.store.removeJob(self.epoch, 2))
+        self.assertEqual(self.lastDay(), counts)
+        self.time.now = NOON + timedelta(days=1, seconds=30)
+        counts["failed"] = 0
+        self.assertEqual(self.lastDay(), counts)
+        removed = self.wait(self.store.removeFinished(self.epoch, self.time.now, 99))
+        self.assertEqual(removed, [1, 3, 4])
+        self.assertEqual(self.lastDay(), counts)
+        self.restarted()
+        self.assertEqual(self.lastDay(), counts)
+        self.assertEqual(self.wait(self.store.settings()), {})
+        self.time.now = ended + timedelta(days=1)
+        self.assertEqual(self.lastDay(), counts)
+        self.time.advance(61)
+        self.assertEqual(self.lastDay(), {"succeeded": 0, "failed": 0, "cancelled": 0})
+
+    def test_lastDayOfNotRemoved(self) -> None:
+        """
+        A job that cannot be removed is counted once.
+        """
+        self.inState(JobState.RUNNING)
+        self.refused(errors.JobNotFinished, self.store.removeJob(self.epoch, 1))
+        self.finish(1)
+        self.assertEqual(self.lastDay(), {"succeeded": 1, "failed": 0, "cancelled": 0})
+
+    def test_lastID(self) -> None:
+        """
+        The last ID is the highest that was given out, even to a job that is gone.
+        """
+        self.assertEqual(self.wait(self.store.lastID()), 0)
+        self.add(new(), new())
+        self.inState(JobState.SUCCEEDED)
+        self.wait(self.store.removeJob(self.epoch, 3))
+        self.assertEqual(self.wait(self.store.lastID()), 3)
+        self.restarted()
+        self.assertEqual(self.wait(self.store.lastID()), 3)
+
     def test_settings(self) -> None:
         """
         Settings are kept by name, and those not named stay.

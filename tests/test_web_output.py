@@ -9,11 +9,10 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from ganeti_pool.errors import QueueStopping
 from ganeti_pool.jobs import JobState
-from ganeti_pool.web._output import readChunk
 
 from .fakequeue import makeJob
 from .webcase import Answer, WebCase
@@ -93,24 +92,6 @@ class PageTests(WebCase):
         answer = self.ask("GET", "/v1/jobs?changed_after=7")
         self.assertEqual(answer.body, b'{"jobs":[],"revision":7,"next":null}')
         self.assertEqual(self.ask("GET", "/v1/jobs").body, b'{"jobs":[],"next":null}')
-
-
-class HeldThreads:
-    """
-    A thread pool whose work is done at once, and its outcome told later.
-    """
-
-    def __init__(self) -> None:
-        self.outcomes: list[Callable[[], object]] = []
-
-    def callInThreadWithCallback(self, onResult: Any, f: Any, *args: Any) -> None:
-        self.outcomes.append(partial(onResult, True, f(*args)))
-
-    def finish(self) -> None:
-        """
-        Tell an outcome.
-        """
-        self.outcomes.pop(0)()
 
 
 class OutputTests(WebCase):
@@ -194,15 +175,20 @@ class OutputTests(WebCase):
         """
         self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
         self.write("17.1.stdout", b"one")
-        threads = HeldThreads()
-        self.patch(self.reactor, "getThreadPool", lambda: threads)
+        reads: list[tuple[Deferred[bytes], bytes]] = []
+        self.queue.reads = reads
         _, transport = self.begin("GET", "/v1/jobs/17/output?wait=60")
-        threads.finish()
+
+        def answer() -> None:
+            read, data = reads.pop(0)
+            read.callback(data)
+
+        answer()
         self.write("17.1.stdout", b"one")
         self.queue.over.callback(None)
         self.assertFalse(transport.value().endswith(b"0\r\n\r\n"))
         for _ in range(3):
-            threads.finish()
+            answer()
         self.assertTrue(transport.value().endswith(b"3\r\none\r\n0\r\n\r\n"))
 
     def test_followUntilTimeIsOver(self) -> None:
@@ -285,6 +271,26 @@ class OutputTests(WebCase):
 
     def test_unreadable(self) -> None:
         """
-        A file that is there and cannot be read is an error, and not empty.
+        Output that is there and cannot be read is refused with a sentence that names it.
         """
-        self.assertRaises(OSError, readChunk, str(self.directory), 0)
+        self.queue.add(makeJob(17, attempt=1, state=JobState.FAILED))
+        self.queue.unreadable = "it is not a regular file"
+        answer = self.ask("GET", "/v1/jobs/17/output?wait=60")
+        self.assertRefused(answer, 500, "output_unreadable")
+        self.assertIn("17.1.stdout: it is not a regular file; ", answer.value["detail"])
+
+    def test_unreadableLater(self) -> None:
+        """
+        Output that cannot be read any more cuts the answer off, with a line in the log and
+        no traceback.
+        """
+        self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
+        _, transport = self.begin("GET", "/v1/jobs/17/output?wait=60")
+        self.queue.unreadable = "it is not a regular file"
+        with capturedLogs() as events:
+            self.reactor.advance(0.25)
+        self.assertFalse(transport.connected)
+        self.assertNotIn(b"0\r\n\r\n", transport.value())
+        (warning,) = [event for event in events if event["log_level"] is LogLevel.warn]
+        self.assertNotIn("log_failure", warning)
+        self.assertIn("/v1/jobs/17/output is cut off: the output of job 17 ", formatEvent(warning))

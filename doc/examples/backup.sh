@@ -17,9 +17,13 @@ mkdir -- "$2"
 # Not by cp: the daemon may write the store meanwhile, and a part of it is in its log; and
 # a job and its output may be removed meanwhile, as by prune, which is no failure.
 python3 - "$store" "$1/output" "$2" <<'END'
-import pathlib, shutil, sqlite3, sys
+import os, pathlib, shutil, sqlite3, stat, sys
 
 store, output, copy = map(pathlib.Path, sys.argv[1:])
+
+
+def openWithoutWaiting(path, flags):
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def copyWhatIsThere(source, target):
@@ -29,11 +33,16 @@ def copyWhatIsThere(source, target):
     except FileNotFoundError:
         return
     for entry in entries:
-        if entry.is_dir():
+        if entry.is_dir() and not entry.is_symlink():
             copyWhatIsThere(entry, target / entry.name)
             continue
         try:
-            file = entry.open("rb")
+            mode = entry.lstat().st_mode
+            if not stat.S_ISREG(mode):
+                # A job has made it. To open a FIFO would wait for whoever writes to it.
+                print(f"left out: {entry} is not a regular file", file=sys.stderr)
+                continue
+            file = open(entry, "rb", opener=openWithoutWaiting)
         except FileNotFoundError:
             continue
         with file, (target / entry.name).open("xb") as copied:

@@ -88,6 +88,7 @@ def describeStatus(status: Wire, now: datetime) -> str:
     The state of the daemon, a line for each of its parts.
     """
     daemon, jobs, store = status["daemon"], status["jobs"], status["store"]
+    output = status["output"]
     lastDay = jobs["last_day"]
     stopping = ", stopping" if daemon["stopping"] else ""
     lines = [
@@ -122,6 +123,10 @@ def describeStatus(status: Wire, now: datetime) -> str:
         lines.append(("unwritten", f"{store['unwritten']} outcomes wait for the store"))
     if store["last_error"] is not None:
         lines.append(("last error", store["last_error"]))
+    if output["adopted"]:
+        lines.append(("output", "adopted: it had no store id, so nothing of it was removed"))
+    for directory in output["set_aside"]:
+        lines.append(("set aside", f"{directory}: check this output, then remove it"))
     return "\n".join(f"{label:<11}{escapeControls(text)}" for label, text in lines)
 
 

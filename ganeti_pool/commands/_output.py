@@ -4,8 +4,10 @@ From the pipes of a command to its files.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import struct
 import termios
 
@@ -27,18 +29,20 @@ class OutputFile:
 
     _log = Logger()
 
-    def __init__(self, path: str, limit: int) -> None:
+    def __init__(self, path: str | None, limit: int) -> None:
         """
         Create the file, or empty it.
 
+        @param path: L{None} to keep nothing.
         @param limit: how many bytes are kept at most.
-        @raise OSError: if it cannot be opened.
+        @raise OSError: if it cannot be opened, or something else is in its place, such
+            as a FIFO or a link. It never waits for another process.
         """
         self._path = path
-        self._limit = limit
+        self._limit = 0 if path is None else limit
         self._kept = 0
         self._truncated = False
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._file = None if path is None else _openFile(path)
 
     @property
     def size(self) -> OutputSize:
@@ -75,7 +79,7 @@ class OutputFile:
         kept = memoryview(data)[: self._limit - self._kept]
         self._truncated = len(kept) < len(data)
         try:
-            while kept:
+            while kept and self._file is not None:
                 written = os.write(self._file, kept)
                 self._kept += written
                 kept = kept[written:]
@@ -92,4 +96,19 @@ class OutputFile:
         """
         Give the file back.
         """
-        os.close(self._file)
+        if self._file is not None:
+            os.close(self._file)
+
+
+def _openFile(path: str) -> int:
+    """
+    Create a regular file, or empty one that has no other name.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    file = os.open(path, flags, 0o600)
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(file)
+        raise FileExistsError(errno.EEXIST, "another file is in the way", path)
+    os.ftruncate(file, 0)
+    return file

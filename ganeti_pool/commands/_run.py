@@ -161,7 +161,7 @@ def _makeLatch() -> Latch:
 
 def _openOutput(directory: str | None, stream: str, limit: int) -> closing[OutputFile]:
     if directory is None:
-        return closing(OutputFile(os.devnull, 0))
+        return closing(OutputFile(None, 0))
     try:
         return closing(OutputFile(os.path.join(directory, stream), limit))
     except OSError as error:

@@ -150,10 +150,16 @@ class IJobQueue(Interface):
         Deferred ends the wait.
         """
 
-    def outputPath(jobID: int, attempt: int, stream: str) -> str:
+    def readOutput(jobID: int, attempt: int, stream: str, offset: int) -> Deferred[bytes]:
         """
-        The file in which an attempt's C{"stdout"} or C{"stderr"} is kept, which
-        may not exist.
+        Read what the last run of an attempt has written to C{"stdout"} or C{"stderr"},
+        256 KiB at most. No bytes: it ends at or before the offset, or nothing was
+        written.
+
+        @param offset: how many bytes to leave out at the beginning.
+        @return: a Deferred that fails with L{OutputUnreadable
+            <ganeti_pool.errors.OutputUnreadable>} if something else is in the place of
+            a file.
         """
 
     def setActive(active: bool) -> Deferred[None]:

@@ -215,6 +215,11 @@ class IJobStore(Interface):
         The highest position ever recorded, -1 for none.
         """
 
+    def lastID() -> Deferred[int]:
+        """
+        The highest ID ever given to a job, even to one that was removed; 0 for none.
+        """
+
     def job(jobID: int) -> Deferred[Job]:
         """
         @return: a Deferred that fails with L{NoSuchJob
@@ -257,6 +262,7 @@ class IJobStore(Interface):
         For C{status}, in time that does not grow with the finished jobs of
         more than a day ago: C{states} (counts of queued and running),
         C{oldestQueuedAt}, C{longestRunningAt} (times or L{None}), C{lastDay}
-        (counts of the outcomes of the last 24 hours by state), C{bytes} (the
-        store's size on disk), C{freeBytes}.
+        (counts of the outcomes of the last 24 hours by state; jobs that were removed
+        since are counted for a minute longer at most), C{bytes} (the store's size on
+        disk), C{freeBytes}.
         """

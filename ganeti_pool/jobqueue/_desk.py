@@ -67,9 +67,13 @@ class Desk:
 
     def outputDirectory(self, job: Job) -> str | None:
         """
-        Where an attempt that has begun keeps what it writes.
+        The directory for what a run writes that has begun. To be called once for it.
+
+        @raise OSError: if the system refuses it.
         """
-        return None if self._output is None else self._output.directoryOf(job.id, job.attempt)
+        if self._output is None:
+            return None
+        return self._output.begin(job.id, job.attempt, job.deferrals)
 
     def begin(self, task: JobTask) -> None:
         """

@@ -46,7 +46,8 @@ class Keeping:
     each minute. So a job can stay an hour longer.
 
     At the start it also removes what jobs have written that are gone: an earlier
-    daemon has died between the two.
+    daemon has died between the two. It does so only for IDs that the store has given
+    out before that start.
 
     Threads: the reactor's.
     """
@@ -73,14 +74,18 @@ class Keeping:
         self._looks.clock = clock
         self._running: list[Deferred[Any]] = []
 
-    def start(self) -> None:
+    def start(self, swept: int | None) -> None:
         """
         Begin to look.
+
+        @param swept: the highest ID of a job whose output may be removed because it is
+            gone; L{None} if none may be.
         """
         if self._isStopping:
             return
-        swept = Deferred.fromCoroutine(self._sweep())
-        self._running.append(swept.addErrback(self._broken, "What is left over is not removed"))
+        if swept is not None:
+            sweep = Deferred.fromCoroutine(self._sweep(swept))
+            self._running.append(sweep.addErrback(self._broken, "What is left over is not removed"))
         if self._seconds is not None:
             interval = min(max(self._seconds, _SHORTEST), _LONGEST)
             looks = self._looks.start(interval)
@@ -102,12 +107,13 @@ class Keeping:
     def _broken(self, failure: Failure, what: str) -> None:
         _log.failure(what, failure)
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, last: int) -> None:
         """
         Remove what jobs have written that are gone.
+
+        @param last: the highest ID of these.
         """
-        # A job that comes later is in the store before it has a directory.
-        jobIDs = await self._output.jobIDs()
+        jobIDs = [jobID for jobID in await self._output.jobIDs() if jobID <= last]
         for first in range(0, len(jobIDs), _SWEPT):
             if self._isStopping:
                 return

@@ -23,6 +23,7 @@ from ..errors import StoreError
 from ..interfaces import IJobStore
 from ..jobs import Job, JobEventKind, OnCrash
 from ..paths import StatePaths
+from ._claim import Claim
 from ._desk import Desk
 from ._events import Events, Observer
 from ._handover import Handover, ThreadHandover
@@ -151,7 +152,9 @@ class QueueLife:
         self._journal = Journal(reactor, self._changes, self._lose)
         self._waiting = Waiting()
         self._room = Room(self._waiting, maxQueued)
-        self._output = Output(paths.output, inThread or self._inThread)
+        inThread = inThread or self._inThread
+        self._output = Output(paths.output, inThread)
+        self._claim = Claim(store, self._journal, self._output, inThread)
         self._keeping = Keeping(reactor, store, self._journal, self._output, now, keepFinished)
         self._roster = Roster(reactor, self._core, self._journal)
         self._runs = Runs(
@@ -195,15 +198,18 @@ class QueueLife:
         processes are gone, and go on with the queue as it was.
 
         @return: a Deferred that fails with L{StoreError
-            <ganeti_pool.errors.StoreError>} if the store cannot be used, or has
-            unfinished jobs of another worker class or another version of its args;
-            and with what C{reap} fails with.
+            <ganeti_pool.errors.StoreError>} if the store cannot be used, has
+            unfinished jobs of another worker class or another version of its args, or
+            the output directory belongs to another store; and with what C{reap} fails
+            with.
         """
         return self._life.run(lambda: Deferred.fromCoroutine(self._start()))
 
     async def _start(self) -> None:
         self._startedAt = self._now()
         self._journal.epoch = await self._store.acquire(f"{socket.gethostname()}:{os.getpid()}")
+        settings = await self._store.settings()
+        await self._claim.check(settings)
         own = (self.workerName, self._argsVersion)
         strangers = await self._store.workers() - {own}
         if strangers:
@@ -213,7 +219,7 @@ class QueueLife:
                 f"and this daemon runs {_describe(*own)}: start it with the class and the version "
                 "that these jobs are for, and let it finish or cancel them first"
             )
-        settings = await self._store.settings()
+        swept = await self._claim.take()
         self._core._ReserveOrder(await self._store.lastPosition() + 1)
         left = await self._store.runningJobs()
         await self._reap([attempt.handle for _, attempt in left if attempt.handle is not None])
@@ -224,7 +230,7 @@ class QueueLife:
             await self._journal.write(self._store.setSettings, {ACTIVE: False})
         elif settings.get(ACTIVE, True):
             self._activate(True)
-        self._keeping.start()
+        self._keeping.start(swept)
 
     async def _settle(self, job: Job) -> None:
         """

@@ -151,12 +151,12 @@ class JobQueue(QueueLife):
                 changed.addErrback(lambda _: None)
                 changed.cancel()
 
-    def outputPath(self, jobID: int, attempt: int, stream: str) -> str:
+    def readOutput(self, jobID: int, attempt: int, stream: str, offset: int) -> Deferred[bytes]:
         """
-        Where the output is. See L{IJobQueue.outputPath
-        <ganeti_pool.interfaces.IJobQueue.outputPath>}.
+        Read output. See L{IJobQueue.readOutput
+        <ganeti_pool.interfaces.IJobQueue.readOutput>}.
         """
-        return os.path.join(self._output.directoryOf(jobID, attempt), stream)
+        return self._output.read(jobID, attempt, stream, offset)
 
     def poolStatus(self) -> Deferred[dict[str, Any]]:
         """
@@ -176,12 +176,14 @@ class JobQueue(QueueLife):
             "state_directory": self._paths.directory,
             "stopping": self._runs.isStopping,
         }
+        output = {"adopted": self._claim.adopted, "set_aside": list(self._output.aside)}
         return statusToJSON(
             self._pool.statistics(),
             self._roster.busy,
             list(self._fences.values()),
             summary,
             self._journal,
+            output,
             daemon,
         )
 

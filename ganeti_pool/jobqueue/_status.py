@@ -22,6 +22,7 @@ def statusToJSON(
     quiesces: Sequence[datetime],
     summary: Mapping[str, Any],
     journal: Journal,
+    output: Mapping[str, Any],
     daemon: Mapping[str, Any],
 ) -> dict[str, Any]:
     """
@@ -30,6 +31,7 @@ def statusToJSON(
     @param quiesces: since when each standing quiesce has waited.
     @param summary: see L{IJobStore.summary
         <ganeti_pool.interfaces.IJobStore.summary>}.
+    @param output: what to report under C{output}.
     @param daemon: what to tell under C{daemon}.
     """
     counts = asdict(statistics)
@@ -51,6 +53,7 @@ def statusToJSON(
             "unwritten": journal.unwritten,
             "last_error": journal.trouble,
         },
+        "output": dict(output),
         "daemon": dict(daemon),
     }
 

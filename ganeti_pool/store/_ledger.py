@@ -4,6 +4,7 @@ The journal as the thread that writes knows it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -19,16 +20,25 @@ from sqlalchemy import (
     func,
     insert,
     select,
-    table,
     union_all,
     update,
 )
-from sqlalchemy import column as columnOf
 from sqlalchemy.dialects import sqlite
 
 from ..jobs import FINISHED, Job, JobState
-from ._reads import getJob, getLatestAttempt
-from ._rows import allJobs, attemptRow, changedRow, jobOf, jobRow, timeColumn, workerKey
+from ._reads import getJob, getLastID, getLatestAttempt
+from ._rows import (
+    REMOVED,
+    allJobs,
+    attemptRow,
+    changedRow,
+    jobOf,
+    jobRow,
+    microseconds,
+    removedRow,
+    timeColumn,
+    workerKey,
+)
 from ._statements import Statement
 from .schema import attempts, jobs, journal, labels, settings
 
@@ -36,10 +46,6 @@ __all__ = ["SQLLedger"]
 
 _COUNTERS = ("revision", "lastPosition", "waiting", "unfinished")
 _theCounters = Statement(select(journal.c.epoch, *(journal.c[key] for key in _COUNTERS)))
-# What AUTOINCREMENT takes next is one more. Nobody else adds jobs in a transaction that
-# has the write lock, so they can bring their IDs, and many go in as one statement.
-_sequence = table("sqlite_sequence", columnOf("name"), columnOf("seq", Integer))
-_theLastID = Statement(select(_sequence.c.seq).where(_sequence.c.name == jobs.name))
 _changeCounters = Statement(update(journal), *_COUNTERS)
 _acquire = Statement(update(journal), "epoch", "owner", "acquiredAt")
 
@@ -73,6 +79,15 @@ _theEnded = Statement(
 _theLabels = Statement(select(jobs.c.id, jobs.c.labels).where(jobs.c.id.in_(_given)))
 _removeLabel = Statement(
     delete(labels).where(*(column == bindparam(column.key) for column in labels.c))
+)
+_theRemoved = Statement(
+    select(jobs.c.state, jobs.c.finishedAt).where(
+        jobs.c.id.in_(_given), jobs.c.finishedAt >= bindparam("since")
+    )
+)
+_theCounted = Statement(select(settings.c.value).where(settings.c.name == bindparam("minute")))
+_forgetCounted = Statement(
+    delete(settings).where(settings.c.name >= REMOVED, settings.c.name < bindparam("since"))
 )
 _removeAttempts = Statement(delete(attempts).where(attempts.c.jobID.in_(_given)))
 _removeJobs = Statement(delete(jobs).where(jobs.c.id.in_(_given)))
@@ -129,8 +144,7 @@ class SQLLedger:
             self._counters = counters
             self.epoch, self.revision, self.lastPosition, self._waiting, unfinished = counters
             self._unfinished = loads(unfinished)
-            last = _theLastID.run(self._connection).fetchone()
-            self.lastID = 0 if last is None else last[0]
+            self.lastID = getLastID(self._connection)
 
     def flush(self) -> None:
         """
@@ -259,15 +273,32 @@ class SQLLedger:
         found = _theEnded.run(self._connection, before=timeColumn(before), limit=limit)
         return [jobID for (jobID,) in found]
 
-    def remove(self, jobIDs: Sequence[int]) -> None:
+    def remove(self, jobIDs: Sequence[int], since: datetime) -> None:
         self.flush()
         given = dumps(jobIDs)
+        self._countRemoved(given, microseconds(since))
         labelled = _theLabels.run(self._connection, given=given).fetchall()
         self._writeLabels(_removeLabel, ((jobID, loads(text)) for jobID, text in labelled))
         _removeAttempts.run(self._connection, given=given)
         _removeJobs.run(self._connection, given=given)
         for jobID in jobIDs:
             self._jobs.pop(jobID, None)
+
+    def _countRemoved(self, given: str, since: int) -> None:
+        """
+        Keep the outcomes of jobs that are to be removed in the counts of the last day,
+        and forget those of before.
+
+        @param given: their IDs, as JSON.
+        """
+        _forgetCounted.run(self._connection, since=removedRow(since))
+        minutes: dict[str, Counter[str]] = {}
+        for state, ended in _theRemoved.run(self._connection, given=given, since=since):
+            minutes.setdefault(removedRow(ended), Counter())[state] += 1
+        for minute, counts in minutes.items():
+            for (counted,) in _theCounted.run(self._connection, minute=minute):
+                counts.update(loads(counted))
+            self.set({minute: counts})
 
     def set(self, settings: Mapping[str, Any]) -> None:
         _set.runAll(

@@ -14,13 +14,25 @@ from json import dumps, loads
 from sqlite3 import Connection
 from typing import Any
 
-from sqlalchemy import Integer, bindparam, func, select, text
+from sqlalchemy import Integer, and_, bindparam, func, not_, select, table, text
+from sqlalchemy import column as columnOf
 
 from ..errors import NoSuchJob
 from ..jobs import FINISHED, Attempt, Job, JobFilter, JobState, QueuedJob
 from . import _transitions
 from ._listing import LARGEST, listing
-from ._rows import allAttempts, allJobs, attemptOf, jobOf, timeColumn, timeOf, workerOf
+from ._rows import (
+    REMOVED,
+    REMOVED_END,
+    allAttempts,
+    allJobs,
+    attemptOf,
+    jobOf,
+    microseconds,
+    removedRow,
+    timeOf,
+    workerOf,
+)
 from ._statements import Statement
 from ._values import checkFilter
 from .schema import attempts, jobs, journal, settings
@@ -30,6 +42,7 @@ __all__ = [
     "getChangedJobs",
     "getJob",
     "getKnown",
+    "getLastID",
     "getLastPosition",
     "getLatestAttempt",
     "getListedJobs",
@@ -42,7 +55,14 @@ __all__ = [
 
 _limit = bindparam("limit", type_=Integer)
 
-_theSettings = Statement(select(settings.c.name, settings.c.value))
+# The counts of removed jobs are rows of the same table, and not settings.
+_isRemoved = and_(settings.c.name >= REMOVED, settings.c.name < REMOVED_END)
+_theSettings = Statement(select(settings.c.name, settings.c.value).where(not_(_isRemoved)))
+_theRemoved = Statement(
+    select(settings.c.value).where(
+        settings.c.name >= bindparam("since"), settings.c.name < REMOVED_END
+    )
+)
 
 # By name, since SQLite would take the index of the states instead, and sort.
 _waiting = "FROM jobs INDEXED BY jobs_that_wait WHERE state = 'queued'"
@@ -60,6 +80,8 @@ _theWorkers = Statement(select(journal.c.unfinished))
 _isRunning = jobs.c.state == JobState.RUNNING.value
 _theRunning = Statement(allJobs.add_columns(jobs.c.handle).where(_isRunning).order_by(jobs.c.id))
 _theLastPosition = Statement(select(journal.c.lastPosition))
+_sequence = table("sqlite_sequence", columnOf("name"), columnOf("seq", Integer))
+_theLastID = Statement(select(_sequence.c.seq).where(_sequence.c.name == jobs.name))
 _isIt = jobs.c.id == bindparam("jobID")
 _theJob = Statement(allJobs.where(_isIt))
 _given = func.json_each(bindparam("jobIDs")).table_valued("value")
@@ -115,6 +137,12 @@ def getRunningJobs(connection: Connection) -> list[tuple[Job, Attempt]]:
 def getLastPosition(connection: Connection) -> int:
     ((position,),) = _theLastPosition.run(connection)
     return int(position)
+
+
+def getLastID(connection: Connection) -> int:
+    for (last,) in _theLastID.run(connection):
+        return int(last)
+    return 0
 
 
 def getJob(connection: Connection, jobID: int) -> Job:
@@ -179,10 +207,13 @@ def getSummary(connection: Connection, now: datetime) -> dict[str, Any]:
     oldest = [timeOf(time) for (time,) in _whenOldest.run(connection)]
     ((running, longest),) = _theNumberThatRun.run(connection)
     lastDay = {}
-    since = timeColumn(now - timedelta(days=1))
+    since = microseconds(now - timedelta(days=1))
     for state in sorted(FINISHED):
         counts = _theNumberThatEnded.run(connection, state=state.value, since=since)
         ((lastDay[state.value],),) = counts
+    for (counted,) in _theRemoved.run(connection, since=removedRow(since)):
+        for state, count in loads(counted).items():
+            lastDay[state] += count
     return {
         "states": {JobState.QUEUED.value: waiting, JobState.RUNNING.value: running},
         "oldestQueuedAt": oldest[0] if oldest else None,

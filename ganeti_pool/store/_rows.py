@@ -19,6 +19,8 @@ from ..jobs import Attempt, Job, JobFailure, JobState, OnCrash, OutputSize
 from .schema import attempts, jobs
 
 __all__ = [
+    "REMOVED",
+    "REMOVED_END",
     "allAttempts",
     "allJobs",
     "attemptOf",
@@ -26,6 +28,8 @@ __all__ = [
     "changedRow",
     "jobOf",
     "jobRow",
+    "microseconds",
+    "removedRow",
     "timeColumn",
     "timeOf",
     "workerKey",
@@ -45,8 +49,26 @@ _STATES = {state.value: state for state in JobState}
 _ON_CRASH = {word.value: word for word in OnCrash}
 
 
+REMOVED, REMOVED_END = "removed/", "removed0"
+"""
+Between these names are the rows of the settings that count removed jobs: one for each
+minute in which such jobs finished, with a JSON object of their number by state.
+"""
+
+
+def removedRow(ended: int) -> str:
+    """
+    The name of the row that counts removed jobs which finished at some time.
+    """
+    return f"{REMOVED}{ended // 60_000_000:010d}"
+
+
+def microseconds(time: datetime) -> int:
+    return (time - _EPOCH) // _MICROSECOND
+
+
 def timeColumn(time: datetime | None) -> int | None:
-    return None if time is None else (time - _EPOCH) // _MICROSECOND
+    return None if time is None else microseconds(time)
 
 
 def timeOf(column: int | None) -> datetime | None:

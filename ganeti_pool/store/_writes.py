@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -22,7 +22,12 @@ from ..jobs import Job, JobState, NewJob, Outcome
 from . import _transitions
 from ._values import checkText, plainJSON
 
-__all__ = ["Ledger", "Writer"]
+__all__ = ["DAY", "Ledger", "Writer"]
+
+DAY = timedelta(days=1)
+"""
+For how long an outcome is counted among those of the last day.
+"""
 
 _T = TypeVar("_T")
 
@@ -89,9 +94,10 @@ class Ledger(Protocol):
         The IDs of jobs that finished before a time, the oldest first.
         """
 
-    def remove(self, jobIDs: Sequence[int]) -> None:
+    def remove(self, jobIDs: Sequence[int], since: datetime) -> None:
         """
-        Forget jobs, their attempts and their keys.
+        Forget finished jobs, their attempts and their keys, but keep counting those
+        that finished at C{since} or later among the outcomes of the last day.
         """
 
     def set(self, settings: Mapping[str, Any]) -> None:
@@ -241,16 +247,20 @@ class Writer(ABC):
         return self._writeAs(epoch, work)
 
     def removeJob(self, epoch: int, jobID: int) -> Deferred[None]:
+        since = self._clock() - DAY
+
         def work(ledger: Ledger) -> None:
             _transitions.checkRemovable(ledger.job(jobID))
-            ledger.remove([jobID])
+            ledger.remove([jobID], since)
 
         return self._writeAs(epoch, work)
 
     def removeFinished(self, epoch: int, before: datetime, limit: int) -> Deferred[list[int]]:
+        since = self._clock() - DAY
+
         def work(ledger: Ledger) -> list[int]:
             jobIDs = ledger.ended(before, limit)
-            ledger.remove(jobIDs)
+            ledger.remove(jobIDs, since)
             return jobIDs
 
         return self._writeAs(epoch, work)

@@ -96,6 +96,9 @@ class SQLiteJobStore(Writer):
     def lastPosition(self) -> Deferred[int]:
         return self._reads.ask(_reads.getLastPosition)
 
+    def lastID(self) -> Deferred[int]:
+        return self._reads.ask(_reads.getLastID)
+
     def job(self, jobID: int) -> Deferred[Job]:
         return self._reads.ask(partial(_reads.getJob, jobID=jobID))
 

@@ -86,7 +86,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
     @raise ModuleNotFoundError: if the extra is not installed.
     """
     # Not above: they need the extra, and klein a reactor that has been chosen.
-    from ..jobqueue import JobQueue
+    from ..jobqueue import JobQueue, checkNewStore
     from ..metrics import JobMetrics
     from ..store.sqlite import SQLiteJobStore
     from ..web import AnswerMemory, Connections, CountedEndpoint, JobSite, makeSite
@@ -104,6 +104,9 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
     log = None
     if options["log-format"] == "json":
         log = openLog(options.parent or {}, reactor.callFromThread)
+    if not os.path.exists(storePath):
+        # Again when the queue starts; but here no store is made in a wrong directory.
+        checkNewStore(paths.output)
     # What can be refused has been, and nothing is made yet but a file for the log.
     prepareDirectory(paths.directory)
     os.makedirs(paths.output, 0o700, exist_ok=True)

@@ -40,6 +40,7 @@ class _Journal:
     handles: dict[int, str] = field(default_factory=dict)
     marks: dict[str, tuple[int, str]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    removed: list[Job] = field(default_factory=list)
     epoch: int = 0
     revision: int = 0
     lastPosition: int = -1
@@ -83,9 +84,11 @@ class _Journal:
         ended = (job for job in self.jobs.values() if job.finishedAt and job.finishedAt < before)
         return [job.id for job in sorted(ended, key=lambda job: (job.finishedAt, job.id))[:limit]]
 
-    def remove(self, jobIDs: Sequence[int]) -> None:
+    def remove(self, jobIDs: Sequence[int], since: datetime) -> None:
+        self.removed = [job for job in self.removed if _endedSince(job, since)]
         for jobID in jobIDs:
             job = self.jobs.pop(jobID)
+            self.removed.append(job)
             del self.attempts[jobID]
             self.handles.pop(jobID, None)
             if job.key is not None:
@@ -188,6 +191,9 @@ class MemoryJobStore(Writer):
     def lastPosition(self) -> Deferred[int]:
         return self._read(lambda: self._journal.lastPosition)
 
+    def lastID(self) -> Deferred[int]:
+        return self._read(lambda: self._journal.lastID)
+
     def job(self, jobID: int) -> Deferred[Job]:
         return self._read(lambda: self._journal.job(jobID))
 
@@ -235,8 +241,8 @@ class MemoryJobStore(Writer):
             queued = self._inState(JobState.QUEUED)
             running = self._inState(JobState.RUNNING)
             lastDay = {state.value: 0 for state in JobState if state in FINISHED}
-            for job in self._journal.jobs.values():
-                if job.finishedAt is not None and job.finishedAt >= since:
+            for job in [*self._journal.jobs.values(), *self._journal.removed]:
+                if _endedSince(job, since):
                     lastDay[job.state.value] += 1
             return {
                 "states": {"queued": len(queued), "running": len(running)},
@@ -275,6 +281,10 @@ class MemoryJobStore(Writer):
 
     def _inState(self, state: JobState) -> list[Job]:
         return [job for job in self._journal.jobs.values() if job.state is state]
+
+
+def _endedSince(job: Job, since: datetime) -> bool:
+    return job.finishedAt is not None and job.finishedAt >= since
 
 
 def _outcome(deferred: Deferred[_T], work: Callable[[], _T]) -> Callable[[], None]:

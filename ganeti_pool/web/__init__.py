@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 
 from ..errors import InvalidArgument
 from ..interfaces import IJobQueue
@@ -23,7 +22,6 @@ from ._api import JobAPI
 from ._connections import Connections, CountedEndpoint
 from ._memory import AnswerMemory
 from ._operations import openAPI
-from ._output import readChunk
 from ._request import JobSite
 
 __all__ = ["AnswerMemory", "Connections", "CountedEndpoint", "JobSite", "makeSite", "openAPI"]
@@ -40,7 +38,7 @@ def makeSite(
     """
     The site to listen with.
 
-    @param reactor: the clock, and whose thread pool reads the output files.
+    @param reactor: the clock.
     @param token: what each request must carry as its bearer token; with L{None}
         whoever reaches the site may use it.
     @param metrics: gives what C{/metrics} answers, text as of Prometheus; with
@@ -52,9 +50,13 @@ def makeSite(
     """
     if token is not None and not token.strip():
         raise InvalidArgument("the bearer token is empty: whoever asks would be let in")
+<<<<<<< HEAD
 
     def read(path: str, offset: int) -> Deferred[bytes]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), readChunk, path, offset)
 
     api = JobAPI(reactor, queue, read, metrics, memory)
     return JobSite(reactor, api.app.resource(), token, connections)
+=======
+    return JobSite(reactor, JobAPI(reactor, queue, metrics).app.resource(), token)
+>>>>>>> main

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from klein import Klein
@@ -23,7 +24,7 @@ from ..jobs import JobOrigin
 from ..numerals import isDigits
 from ._memory import AnswerMemory, Share
 from ._operations import OPERATIONS, PROMETHEUS, openAPI
-from ._output import Growth, ReadChunk, Valve
+from ._output import Growth, Valve
 from ._pages import changes, page
 from ._request import PIECE, JobRequest, Refusal
 
@@ -109,7 +110,6 @@ class JobAPI:
         self,
         clock: IReactorTime,
         queue: IJobQueue,
-        read: ReadChunk,
         metrics: Callable[[], Deferred[bytes]] | None = None,
         memory: AnswerMemory | None = None,
     ) -> None:
@@ -119,7 +119,6 @@ class JobAPI:
         self._memory = AnswerMemory(clock) if memory is None else memory
         self._clock = clock
         self._queue = queue
-        self._read = read
         self._metrics = metrics
 
     # Klein names no more than IRequest, which has not half of what a Request has.
@@ -262,13 +261,15 @@ class JobAPI:
         attempt = query.attempt or latest
         if attempt > latest:
             raise Refusal("no_such_attempt", f"job {number} has no attempt {attempt}")
-        path = self._queue.outputPath(number, attempt, query.stream)
+        read = partial(self._queue.readOutput, number, attempt, query.stream)
+        # Before the headers: what cannot be read is refused.
+        first = await read(query.offset)
 
         request.setHeader("content-type", "application/octet-stream")
-        request.write(b"")
+        request.write(first)
         valve = Valve()
         request.registerProducer(valve, True)
-        offset = query.offset
+        offset = query.offset + len(first)
         left = query.wait - (self._clock.seconds() - asked)
         if left > 0:
             over = self._queue.attemptOver(number, attempt)
@@ -276,10 +277,10 @@ class JobAPI:
             request.untilClientEnds(over, None)
             async with Growth(self._clock, over) as growth:
                 while not growth.isOver:
-                    offset = await self._sendFrom(request, valve, path, offset)
+                    offset = await self._sendFrom(request, valve, read, offset)
                     await growth.more()
         # Also what it wrote since, before it ended.
-        offset = await self._sendFrom(request, valve, path, offset)
+        offset = await self._sendFrom(request, valve, read, offset)
         request.waitedInVain = offset == query.offset and self._isOver(query.wait, asked)
         request.unregisterProducer()
 
@@ -291,11 +292,18 @@ class JobAPI:
         """
         return _LEAST_WAIT <= wait <= self._clock.seconds() - asked
 
-    async def _sendFrom(self, request: JobRequest, valve: Valve, path: str, offset: int) -> int:
+    async def _sendFrom(
+        self,
+        request: JobRequest,
+        valve: Valve,
+        read: Callable[[int], Deferred[bytes]],
+        offset: int,
+    ) -> int:
         """
         Send what is in a file from an offset on, and give the offset behind it.
         """
-        while data := await self._read(path, offset):
+        await valve.opened()
+        while data := await read(offset):
             request.write(data)
             offset += len(data)
             await valve.opened()

@@ -219,7 +219,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "GET",
             "/v1/jobs/{jobID}/output",
             "The bytes of an output stream, as they come.",
-            ("no_such_job", "no_such_attempt"),
+            ("no_such_job", "no_such_attempt", "output_unreadable"),
             query=wire.OUTPUT_QUERY,
             answer={},
             kind="application/octet-stream",

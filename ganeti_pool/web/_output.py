@@ -4,43 +4,19 @@ The output of a job, as it comes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["Growth", "ReadChunk", "Valve", "readChunk"]
-
-_CHUNK = 1 << 18
+__all__ = ["Growth", "Valve"]
 
 _RECHECK = 0.25
 """
 After how many seconds a followed file is looked at again. It is the one thing
 that is asked for over and over, since no event tells that a file grows.
 """
-
-ReadChunk = Callable[[str, int], Deferred[bytes]]
-"""
-Reads from a file from an offset on, elsewhere than on the reactor thread. No
-bytes: the file ends there, or is not there yet.
-"""
-
-
-def readChunk(path: str, offset: int) -> bytes:
-    """
-    The bytes of a file from an offset on, 256 KiB at most.
-
-    Threads: called on a thread of the reactor's pool.
-    """
-    try:
-        with open(path, "rb") as file:
-            file.seek(offset)
-            return file.read(_CHUNK)
-    except FileNotFoundError:
-        return b""
 
 
 @implementer(IPushProducer)

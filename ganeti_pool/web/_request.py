@@ -20,7 +20,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from .. import wire
-from ..errors import InvalidJob, JobError, KeyConflict
+from ..errors import InvalidJob, JobError, KeyConflict, OutputUnreadable
 from ._channel import LINGER, SILENCE, JobChannel
 from ._connections import Connections
 from ._memory import Share
@@ -306,7 +306,12 @@ class JobRequest(Request):
         answer that has begun is cut off, so that it does not pass for whole.
         """
         method, path = _printable(self.method), _printable(self.path)
-        self._log.failure("{method} {path} failed", reason, method=method, path=path)
+        if reason.check(OutputUnreadable):
+            # What a job has done to its files is not a fault of the daemon.
+            why = reason.value
+            self._log.warn("{method} {path} is cut off: {why}", method=method, path=path, why=why)
+        else:
+            self._log.failure("{method} {path} failed", reason, method=method, path=path)
         if self.startedWriting:
             self._isCutOff = True
             self.channel.transport.abortConnection()

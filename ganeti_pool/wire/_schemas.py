@@ -116,6 +116,10 @@ def _pool() -> Schema:
         **_numbers("bytes", "free_bytes", "unwritten"),
         "last_error": {"type": ["string", "null"]},
     }
+    output = {
+        "adopted": _PLAIN[bool],
+        "set_aside": {"type": "array", "items": _PLAIN[str]},
+    }
     daemon = {
         **_numbers("pid"),
         **dict.fromkeys(("version", "worker", "host", "state_directory"), _PLAIN[str]),
@@ -130,6 +134,7 @@ def _pool() -> Schema:
             "statistics": _object(statistics),
             "jobs": _object(jobs),
             "store": _object(store),
+            "output": _object(output),
             "daemon": _object(daemon),
         }
     )

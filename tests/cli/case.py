@@ -94,6 +94,7 @@ POOL: dict[str, Any] = {
         "last_day": {"succeeded": 310, "failed": 3, "cancelled": 1},
     },
     "store": {"bytes": 900, "free_bytes": 3 << 40, "unwritten": 0, "last_error": None},
+    "output": {"adopted": False, "set_aside": []},
     "daemon": {
         "pid": 4711,
         "version": "0.1.0",

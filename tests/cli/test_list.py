@@ -438,6 +438,22 @@ class ShowTests(CommandCase):
         self.assertEqual(self.codeOf(self.start("status")), 0)
         self.assertNotIn("quiesce", self.out.text())
 
+    def test_statusOfOutput(self) -> None:
+        """
+        Output that was adopted or moved aside is shown, with what to do.
+        """
+        aside = ["/state/output/aside-1", "/state/output/aside-2\x1b"]
+        self.client.poolStatus = {**POOL, "output": {"adopted": True, "set_aside": aside}}
+        self.assertEqual(self.codeOf(self.start("status")), 0)
+        self.assertEqual(
+            self.out.text().splitlines()[-3:],
+            [
+                "output     adopted: it had no store id, so nothing of it was removed",
+                "set aside  /state/output/aside-1: check this output, then remove it",
+                "set aside  /state/output/aside-2\\x1b: check this output, then remove it",
+            ],
+        )
+
     def test_statusJSON(self) -> None:
         """
         With C{--json} the status is one line, as the daemon sent it.

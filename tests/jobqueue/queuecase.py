@@ -8,8 +8,10 @@ for the reactor, the test does what is to happen meanwhile, and then commits.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -104,7 +106,7 @@ class QueueCase(SynchronousTestCase):
         self.posted: list[Any] = []
         self.reaped: list[Sequence[str]] = []
         self.reap: Deferred[Any] = succeed(0)
-        self.directory = self.mktemp()
+        self.journal: object = None
         self.monotonic = 100.0
         self.tasks: dict[str, Task] = {"note": lambda worker, what=None: self.ran.append(what)}
         self.patch(Worker, "tasks", self.tasks)
@@ -122,6 +124,10 @@ class QueueCase(SynchronousTestCase):
 
         @param options: more arguments for the queue.
         """
+        if store._journal is not self.journal:
+            # The output of one store is not that of another.
+            self.directory = self.mktemp()
+        self.journal = store._journal
         self.store = store
         self.pool, self.stepping, self.reactor = makeSteppingPool(numWorkers, Worker)
         self.queue = JobQueue(
@@ -243,6 +249,17 @@ class QueueCase(SynchronousTestCase):
 
         self.patch(self.queue._output, "make", makeSome)
         return broken.clear
+
+    def obstruct(self) -> Path:
+        """
+        Have no place for any output.
+
+        @return: what is in the way.
+        """
+        obstacle = Path(self.directory, "output")
+        shutil.rmtree(obstacle)
+        obstacle.write_text("in the way")
+        return obstacle
 
     def submit(self, *jobs: NewJob) -> list[int]:
         """

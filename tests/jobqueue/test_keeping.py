@@ -220,29 +220,37 @@ class SweepTests(QueueCase):
         for name in names:
             Path(self.directory, "output", name).mkdir(parents=True)
 
+    def forget(self, *jobs: int) -> None:
+        """
+        Remove jobs from the store, as a daemon that dies before it removes their output.
+        """
+        for job in jobs:
+            self.successResultOf(self.queue.cancel(job))
+            self.successResultOf(self.store.removeJob(self.queue._journal.epoch, job))
+
     def test_leftOver(self) -> None:
         """
         At the start, what jobs have written that are gone is removed, and nothing else.
         """
         self.start()
-        self.submit(new(), new(), new())
-        self.successResultOf(self.queue.cancel(1))
-        self.successResultOf(self.queue.cancel(3))
-        # the daemon dies between the two
-        self.successResultOf(self.store.removeJob(self.queue._journal.epoch, 1))
-        self.leave("1", "2", "3", "7", "10", "lost+found", "9" * 30, "\u0663")
+        self.submit(*[new()] * 6)
+        self.forget(1, 4, 6)
+        self.leave("1", "2", "3", "4", "05", "6", "7", "lost+found", "9" * 30, "\u0663")
         self.patch(_keeping, "_SWEPT", 2)
         self.restart()
-        self.assertEqual(self.removed, [["output/1"], ["output/7"], ["output/10"]])
+        self.assertEqual(self.removed, [["output/1"], ["output/4"], ["output/6"]])
 
     def test_stop(self) -> None:
         """
         A queue that stops waits for what is being removed, and removes nothing more.
         """
         self.patch(_keeping, "_SWEPT", 1)
+        self.start()
+        self.submit(new(), new())
+        self.forget(1, 2)
         self.leave("1", "2")
         self.removal = Deferred()
-        self.start()
+        self.restart()
         stopped = self.queue.stop(0)
         self.reactor.run()
         self.assertNoResult(stopped)
@@ -254,7 +262,11 @@ class SweepTests(QueueCase):
         """
         A fault is logged, and hinders neither the jobs nor the stop.
         """
+        self.start()
+        self.submit(new())
+        self.forget(1)
         self.leave("1")
+        self.open(self.store.reopened())
         self.store.known = lambda jobIDs: fail(ZeroDivisionError())  # type: ignore[method-assign]
         self.start()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

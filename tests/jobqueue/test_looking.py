@@ -415,6 +415,7 @@ class PoolTests(QueueCase):
                     "last_day": {"succeeded": 1, "failed": 0, "cancelled": 0},
                 },
                 "store": {"bytes": 0, "free_bytes": 0, "unwritten": 0, "last_error": None},
+                "output": {"adopted": False, "set_aside": []},
                 "daemon": {
                     "pid": os.getpid(),
                     "started_at": noon,

@@ -318,7 +318,6 @@ class InsideTests(StartedCase):
         """
         A daemon whose state directory is named through a link knows its jobs again.
         """
-        os.makedirs(self.directory)
         link = self.mktemp()
         os.symlink(os.path.abspath(self.directory), link)
         own, self.directory = self.own, link

@@ -5,6 +5,7 @@ Tests for attempts and their outcomes.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
@@ -38,10 +39,9 @@ class RunTests(StartedCase):
             self.assertEqual((attempt.jobID, attempt.attempt), (1, 1))
             self.assertEqual(attempt.stateDirectory, os.path.abspath(self.directory))
             self.assertTrue(os.path.isdir(attempt.outputDirectory))
-            self.assertEqual(
-                os.path.join(attempt.outputDirectory, "stdout"),
-                self.queue.outputPath(1, 1, "stdout"),
-            )
+            Path(attempt.outputDirectory, "stdout").write_text("text")
+            output = self.queue.readOutput(1, 1, "stdout", 1)
+            self.assertEqual(self.successResultOf(output), b"ext")
             self.assertEqual(self.job().state, JobState.RUNNING)
             self.assertEqual(self.status()["busy"], 1)
             attempt.recordHandle("handle")

@@ -4,7 +4,6 @@ Tests for the end of a queue.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -211,8 +210,7 @@ class StopTests(StartedCase):
         A job that waits for a place for its output is for the next daemon, whether
         its worker waits when the queue stops or finds out later.
         """
-        Path(self.directory).mkdir()
-        Path(self.directory, "output").write_text("in the way")
+        self.obstruct()
         self.meanwhile += [self.stop]
         self.submit(new())
         task = self.task()
@@ -452,7 +450,7 @@ class StopTests(StartedCase):
         Without a test in between, a worker waits by a C{ThreadHandover}.
         """
         pool, _, reactor = makeSteppingPool(1, Worker, reactor=FakeReactor())
-        paths = StatePaths.at(self.directory)
+        paths = StatePaths.at(self.mktemp())
         queue = JobQueue(
             reactor,
             pool,
