@@ -50,13 +50,5 @@ def makeSite(
     """
     if token is not None and not token.strip():
         raise InvalidArgument("the bearer token is empty: whoever asks would be let in")
-<<<<<<< HEAD
-
-    def read(path: str, offset: int) -> Deferred[bytes]:
-        return deferToThreadPool(reactor, reactor.getThreadPool(), readChunk, path, offset)
-
-    api = JobAPI(reactor, queue, read, metrics, memory)
+    api = JobAPI(reactor, queue, metrics, memory)
     return JobSite(reactor, api.app.resource(), token, connections)
-=======
-    return JobSite(reactor, JobAPI(reactor, queue, metrics).app.resource(), token)
->>>>>>> main
