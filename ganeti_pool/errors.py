@@ -38,8 +38,10 @@ __all__ = [
     "ResizeFailed",
     "StaleAttempt",
     "StoreClosed",
+    "StoreDamaged",
     "StoreError",
     "StoreFull",
+    "StoreLost",
     "TaskAbandoned",
     "TaskCancelled",
     "TaskNotStarted",
@@ -490,6 +492,22 @@ class StoreFull(StoreError):
     """
 
     code = "store_full"
+
+
+class StoreDamaged(StoreError):
+    """
+    The store's file cannot be read as it was written: it is damaged, or the disk
+    fails.
+    """
+
+
+class StoreLost(StoreError):
+    """
+    The store's files were removed, truncated or replaced while the daemon used them.
+    This is final: the store is not used again before the next start.
+    """
+
+    code = "store_lost"
 
 
 class OwnershipLost(StoreError):

@@ -300,6 +300,13 @@ class AttemptContext:
     @ivar recordOutput: tells how much of each stream was kept; it is stored
         with the outcome. It raises L{InvalidArgument
         <ganeti_pool.errors.InvalidArgument>} for anything else.
+    @ivar hasRunBefore: whether an earlier run of the job, which may have left
+        processes, was started.
+    @ivar recordStart: reports that the work begins, from which moment the job's
+        C{timeout} counts. A worker class with a true C{reportsStart} calls it; for any
+        other class it has been called. Does not wait.
+    @ivar recordWait: reports in words why the work cannot begin yet, for C{status}, until
+        C{recordStart} is called. Does not wait.
     """
 
     jobID: int
@@ -308,6 +315,9 @@ class AttemptContext:
     stateDirectory: str
     recordHandle: Callable[[str], None]
     recordOutput: Callable[[Mapping[str, OutputSize]], None]
+    hasRunBefore: bool = False
+    recordStart: Callable[[], object] = lambda: None
+    recordWait: Callable[[str], object] = lambda why: None
 
 
 currentAttempt: ContextVar[AttemptContext | None] = ContextVar("currentAttempt", default=None)

@@ -183,8 +183,8 @@ class _Families:
         isWell = status is not None and status["store"]["last_error"] is None
         yield GaugeMetricFamily(
             "ganeti_pool_store_trouble",
-            "1 while the store cannot be read, has refused the latest change, or has a job that "
-            "cannot start; else 0.",
+            "1 while the store cannot be read, is lost or damaged, has refused the latest change, "
+            "or has a job that cannot start; else 0.",
             value=not isWell,
         )
         if status is not None:
@@ -247,4 +247,6 @@ def _familiesOf(status: Mapping[str, Any]) -> Iterator[Metric]:
         ("store_bytes", "The size of the store on the disk.", store["bytes"]),
         ("store_free_bytes", "What is free on the disk of the store.", store["free_bytes"]),
     ):
-        yield GaugeMetricFamily(f"ganeti_pool_{name}", what, value=value)
+        # What the store cannot tell now is left out.
+        if value is not None:
+            yield GaugeMetricFamily(f"ganeti_pool_{name}", what, value=value)

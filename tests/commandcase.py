@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from subprocess import Popen
@@ -21,7 +22,22 @@ from ganeti_pool.commands._groups import ProcessGroups
 from ganeti_pool.commands._run import runCommand
 from ganeti_pool.jobs import AttemptContext, JobFailure, OutputSize
 
-__all__ = ["PATIENCE", "CommandCase", "Running", "endAfter"]
+__all__ = ["PATIENCE", "CommandCase", "Running", "endAfter", "onTERM"]
+
+_ON_TERM = """
+import os, signal, subprocess, sys
+
+def handle(number, frame):
+    # timeout sends it twice: to its child and to the group
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(subprocess.call(["sh", "-c", sys.argv[2], "sh", *sys.argv[1:2]]))
+
+signal.signal(signal.SIGTERM, handle)
+with open(sys.argv[1], "w") as file:
+    file.write("up")
+while True:
+    signal.pause()
+"""
 
 PATIENCE = 60.0
 """
@@ -53,14 +69,37 @@ class Running:
         for canceller in self._cancellers:
             canceller()
 
+    def join(self) -> None:
+        """
+        Wait until it has ended.
+        """
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the command goes on"
+
     def failure(self) -> JobFailure:
         """
         Why it failed, once it has.
         """
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive(), "the command goes on"
+        self.join()
         assert isinstance(self.error, CommandFailed), self.error
         return self.error.failure
+
+
+def onTERM(directory: Path) -> str:
+    """
+    Make a program that writes to its first argument and, when it gets TERM, runs its second
+    one as shell code with the first. (A shell with a trap needs a child to wait for, which
+    may be forked too late to get TERM itself.)
+
+    @param directory: where it is made.
+    @return: its path.
+    """
+    code = directory / "onTERM.py"
+    code.write_text(_ON_TERM)
+    program = directory / "onTERM"
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -IS '{code}' \"$@\"\n")
+    program.chmod(0o700)
+    return str(program)
 
 
 def endAfter(test: SynchronousTestCase, child: Popen[bytes]) -> None:
@@ -75,8 +114,8 @@ class CommandCase(SynchronousTestCase):
     """
     A test of commands, after which no process with its mark is alive.
 
-    @ivar attempt: attempt 2 of job 7, which records into C{handles} and
-        C{sizes}.
+    @ivar attempt: attempt 2 of job 7, which records into C{handles}, C{sizes} and
+        C{reports}: C{"start"} for the start, and each reason to wait.
     """
 
     def setUp(self) -> None:
@@ -88,8 +127,16 @@ class CommandCase(SynchronousTestCase):
         self.groups = ProcessGroups()
         self.handles: list[str] = []
         self.sizes: dict[str, OutputSize] = {}
+        self.reports: list[str] = []
         self.attempt = AttemptContext(
-            7, 2, str(self.output), str(self.state), self.handles.append, self.sizes.update
+            7,
+            2,
+            str(self.output),
+            str(self.state),
+            self.handles.append,
+            self.sizes.update,
+            recordStart=lambda: self.reports.append("start"),
+            recordWait=self.reports.append,
         )
         self.addCleanup(self.assertNothingLeft)
 

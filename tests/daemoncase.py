@@ -35,6 +35,7 @@ __all__ = [
     "DaemonCase",
     "DaemonGone",
     "Job",
+    "Meeting",
 ]
 
 ROOT = Path(__file__).parent.parent

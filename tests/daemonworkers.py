@@ -5,6 +5,7 @@ Worker classes that the tests give to a daemon by C{--worker-class}.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,14 @@ from ganeti_pool.commands import CommandFailed, CommandWorker
 from ganeti_pool.errors import DeferTask
 from ganeti_pool.workerpool import BaseWorker
 
-__all__ = ["AgainWorker", "CountingWorker", "HastyWorker", "NoWorker"]
+__all__ = [
+    "AgainWorker",
+    "CountingWorker",
+    "ForkingWorker",
+    "HastyWorker",
+    "NoWorker",
+    "PatientWorker",
+]
 
 
 class AgainWorker(CommandWorker):
@@ -42,6 +50,14 @@ class HastyWorker(CommandWorker):
     killDelay = 0.2
 
 
+class PatientWorker(CommandWorker):
+    """
+    Leaves a command that is told to end all the time that a test may take.
+    """
+
+    killDelay = 60.0
+
+
 class CountingWorker(BaseWorker):
     """
     Its task has two arguments, a file and a number: it defers itself until the
@@ -58,6 +74,25 @@ class CountingWorker(BaseWorker):
         if runs < wanted:
             raise DeferTask(priority=runs)
         return {"runs": runs}
+
+
+class ForkingWorker(BaseWorker):
+    """
+    Its task forks a child, which lives until it is killed.
+    """
+
+    def RunTask(self, path: str) -> None:
+        """
+        Fork. The child writes its ID to a file.
+        """
+        if os.fork() == 0:
+            # Whoever reads the daemon's log waits for the end of its writers.
+            null = os.open(os.devnull, os.O_RDWR)
+            for descriptor in range(3):
+                os.dup2(null, descriptor)
+            Path(path).write_text(f"{os.getpid()}\n")
+            signal.pause()
+            os._exit(0)
 
 
 class NoWorker:

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool.jobs import Attempt, Job, JobFilter, JobState, NewJob
 from ganeti_pool.store import _reads
+from ganeti_pool.store._files import StoreFiles
 from ganeti_pool.store._lane import Request
 from ganeti_pool.store._sessions import ReadSession, WriteSession
 from ganeti_pool.store._writes import Ledger, Writer
@@ -42,22 +43,50 @@ class Grouping(Writer):
     The writing half of a store whose groups a test serves itself, on its own thread.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(
+        self,
+        path: str,
+        mayFail: bool = False,
+        whenChecked: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
+        """
+        @param mayFail: whether it is C{acquired} that tells how that went.
+        @param whenChecked: called with what ends the check, when that is about to begin.
+        """
         super().__init__(Time())
         self.path = path
-        self.session = WriteSession(path)
-        self.reader = ReadSession(path)
+        self.refusal: OSError | None = None
+        self.files = StoreFiles(path, self.probe)
+        self.checks: list[bool] = []
+        self._whenChecked = whenChecked
+        self.session = WriteSession(self.files, self.checking)
+        self.reader = ReadSession(self.files)
         self.said: list[str] = []
         self._group: list[Request[Ledger]] = []
-        acquired = self.acquire("host:1")
+        self.acquired = self.acquire("host:1")
         self.commit()
-        self.epoch = valueOf(acquired)
-        self.connection.set_trace_callback(self.said.append)
+        if not mayFail:
+            self.epoch = valueOf(self.acquired)
+            self.connection.set_trace_callback(self.said.append)
+
+    def checking(self, size: int | None) -> None:
+        """
+        A check begins or has ended.
+        """
+        self.checks.append(size is not None)
+        if size is not None and self._whenChecked is not None:
+            self._whenChecked(self.session.interrupt)
 
     @property
     def connection(self) -> sqlite3.Connection:
         assert self.session._opened is not None
         return self.session._opened[0]
+
+    def probe(self, path: str) -> OSError | None:
+        """
+        What the disk says when it is tried.
+        """
+        return self.refusal
 
     def _write(self, work: Callable[[Ledger], _T]) -> Deferred[_T]:
         request = Request(work, "store")
@@ -83,11 +112,26 @@ class Grouping(Writer):
         return self.addJobs(self.epoch, jobs or [new()], 0)
 
     def read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        request = Request(work, "store")
-        self.reader.serve([request])
-        request.answer()
-        result: _T = valueOf(request.deferred)
+        result: _T = valueOf(self.asked(work))
         return result
+
+    def readOutcome(self, work: Callable[[sqlite3.Connection], object]) -> Any:
+        """
+        What a read gives, or the class and text of its failure.
+        """
+        return outcomeOf(self.asked(work))
+
+    def asked(self, work: Callable[[sqlite3.Connection], object]) -> Deferred[Any]:
+        """
+        Serve a read as a group of its own.
+        """
+        request = Request(work, "store")
+        try:
+            self.reader.serve([request])
+        except BaseException as error:
+            request.fail(error)
+        request.answer()
+        return request.deferred
 
     def content(self) -> Content:
         """

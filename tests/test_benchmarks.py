@@ -64,6 +64,12 @@ def belongTogether(directory: Path) -> bool:
     return f"benchmark.json sha256:{digest}" in Path(directory, "benchmark.svg").read_text()
 
 
+UNPUBLISHED = {"restarting-after-a-crash"}
+"""
+The rows that were added since the published run; the next one has them too.
+"""
+
+
 class QuickRunTests(SynchronousTestCase):
     """
     Tests for C{python -m tests.benchmarks --quick}.
@@ -378,5 +384,6 @@ class PublishedTests(SynchronousTestCase):
         result = json.loads((place / "benchmark.json").read_text())
         self.assertIs(result["quick"], False)
         self.assertEqual(result["skipped"], [])
-        self.assertEqual([row["row"] for row in result["rows"]], [row.key for row in ROWS])
+        expected = [row.key for row in ROWS if row.key not in UNPUBLISHED]
+        self.assertEqual([row["row"] for row in result["rows"]], expected)
         self.assertTrue(belongTogether(place))

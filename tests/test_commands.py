@@ -34,7 +34,7 @@ from ganeti_pool.interfaces import ICompletion
 from ganeti_pool.jobs import JobFailure, OutputSize, currentAttempt
 from ganeti_pool.workerpool import WorkerPool
 
-from .commandcase import PATIENCE, CommandCase, Running, endAfter
+from .commandcase import PATIENCE, CommandCase, Running, endAfter, onTERM
 
 
 class ArgumentTests(SynchronousTestCase):
@@ -276,15 +276,17 @@ class ScarcityTests(CommandCase):
 
     def assertHeld(self) -> None:
         """
-        A command runs once there is what it needs, and that it waited is told once.
+        A command runs once there is what it needs. It reports why it waits, and its start
+        once it has been started.
         """
-        with capturedLogs() as logged:
-            self.runWhenPossible()
+        self.reports.clear()
+        self.runWhenPossible()
         self.assertEqual(self.pauses, [1, 2, 4])
         self.assertEqual(self.kept("stdout"), b"text\n")
         self.assertEqual(len(self.handles), 1)
-        self.assertEqual(len(logged), 1)
-        self.assertIn("Job 7 waits", formatEvent(logged[0]))
+        *reasons, start = self.reports
+        self.assertEqual((len(reasons), start), (3, "start"))
+        self.assertNotIn("start", reasons)
 
     def forbid(self, module: object, name: str, number: int) -> None:
         """
@@ -759,8 +761,9 @@ class EndTests(CommandCase):
         may still do.
         """
         path, met = self.meeting()
-        child = """trap "echo child; exit" TERM; echo > "$1"; sleep 1000 & wait"""
-        running = self.start(f'trap "wait; exit 5" TERM; sh -c \'{child}\' sh "$1" & wait', path)
+        running = self.start(
+            'trap "wait; exit 5" TERM; "$2" "$1" "echo child" & wait', path, onTERM(self.state)
+        )
         met()
         running.cancel()
         self.assertEqual(
@@ -783,12 +786,13 @@ class EndTests(CommandCase):
 
     def test_childIgnoresTerm(self) -> None:
         """
-        Once a cancelled command has exited, a child of it that ignores TERM is
-        killed without delay.
+        A child that ignores TERM is killed after the delay when its command has exited.
         """
         path, met = self.meeting()
         running = self.start(
-            '(trap "" TERM; echo ready > "$1"; while :; do sleep 1000; done) & wait', path
+            '(trap "" TERM; echo ready > "$1"; while :; do sleep 1000; done) & wait',
+            path,
+            killDelay=0.05,
         )
         met()
         running.cancel()
@@ -799,11 +803,7 @@ class EndTests(CommandCase):
         Between TERM and KILL output is still taken, and the delay holds.
         """
         path, met = self.meeting()
-        running = self.start(
-            'trap "head -c 300000 /dev/zero; exit 0" TERM; echo ready > "$1"; '
-            "while :; do sleep 1000 & wait; done",
-            path,
-        )
+        running = self.start('exec "$2" "$1" "head -c 300000 /dev/zero"', path, onTERM(self.state))
         met()
         running.cancel()
         self.assertEqual(running.failure().exitCode, 0)

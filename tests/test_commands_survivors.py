@@ -16,6 +16,7 @@ from subprocess import DEVNULL, PIPE, Popen, run
 
 from ganeti_pool.commands import SurvivorsLeft, _survivors, killSurvivors
 from ganeti_pool.commands._arguments import childEnvironment
+from ganeti_pool.commands._processes import Status
 from ganeti_pool.commands._survivors import handleOf
 
 from .commandcase import PATIENCE, CommandCase, endAfter
@@ -360,7 +361,7 @@ class KillSurvivorsTests(CommandCase):
         looks = iter([True])
         self.patch(
             _survivors._Hunt,
-            "_isSurvivor",
+            "isSurvivor",
             lambda hunt, pid: pid == child.pid and next(looks, False),
         )
         self.assertEqual(self.kill(), 0)
@@ -424,14 +425,15 @@ class KillSurvivorsTests(CommandCase):
         survivors.
         """
 
-        def refuse(path: Path) -> bytes:
+        def refuse(path: object, flags: int = 0) -> bytes:
             raise FileNotFoundError(2, "No such file or directory")
 
         child = self.child("sleep", "1000", environment=self.marked)
+        self.patch(os, "open", refuse)
         self.patch(Path, "read_bytes", refuse)
         self.patch(Path, "read_text", refuse)
         self.assertIsNone(handleOf(child.pid))
         self.assertEqual(self.kill(), 0)
-        self.patch(_survivors, "_statusOf", lambda pid: _survivors._Status(0, pid, pid, 5))
+        self.patch(_survivors, "statusOf", lambda pid: Status(0, pid, pid, 5))
         self.assertEqual(self.kill(), 0)
         child.kill()

@@ -32,7 +32,7 @@ from ganeti_pool.daemon import (
     freezeMemory,
     stopOnce,
 )
-from ganeti_pool.errors import StoreError, WorkersNotStarted
+from ganeti_pool.errors import QueueStopping, StoreError, WorkersNotStarted
 from ganeti_pool.testing import FakeReactor
 
 from .daemoncase import PATIENCE
@@ -508,6 +508,20 @@ class ServiceTests(SynchronousTestCase):
         for door in self.doors:
             door.listening.callback(door)
 
+    def test_descriptors(self) -> None:
+        """
+        The service tells the descriptors of its lock and of the doors that have one.
+        """
+
+        class Port(FakeDoor):
+            def fileno(self) -> int:
+                return 1234
+
+        self.doors[1].listening.addCallback(lambda door: Port(self.log, "second"))
+        self.start()
+        held = list(self.lock.descriptors())
+        self.assertEqual([*self.service.descriptors()], [*held, -1, 1234])
+
     def test_start(self) -> None:
         """
         The lock comes first; then, when the reactor runs, the queue; then, with all
@@ -655,6 +669,20 @@ class ServiceTests(SynchronousTestCase):
         self.successResultOf(stopped)
         ended = [("stop queue", 7.0), "freeze", "kill all", "hang up"]
         self.assertEqual(self.log[2:], ended)
+
+    def test_stopWhileChecking(self) -> None:
+        """
+        A start that the stop has ended is no fault: nothing is logged of it.
+        """
+        self.service.startService()
+        self.reactor.start()
+        self.queue.stopped.callback(None)
+        stopped = self.service.stopService()
+        with capturedLogs() as logged:
+            self.queue.started.errback(QueueStopping())
+        self.successResultOf(stopped)
+        self.assertEqual(logged, [])
+        self.assertEqual(self.log[2:], [("stop queue", 7.0), "kill all", "hang up"])
 
     def test_stopWhileOpening(self) -> None:
         """

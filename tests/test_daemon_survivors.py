@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
 import sqlite3
 import sys
@@ -17,8 +18,8 @@ from subprocess import DEVNULL, Popen
 from ganeti_pool.commands._survivors import handleOf
 from ganeti_pool.paths import StatePaths
 
-from .commandcase import endAfter
-from .daemoncase import DaemonCase, Job
+from .commandcase import endAfter, onTERM
+from .daemoncase import PATIENCE, Daemon, DaemonCase, Job, Meeting
 
 ATTEMPT = """
 if test "$GANETI_POOL_ATTEMPT" = 2; then
@@ -210,6 +211,142 @@ class LeftTests(SurvivorCase):
         daemon.awaitLog("Stopping")
         self.assertEqual(daemon.stop(), -signal.SIGTERM)
         self.assertAlone(jobID)
+
+
+class SameDaemonTests(SurvivorCase):
+    """
+    Tests for what is left of an attempt while the daemon goes on, or stops in good order.
+    """
+
+    HASTY = ("--worker-class", "tests.daemonworkers.HastyWorker")
+
+    GROUP = f"timeout 1000 sh -c '{STAYS}' sh \"$1\""
+
+    def begin_(self, script: str, *options: str) -> tuple[Daemon, int]:
+        """
+        Have a job run, one process of which stays.
+
+        @return: the daemon and the ID of the job.
+        """
+        daemon = self.start(*self.HASTY, *options)
+        (jobID,) = daemon.submit({**self.job(script), "worker": self.HASTY[1]})
+        self.awaitStay(1)
+        return daemon, jobID
+
+    def retry(self, daemon: Daemon, jobID: int) -> None:
+        """
+        Have the job tried again, whose second attempt finds nothing of the first.
+        """
+        daemon.ask("POST", f"/v1/jobs/{jobID}/retry")
+        daemon.awaitJobs([jobID], lambda job: job["state"] == "succeeded")
+        _, output = daemon.request("GET", f"/v1/jobs/{jobID}/output")
+        self.assertEqual(output, b"alone\n")
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
+    def test_cancelled(self) -> None:
+        """
+        A program below C{timeout} does not outlive the cancellation of its job.
+        """
+        daemon, jobID = self.begin_(self.GROUP)
+        daemon.ask("POST", f"/v1/jobs/{jobID}/cancel")
+        self.assertEqual(daemon.awaitEnds(jobID)[0]["state"], "cancelled")
+        self.assertNothingLeft()
+        self.retry(daemon, jobID)
+
+    def test_failed(self) -> None:
+        """
+        A program below C{timeout} in the background does not outlive a job that fails.
+        """
+        daemon, jobID = self.begin_(f'{self.GROUP} & read line < "$1.leave"; exit 3')
+        self.met.letGo()
+        self.assertEqual(daemon.awaitEnds(jobID)[0]["error"]["exit_code"], 3)
+        self.assertNothingLeft()
+        self.retry(daemon, jobID)
+
+    def test_stopped(self) -> None:
+        """
+        A program below C{timeout} does not outlive a daemon that stops in good order.
+        """
+        daemon, _ = self.begin_(self.GROUP, "--grace", "0")
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+        self.assertNothingLeft()
+
+    def test_secondSignal(self) -> None:
+        """
+        A program below C{timeout} does not outlive a daemon that gets a second signal.
+        """
+        daemon, _ = self.begin_(self.GROUP)
+        daemon.process.send_signal(signal.SIGTERM)
+        daemon.awaitLog("Stopping")
+        self.assertEqual(daemon.stop(), -signal.SIGTERM)
+        self.assertNothingLeft()
+
+    def test_ownSession(self) -> None:
+        """
+        What has made a session of its own outlives a failed job, and is ended before the
+        job is tried again.
+        """
+        script = f'setsid sh -c \'{STAYS}\' sh "$1" & read line < "$1.leave"; exit 3'
+        daemon, jobID = self.begin_(script)
+        self.met.letGo()
+        daemon.awaitEnds(jobID)
+        os.kill(self.pids[0], 0)
+        self.retry(daemon, jobID)
+
+
+class TidyingTests(DaemonCase):
+    """
+    Tests for the time that a program gets to tidy up when its shell has died first.
+    """
+
+    def begin_(self, **fields: object) -> tuple[Daemon, int, Meeting, int]:
+        """
+        Have a job run, whose program tidies up once it is let go.
+
+        @return: the daemon, the ID of the job, where it is let go, and a descriptor of
+            its shell.
+        """
+        name = "tests.daemonworkers.PatientWorker"
+        shell, tidies = self.meeting("shell"), self.meeting("tidies")
+        daemon = self.start("--worker-class", name, "--grace", "0")
+        script = 'echo $$ > "$3"; "$2" "$1" "$4"; true'
+        argv = ["sh", "-c", script, "sh", tidies.arrived, onTERM(self.scratch), shell.arrived]
+        tidy = f"read line < '{tidies.leave}'; echo tidied"
+        (jobID,) = daemon.submit({"args": [[*argv, tidy], {}], "worker": name, **fields})
+        leader = os.pidfd_open(int(shell.awaitArrival()))
+        self.addCleanup(os.close, leader)
+        tidies.awaitArrival()
+        return daemon, jobID, tidies, leader
+
+    def letGo(self, tidies: Meeting, leader: int) -> None:
+        """
+        Let the program tidy up once its shell has ended.
+        """
+        self.assertTrue(select.select([leader], [], [], PATIENCE)[0], "the shell lives")
+        tidies.letGo()
+
+    def test_timeout(self) -> None:
+        """
+        It tidies up when the time of its job is over.
+        """
+        daemon, jobID, tidies, leader = self.begin_(timeout=5)
+        self.letGo(tidies, leader)
+        self.assertEqual(daemon.awaitEnds(jobID)[0]["error"]["code"], "timeout")
+        self.assertEqual(daemon.ask("GET", f"/v1/jobs/{jobID}/output"), b"tidied\n")
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
+    def test_stop(self) -> None:
+        """
+        It tidies up when the daemon stops.
+        """
+        daemon, jobID, tidies, leader = self.begin_()
+        daemon.process.send_signal(signal.SIGTERM)
+        self.letGo(tidies, leader)
+        self.assertEqual(daemon.awaitEnd(), 0, daemon.log)
+        daemon = self.start("--worker-class", "tests.daemonworkers.PatientWorker")
+        self.assertEqual(daemon.job(jobID)["error"]["code"], "interrupted")
+        self.assertEqual(daemon.ask("GET", f"/v1/jobs/{jobID}/output"), b"tidied\n")
+        self.assertEqual(daemon.stop(), 0, daemon.log)
 
 
 class OthersTests(SurvivorCase):

@@ -86,6 +86,32 @@ class NotifierTests(SynchronousTestCase):
         self.notifier().failed("/tmp/a\udcff is open")
         self.assertEqual(self.manager.hear(), [r"STATUS=/tmp/a\udcff is open"])
 
+    def test_delayed(self) -> None:
+        """
+        While the start is delayed, the manager is asked again and again to wait for it;
+        not any more when the delay is over, or the daemon is ready, stops or fails.
+        """
+        for over in (
+            lambda notifier: notifier.delayed(False),
+            lambda notifier: notifier.ready("yes"),
+            lambda notifier: notifier.stopping("no", 1),
+            lambda notifier: notifier.failed("no"),
+            lambda notifier: notifier.close(),
+        ):
+            notifier = self.notifier()
+            notifier.delayed(True, "Checking\nthe store")
+            asked = ["STATUS=Checking the store", "EXTEND_TIMEOUT_USEC=60000000"]
+            self.assertEqual(self.manager.hear(), asked)
+            for _ in range(2):
+                self.clock.advance(19.9)
+                self.assertIsNone(self.manager.hear())
+                self.clock.advance(0.1)
+                self.assertEqual(self.manager.hear(), asked)
+            over(notifier)
+            self.manager.hear()
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+            self.assertIsNone(self.manager.hear())
+
     def test_abstractAddress(self) -> None:
         """
         The manager's socket may have an abstract name.
@@ -103,6 +129,7 @@ class NotifierTests(SynchronousTestCase):
         before = os.listdir("/proc/self/fd")
         with capturedLogs() as logged:
             notifier = Notifier.fromEnvironment(self.clock, {"WATCHDOG_USEC": "x"})
+            notifier.delayed(True)
             notifier.ready("yes")
             notifier.stopping("no", 1)
             notifier.failed("no")

@@ -137,6 +137,19 @@ class MetricsTests(SynchronousTestCase):
         for name, value in (("active", 0), ("next_job_wait_seconds", 0), ("store_trouble", 1)):
             self.assertEqual(values[f"ganeti_pool_{name}"], {labels(): value}, name)
 
+    def test_unreadStore(self) -> None:
+        """
+        What the store cannot tell is left out, and the rest is told.
+        """
+        self.queue.status["store"].update(
+            {"bytes": None, "free_bytes": None, "last_error": "it is lost"}
+        )
+        values = self.values()
+        self.assertEqual(values["ganeti_pool_store_trouble"], {labels(): 1})
+        self.assertEqual(values["ganeti_pool_workers"], {labels(): 4})
+        self.assertNotIn("ganeti_pool_store_bytes", values)
+        self.assertNotIn("ganeti_pool_store_free_bytes", values)
+
     def test_noStore(self) -> None:
         """
         If the store cannot be asked, that is told, and all that is known without it.

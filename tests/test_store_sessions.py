@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from ganeti_pool import errors
 from ganeti_pool.jobs import JobFailure, JobFilter, JobState, Outcome
 from ganeti_pool.store import _reads
+from ganeti_pool.store._files import StoreFiles
 from ganeti_pool.store._lane import Request
 from ganeti_pool.store._sessions import WriteSession
 from ganeti_pool.store._writes import Ledger, Writer
@@ -241,7 +242,7 @@ class GroupTests(GroupCase):
         """
         A session that was never asked for anything has nothing to close.
         """
-        WriteSession(temporary(self)).close()
+        WriteSession(StoreFiles(temporary(self)), lambda size: None).close()
 
 
 _ids = st.integers(1, 4)

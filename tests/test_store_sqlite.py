@@ -231,17 +231,24 @@ class SQLiteJobStoreTests(InFile, SynchronousTestCase):
         self.assertEqual((len(sizes), summary["bytes"]), (3, sum(sizes)))
         self.assertGreater(summary["freeBytes"], 0)
 
-    def test_sizesWithoutLog(self) -> None:
+    def test_withoutLog(self) -> None:
         """
-        The size is told too while no log is there.
+        Where SQLite can keep no log, the store works without one, and is watched all the
+        same.
         """
-        connection = sqlite3.connect(self.path)
-        self.addCleanup(connection.close)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        os.rename(self.path + "-wal", self.path + "-moved")
-        summary = self.wait(self.store.summary())
-        os.rename(self.path + "-moved", self.path + "-wal")
-        self.assertGreater(summary["bytes"], 0)
+
+        def refuse(connection: sqlite3.Connection, sql: str, parameters: Any) -> None:
+            if sql == "PRAGMA journal_mode":
+                connection.cursor().execute("PRAGMA journal_mode = DELETE")
+
+        self.path = os.path.join(os.path.dirname(self.path), "other")
+        with self.watching(refuse):
+            self.takeOver()
+        self.add()
+        self.assertEqual(self.wait(self.store.summary())["bytes"], os.stat(self.path).st_size)
+        self.assertFalse(os.path.exists(f"{self.path}-wal"))
+        os.unlink(self.path)
+        self.refused(errors.StoreLost, self.store.settings())
 
     def test_idle(self) -> None:
         """

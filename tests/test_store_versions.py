@@ -95,13 +95,13 @@ class SchemaVersionTests(InFile, SynchronousTestCase):
         connection.commit()
         connection.close()
 
-    def unchanged(self, path: str) -> str:
+    def unchanged(self, path: str, kind: type[errors.StoreError] = errors.StoreError) -> str:
         """
         Check that a file cannot be acquired and stays as it is; return why.
         """
         before = Path(path).read_bytes()
         store = self.openAt(path)
-        sentence = self.refused(errors.StoreError, store.acquire("host:1"))
+        sentence = self.refused(kind, store.acquire("host:1"))
         self.closed(store)
         self.assertEqual(Path(path).read_bytes(), before)
         return sentence
@@ -144,4 +144,4 @@ class SchemaVersionTests(InFile, SynchronousTestCase):
         self.assertIn("another program", self.unchanged(database))
         garbage = temporary(self)
         Path(garbage).write_text("To whom it may concern. " * 100)
-        self.assertIn("not a database", self.unchanged(garbage))
+        self.assertIn("not a database", self.unchanged(garbage, errors.StoreDamaged))

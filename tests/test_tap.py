@@ -9,6 +9,7 @@ import resource
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import Mock
 
 from twisted.application.app import ServerOptions
 from twisted.application.service import IService
@@ -555,6 +556,29 @@ class MakeTests(TapCase):
         self.assertEqual(queue.workerName, "ganeti_pool.commands.CommandWorker")
         self.assertIs(queue._checkArgs, checkArgs)
         self.assertIs(queue._pool.pool._worker_class, CommandWorker)
+        self.assertTrue(queue._places._desk.reportsStart)
+
+    def test_guard(self) -> None:
+        """
+        When the reactor runs, signals get their handlers; then those that are ignored are
+        ignored by the daemon alone. A child that is forked gives up the locks and the
+        connections.
+        """
+        guards: list[str] = []
+        sources: list[Any] = []
+        self.patch(_make, "endOnSignals", lambda *args: guards.append("handle"))
+        self.patch(_make, "unignoreSignals", lambda: guards.append("unignore"))
+        self.patch(_make, "giveUpInChildren", sources.append)
+        service = self.make()
+        self.assertEqual((guards, sources), ([], []))
+        service._guard()
+        self.assertEqual(guards, ["handle", "unignore"])
+        channel: Any = Mock()
+        channel.transport.fileno.return_value = 1234
+        site: Any = service._doors[0][1]
+        site.opened(channel)
+        (descriptors,) = sources
+        self.assertEqual([*descriptors()], [*service._lock.descriptors(), 1234])
 
     def test_onCrash(self) -> None:
         """
@@ -620,6 +644,7 @@ class MakeTests(TapCase):
             queue: Any = service._queue
             self.assertIs(queue._pool.pool._worker_class, globals()[name])
             self.assertIsNone(queue._checkArgs)
+            self.assertFalse(queue._places._desk.reportsStart)
             service._lock.release()
 
     def test_reap(self) -> None:

@@ -23,8 +23,10 @@ from ganeti_pool.errors import (
     QueueFull,
     QueueStopping,
     StoreClosed,
+    StoreDamaged,
     StoreError,
     StoreFull,
+    StoreLost,
 )
 from ganeti_pool.interfaces import IJobQueue
 from ganeti_pool.jobs import Job, JobFilter, JobOrigin, JobState, NewJob, OnCrash
@@ -137,6 +139,8 @@ class JobTests(WebCase):
             (StoreFull("the disk is full"), 507, "store_full"),
             (OwnershipLost(1, 2), 503, "ownership_lost"),
             (StoreClosed("job store"), 503, "stopping"),
+            (StoreLost("it is gone"), 500, "store_lost"),
+            (StoreDamaged("it is damaged"), 500, "store_failed"),
             (StoreError("it broke"), 500, "store_failed"),
         ]:
             self.queue.failure = error

@@ -360,13 +360,13 @@ class NewJobTests(SynchronousTestCase):
         none, also in the name that it gets; any other class stays as it was named.
         """
         bases = ("a.Base", "a.Root")
-        text = json.dumps([{"args": ["/"], "worker": name} for name in ("b.Own", *bases)])
+        text = json.dumps([{"args": [], "worker": name} for name in ("b.Own", *bases)])
         named, _ = wire.parseNewJobs(text.encode(), "b.Own", workerBases=bases)
-        (unnamed,), _ = wire.parseNewJobs(b'[{"args": ["/"]}]', "b.Own", workerBases=bases)
+        (unnamed,), _ = wire.parseNewJobs(b'[{"args": []}]', "b.Own", workerBases=bases)
         self.assertEqual(named, [unnamed] * 3)
         self.assertEqual((unnamed.worker, unnamed.name), ("b.Own", "Own"))
         (other,), _ = wire.parseNewJobs(
-            b'[{"args": ["/"], "worker": "a.Other"}]', "b.Own", workerBases=bases
+            b'[{"args": [], "worker": "a.Other"}]', "b.Own", workerBases=bases
         )
         self.assertEqual((other.worker, other.name), ("a.Other", "Other"))
 

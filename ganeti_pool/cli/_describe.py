@@ -83,12 +83,16 @@ def describePool(pool: Wire) -> str:
     return f"{state}, {pool['busy']} of {pool['workers']} workers busy"
 
 
+_UNREADABLE = "unknown, since the store cannot be read"
+
+
 def describeStatus(status: Wire, now: datetime) -> str:
     """
     The state of the daemon, a line for each of its parts.
     """
     daemon, jobs, store = status["daemon"], status["jobs"], status["store"]
-    output = status["output"]
+    # A daemon of an earlier release reports nothing of it.
+    output = status.get("output", {"adopted": False, "set_aside": []})
     lastDay = jobs["last_day"]
     stopping = ", stopping" if daemon["stopping"] else ""
     lines = [
@@ -104,12 +108,16 @@ def describeStatus(status: Wire, now: datetime) -> str:
         ("running", f"{jobs['running']}{_withAge('longest', jobs['longest_running_at'], now)}"),
         (
             "last 24 h",
-            f"{lastDay['succeeded']} succeeded, {lastDay['failed']} failed, "
+            _UNREADABLE
+            if lastDay is None
+            else f"{lastDay['succeeded']} succeeded, {lastDay['failed']} failed, "
             f"{lastDay['cancelled']} cancelled",
         ),
         (
             "store",
-            f"{formatSize(store['bytes'])}, {formatSize(store['free_bytes'])} free",
+            _UNREADABLE
+            if store["bytes"] is None
+            else f"{formatSize(store['bytes'])}, {formatSize(store['free_bytes'])} free",
         ),
     ]
     # A daemon that is older than this command does not count them.

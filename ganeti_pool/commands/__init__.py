@@ -33,11 +33,13 @@ class CommandWorker(BaseWorker):
     @cvar outputLimit: how many bytes of each output stream are kept.
     @cvar killDelay: seconds from TERM to KILL after a cancellation.
     @cvar keepsOutput: that each attempt needs a directory for what it writes.
+    @cvar reportsStart: that the timeout of a job counts from the start of its command.
     """
 
     outputLimit = 64 * 1024 * 1024
     killDelay = 5.0
     keepsOutput = True
+    reportsStart = True
 
     checkArgs = staticmethod(checkArgs)
 
@@ -47,12 +49,14 @@ class CommandWorker(BaseWorker):
         and return when it has exited with status 0.
 
         The task ends when the command does, whoever still holds its output open.
-        Its background children do not outlive it: what is left of its process
-        group is killed. What makes a session or group of its own (C{setsid})
-        escapes, unless the daemon restarts, which finds it by its environment.
+        Its background children do not outlive it: what is left of its process group
+        is killed at once, and if it has not exited with status 0 also what is left of
+        its session, such as a program under C{timeout}. What makes a session of its own
+        (C{setsid}) goes on until the job is started again or the daemon restarts, which
+        find it by its environment. What has cleared that too is never found.
 
-        A cancellation sends TERM to the process group, and after C{killDelay}
-        seconds KILL.
+        A cancellation sends TERM to every process of the session, and waits until none
+        is alive. What is alive after C{killDelay} seconds gets KILL.
 
         In a job, the beginning of each output stream is kept in the files
         C{stdout} and C{stderr} of the attempt's directory.

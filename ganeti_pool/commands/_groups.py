@@ -4,7 +4,6 @@ The process groups that live at this moment, and the one way to end them all.
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from subprocess import Popen
 from threading import Condition
 
 from ..errors import PoolError
+from ._session import killSessions, signalGroup
 
 __all__ = [
     "Group",
@@ -22,10 +22,15 @@ __all__ = [
     "killAll",
     "limitFiles",
     "processGroups",
-    "signalGroup",
 ]
 
 _SPAWN_WAIT = 1.0
+
+_KILL_WAIT = 5.0
+"""
+The seconds after KILL in which the processes of a command are gone, unless a device or a
+file system holds them up.
+"""
 
 
 class NoMoreCommands(PoolError):
@@ -45,10 +50,13 @@ class Group:
     @ivar process: the leader, which nobody but L{ProcessGroups} reaps: so its id
         is the group's and no other's for as long as this is registered.
     @ivar interrupted: whether L{ProcessGroups.killAll} ended it.
+    @ivar mayRunAgain: whether its job may be started again. Then nothing of its session
+        may outlive it, or two attempts would run side by side.
     """
 
     process: Popen[bytes]
     interrupted: bool = False
+    mayRunAgain: bool = True
 
 
 class ProcessGroups:
@@ -74,8 +82,8 @@ class ProcessGroups:
     def running(self, spawn: Callable[[], Popen[bytes]]) -> Iterator[Group]:
         """
         Spawn a child and keep it registered while the block runs. At its end,
-        however it comes, nothing of the group is left: what lives is killed, and
-        the leader is reaped after that.
+        however it comes, nothing of the group is left, and nothing of the session if
+        C{mayRunAgain}: what lives is killed, and the leader is reaped after that.
 
         @param spawn: makes the child, with C{start_new_session}.
         @raise NoMoreCommands: if L{killAll} was called for good; then C{spawn}
@@ -96,9 +104,14 @@ class ProcessGroups:
             try:
                 yield group
             finally:
-                with self._changed:
-                    del self._live[group.process.pid]
-                signalGroup(group, signal.SIGKILL)
+                try:
+                    if group.mayRunAgain:
+                        killSessions([group.process.pid], _KILL_WAIT)
+                    else:
+                        signalGroup(group.process.pid, signal.SIGKILL)
+                finally:
+                    with self._changed:
+                        del self._live[group.process.pid]
 
     def _limit(self, pid: int) -> None:
         """
@@ -137,17 +150,8 @@ class ProcessGroups:
     def _killLive(self) -> None:
         for group in self._live.values():
             group.interrupted = True
-            signalGroup(group, signal.SIGKILL)
-
-
-def signalGroup(group: Group, number: signal.Signals) -> None:
-    """
-    Send a signal to all processes of a group whose leader is not reaped yet.
-    """
-    # a group may be gone but for its leader's remains, or (after a setuid
-    # program) belong to somebody else
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group.process.pid, number)
+        if self._live:
+            killSessions(self._live)
 
 
 processGroups = ProcessGroups()
@@ -158,8 +162,8 @@ The groups of this process: one for all workers, since a signal ends them all.
 
 def killAll(forGood: bool = False) -> None:
     """
-    Kill the process group of every command that this process runs, at once. The
-    jobs end as C{failed} with code C{interrupted}.
+    Kill the processes of every command that this process runs, at once. The jobs end as
+    C{failed} with code C{interrupted}.
 
     Threads: from any thread, and from a signal handler.
 

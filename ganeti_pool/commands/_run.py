@@ -21,9 +21,10 @@ from twisted.logger import Logger
 from ..errors import DeferTask, PoolError
 from ..jobs import AttemptContext, JobFailure
 from ._arguments import checkArgs, childEnvironment
-from ._groups import Group, ProcessGroups, processGroups, signalGroup
+from ._groups import Group, ProcessGroups, processGroups
 from ._output import OutputFile
-from ._survivors import handleOf
+from ._session import Session, signalGroup
+from ._survivors import SurvivorsLeft, handleOf, killAttempts
 from ._waiting import Latch, exitDescriptor
 
 __all__ = ["CommandFailed", "runCommand"]
@@ -76,7 +77,13 @@ def runCommand(
     """
     Run a command and return when it exited with status 0; then nothing of its
     process group is left. Where there are no descriptors, processes, memory or room
-    for its output, it is started when there are.
+    for its output, it is started when there are; and where processes of an earlier
+    attempt cannot be ended, when these are gone. The attempt is told why it waits,
+    and of the start.
+
+    A cancellation sends TERM to all processes of the command's session, and waits until
+    none is alive; what is alive after C{killDelay} gets KILL. If the command ends in any
+    other way than with status 0, nothing of its session is left.
 
     Threads: blocks its own until the end. C{callWhenCancelled} may have its
     function called on any other, at any time and also later.
@@ -104,11 +111,13 @@ def runCommand(
             return
         except _Scarce as error:
             why = str(error)
+        if attempt is not None:
+            attempt.recordWait(why)
         if told is None:
             told = Event()
             callWhenCancelled(told.set)
-            job = "A command" if attempt is None else f"Job {attempt.jobID}"
-            _log.warn("{job} waits until it can be started: {why}", job=job, why=why)
+            if attempt is None:
+                _log.warn("A command waits until it can be started: {why}", why=why)
         if wait(told, pause):
             # It has not begun: if it is only that the daemon ends, the next one has it.
             raise DeferTask(reason=f"it could not be started: {why}")
@@ -137,6 +146,7 @@ def _runOnce(
             raise CommandFailed(
                 JobFailure("cancelled", f"{argv[0]!r} was cancelled before it was started")
             )
+        _endEarlier(attempt)
         directory = None if attempt is None else attempt.outputDirectory
         with (
             _openOutput(directory, "stdout", outputLimit) as stdout,
@@ -144,9 +154,12 @@ def _runOnce(
         ):
             outputs = {"stdout": stdout, "stderr": stderr}
             with groups.running(partial(_spawn, argv, options, attempt)) as group:
+                if attempt is not None:
+                    attempt.recordStart()
                 _tellHandle(group, attempt)
                 wasCancelled = _attend(group, outputs, cancelled, spare, killDelay)
                 status = os.waitid(os.P_PID, group.process.pid, os.WEXITED | os.WNOWAIT)
+                group.mayRunAgain = wasCancelled or not _isSuccess(status)
             if attempt is not None and directory is not None:
                 attempt.recordOutput({name: output.size for name, output in outputs.items()})
     _judge(argv[0], status, wasCancelled, group.interrupted)
@@ -157,6 +170,26 @@ def _makeLatch() -> Latch:
         return Latch()
     except OSError as error:
         raise _Scarce(error.strerror) from error
+
+
+def _endEarlier(attempt: AttemptContext | None) -> None:
+    """
+    End what earlier attempts of the job have left in sessions of their own.
+    """
+    if attempt is None or not attempt.hasRunBefore:
+        return
+    try:
+        count = killAttempts(attempt.stateDirectory, attempt.jobID)
+    except SurvivorsLeft as error:
+        raise _Scarce(str(error)) from error
+    except OSError as error:
+        raise _Scarce(f"earlier attempts cannot be looked for: {error.strerror}") from error
+    if count:
+        _log.warn(
+            "{count} processes that earlier attempts of job {job} left were killed",
+            count=count,
+            job=attempt.jobID,
+        )
 
 
 def _openOutput(directory: str | None, stream: str, limit: int) -> closing[OutputFile]:
@@ -212,17 +245,20 @@ def _attend(
     group: Group, outputs: _Outputs, cancelled: Latch, spare: Latch, killDelay: float
 ) -> bool:
     """
-    Carry the output until the leader has exited, and end it if that is asked for. It
-    needs no descriptor that it might not get.
+    Carry the output until the leader has exited, and end it if that is asked for. Then
+    what lives of its session has until C{killDelay} is over; the caller kills the rest.
+    It needs no descriptor that it might not get.
 
-    @return: whether it was.
+    @return: whether it was asked for.
     """
+    leader = group.process.pid
     pipes = {getattr(group.process, name).fileno(): file for name, file in outputs.items()}
-    told = False
+    told = hasExited = False
     killAt: float | None = None
     with (
         selectors.PollSelector() as selector,
-        exitDescriptor(group.process.pid, spare) as exited,
+        closing(Session(leader, selector)) as session,
+        exitDescriptor(leader, spare) as exited,
     ):
         for descriptor in (exited, cancelled.fileno(), *pipes):
             selector.register(descriptor, selectors.EVENT_READ)
@@ -230,22 +266,31 @@ def _attend(
             ready = selector.select(None if killAt is None else max(0.0, killAt - monotonic()))
             descriptors = {key.fd for key, _ in ready}
             if exited in descriptors:
-                break
-            if cancelled.fileno() in descriptors:
+                selector.unregister(exited)
+                hasExited = True
+            elif cancelled.fileno() in descriptors:
                 selector.unregister(cancelled.fileno())
                 told = True
-                signalGroup(group, signal.SIGTERM)
                 killAt = monotonic() + killDelay
+                session.terminate()
             if killAt is not None and monotonic() >= killAt:
-                signalGroup(group, signal.SIGKILL)
+                signalGroup(leader, signal.SIGKILL)
                 killAt = None
             for pipe in descriptors & pipes.keys():
                 if not pipes[pipe].take(pipe):
                     selector.unregister(pipe)
                     del pipes[pipe]
+            # Without a limit nothing but the leader is waited for.
+            if hasExited and (killAt is None or session.isEmpty()):
+                break
     for pipe, file in pipes.items():
         file.takeRest(pipe)
     return told
+
+
+def _isSuccess(status: os.waitid_result | None) -> bool:
+    assert status is not None  # only for WNOHANG
+    return status.si_code == os.CLD_EXITED and status.si_status == 0
 
 
 def _judge(

@@ -1,5 +1,5 @@
 """
-Find the processes that an earlier daemon left, and end them.
+Find the processes that an earlier daemon or an earlier attempt left, and end them.
 
 Three things tell them: the handle that was stored when the command was started,
 the pipes that took its output, and the variables in its environment; its children
@@ -11,47 +11,38 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 
 from ..errors import PoolError
 from ._arguments import JOB_VARIABLE, STATE_VARIABLE
+from ._processes import GONE, CannotHold, Held, hasEnded, send, statusOf
 
-__all__ = ["SurvivorsLeft", "handleOf", "killSurvivors"]
+__all__ = ["SurvivorsLeft", "handleOf", "killAttempts", "killSurvivors"]
 
 
 class SurvivorsLeft(PoolError):
     """
-    Processes of an earlier daemon are alive and cannot be ended.
+    Processes of an earlier daemon or attempt are alive and cannot be ended.
 
     @ivar pids: their ids.
     """
 
-    def __init__(self, pids: Iterable[int], why: str) -> None:
+    def __init__(
+        self,
+        pids: Iterable[int],
+        why: str,
+        what: str = "an earlier daemon",
+        advice: str = "end them and start again",
+    ) -> None:
         self.pids = sorted(pids)
         super().__init__(
-            f"processes that an earlier daemon left are alive ({', '.join(map(str, self.pids))}): "
-            f"{why}; end them and start again"
+            f"processes that {what} left are alive ({', '.join(map(str, self.pids))}): "
+            f"{why}; {advice}"
         )
-
-
-@dataclass(frozen=True)
-class _Status:
-    """
-    What the system says of a process.
-
-    @ivar start: the time of its start, in clock ticks after the boot.
-    """
-
-    parent: int
-    group: int
-    session: int
-    start: int
 
 
 @dataclass(frozen=True)
@@ -77,7 +68,10 @@ def handleOf(pid: int, pipes: Iterable[int] = ()) -> str | None:
     @return: JSON with C{pgid}, C{start}, C{boot} and C{pipes} (their inodes);
         L{None} where the system tells no start times.
     """
-    status = _statusOf(pid)
+    try:
+        status = statusOf(pid)
+    except OSError:  # no descriptor left
+        return None
     if status is None:
         return None
     inodes = [os.fstat(pipe).st_ino for pipe in pipes]
@@ -108,19 +102,58 @@ def killSurvivors(stateDirectory: str, handles: Iterable[str], timeout: float = 
         descriptors (Linux before 5.3), without which another process might be
         hit.
     """
-    hunt = _Hunt(stateDirectory, handles)
-    with ExitStack() as descriptors:
-        prey: dict[int, int] = {}
+    hunt = _Hunt(_marksOf(stateDirectory), _readHandles(handles))
+    return _killAll(hunt, timeout, SurvivorsLeft)
+
+
+def killAttempts(stateDirectory: str, jobID: int, timeout: float = 10.0) -> int:
+    """
+    Kill what earlier attempts of a job of this daemon left, and return when it is gone.
+    Such a process has made a session of its own, and carries the job's number as
+    C{GANETI_POOL_JOB} and this directory as C{GANETI_POOL_STATE}. This process, its
+    ancestors and its session are spared.
+
+    Threads: blocks; not for the reactor's. The job may not be running.
+
+    @param timeout: seconds to wait for the killed to be gone.
+    @return: how many processes were killed.
+    @raise SurvivorsLeft: if one cannot be killed or held.
+    @raise OSError: if the processes cannot be looked at now.
+    """
+
+    def left(pids: Iterable[int], why: str) -> SurvivorsLeft:
+        return SurvivorsLeft(pids, why, "an earlier attempt", "end them, and the job starts")
+
+    return _killAll(_Hunt(_marksOf(stateDirectory, jobID), {}), timeout, left)
+
+
+def _killAll(
+    hunt: _Hunt, timeout: float, left: Callable[[Iterable[int], str], SurvivorsLeft]
+) -> int:
+    with Held(hunt.isSurvivor, hunt.catch) as held:
         try:
-            # what is stopped forks no more, and a stopped leader keeps its group's
-            # id: so when a look finds nobody new, all are in hand
-            while hunt.catch(prey, descriptors):
-                pass
+            # what is stopped forks no more, and a stopped leader keeps its group's id:
+            # so when a look finds nobody new, all are in hand
+            held.stop()
+        except CannotHold as error:
+            raise left([error.pid], f"they cannot be held to be killed ({error.error})") from error
         finally:
-            for descriptor in prey.values():
-                _send(descriptor, signal.SIGKILL)
-        _awaitEnd(prey, timeout)
-        return len(prey)
+            held.kill()
+        alive = held.awaitEnd(timeout)
+        if alive:
+            raise left(alive, f"killed, and not gone within {timeout:g} seconds")
+        return len(held)
+
+
+def _marksOf(stateDirectory: str, jobID: int | None = None) -> frozenset[bytes]:
+    """
+    What the environment of a process carries, as whole variables or as their names.
+
+    @param jobID: the number of its job; L{None} for any.
+    """
+    job = JOB_VARIABLE if jobID is None else f"{JOB_VARIABLE}={jobID}"
+    state = f"{STATE_VARIABLE}={os.path.realpath(stateDirectory)}"
+    return frozenset({job.encode(), os.fsencode(state)})
 
 
 class _Hunt:
@@ -134,42 +167,28 @@ class _Hunt:
     is alive, whatever else is seen in that group is ours.
     """
 
-    def __init__(self, stateDirectory: str, handles: Iterable[str]) -> None:
-        self._marks = {
-            os.fsencode(f"{STATE_VARIABLE}={os.path.realpath(stateDirectory)}"),
-            JOB_VARIABLE.encode(),
-        }
-        self._known = _readHandles(handles)
+    def __init__(self, marks: frozenset[bytes], known: Mapping[int, Sequence[_Known]]) -> None:
+        self._marks = marks
+        self._known = known
         self._witnesses: dict[int, int] = {}
         self._spared = _ownLine()
         self._session = os.getsid(0)
 
-    def catch(self, prey: dict[int, int], descriptors: ExitStack) -> bool:
+    def catch(self, pid: int, descriptor: int) -> None:
         """
-        Look at every process once, and stop the survivors that are not in
-        C{prey} yet.
-
-        @return: whether there was one.
+        Stop a survivor that is held, which makes it a witness.
         """
-        found = False
-        for entry in Path("/proc").glob("[0-9]*"):
-            pid = int(entry.name)
-            if pid in prey or not self._isSurvivor(pid):
-                continue
-            descriptor = _hold(pid, descriptors)
-            # asked again, since the one that was looked at may have made room for
-            # another before it was held
-            if descriptor is None or _hasEnded(descriptor) or not self._isSurvivor(pid):
-                continue
-            prey[pid] = descriptor
-            found = True
-            _send(descriptor, signal.SIGSTOP)
-            with suppress(ProcessLookupError):
-                self._witnesses[os.getpgid(pid)] = descriptor
-        return found
+        send(descriptor, signal.SIGSTOP)
+        with suppress(ProcessLookupError):
+            self._witnesses[os.getpgid(pid)] = descriptor
 
-    def _isSurvivor(self, pid: int) -> bool:
-        status = _statusOf(pid)
+    def isSurvivor(self, pid: int) -> bool:
+        """
+        Whether a process is one.
+
+        @raise OSError: if it cannot be looked at now.
+        """
+        status = statusOf(pid)
         if status is None or pid in self._spared or status.session == self._session:
             return False
         return self._isMarked(pid) or any(
@@ -182,18 +201,18 @@ class _Hunt:
     def _isMarked(self, pid: int) -> bool:
         try:
             variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        except OSError:  # it has ended, or is another user's
+        except GONE:
             return False
-        # the job's number is any: its variable counts without its value
+        # a variable whose value may be any counts without it
         return self._marks <= {*variables, *(text.partition(b"=")[0] for text in variables)}
 
     def _isLed(self, group: int, start: int) -> bool:
-        leader = _statusOf(group)
+        leader = statusOf(group)
         return leader is not None and leader.start == start
 
     def _isWitnessed(self, group: int) -> bool:
         witness = self._witnesses.get(group)
-        return witness is not None and not _hasEnded(witness)
+        return witness is not None and not hasEnded(witness)
 
 
 def _readHandles(handles: Iterable[str]) -> Mapping[int, Sequence[_Known]]:
@@ -219,9 +238,9 @@ def _openFilesOf(pid: int) -> Iterator[str]:
     The names of a process's open files, as far as the system tells. Only names: to
     ask for more might wait, for a file system that hangs.
     """
-    with suppress(OSError):  # it has ended, or is another user's
+    with suppress(*GONE):
         for descriptor in os.listdir(f"/proc/{pid}/fd"):
-            with suppress(OSError):  # closed meanwhile
+            with suppress(*GONE):  # closed meanwhile
                 yield os.readlink(f"/proc/{pid}/fd/{descriptor}")
 
 
@@ -230,7 +249,7 @@ def _ownLine() -> set[int]:
     pid = os.getpid()
     while pid:
         line.add(pid)
-        status = _statusOf(pid)
+        status = statusOf(pid)
         pid = 0 if status is None else status.parent
     return line
 
@@ -240,51 +259,3 @@ def _bootID() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
-
-
-def _statusOf(pid: int) -> _Status | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    # the program's name comes second and may hold anything, parentheses too
-    fields = text[text.rindex(b")") + 1 :].split()
-    return _Status(int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
-
-
-def _hold(pid: int, descriptors: ExitStack) -> int | None:
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
-    except (AttributeError, OSError) as error:
-        raise SurvivorsLeft([pid], f"they cannot be held to be killed ({error})") from error
-    descriptors.callback(os.close, descriptor)
-    return descriptor
-
-
-def _hasEnded(descriptor: int) -> bool:
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    return bool(poller.poll(0))
-
-
-def _send(descriptor: int, number: signal.Signals) -> None:
-    # who may not be killed is found alive in the end
-    with suppress(ProcessLookupError, PermissionError):
-        signal.pidfd_send_signal(descriptor, number)
-
-
-def _awaitEnd(prey: Mapping[int, int], timeout: float) -> None:
-    deadline = monotonic() + timeout
-    alive = {descriptor: pid for pid, descriptor in prey.items()}
-    poller = select.poll()
-    for descriptor in alive:
-        poller.register(descriptor, select.POLLIN)
-    while alive:
-        ended = poller.poll(max(0.0, deadline - monotonic()) * 1000)
-        if not ended:
-            raise SurvivorsLeft(alive.values(), f"killed, and not gone within {timeout:g} seconds")
-        for descriptor, _ in ended:
-            poller.unregister(descriptor)
-            del alive[descriptor]

@@ -4,6 +4,9 @@ ends, and whom it tells.
 """
 
 from ._clock import goSteady
+from ._forks import giveUpInChildren
+from ._inherited import forgetCoercedLocale, unblockSignals, unignoreSignals
+from ._init import runBelowInit
 from ._joblog import logEvent
 from ._lock import InUse, LockFile, Locks
 from ._memory import freezeMemory
@@ -21,8 +24,13 @@ __all__ = [
     "Notifier",
     "UnixEndpoint",
     "endOnSignals",
+    "forgetCoercedLocale",
     "freezeMemory",
+    "giveUpInChildren",
     "goSteady",
     "logEvent",
+    "runBelowInit",
     "stopOnce",
+    "unblockSignals",
+    "unignoreSignals",
 ]

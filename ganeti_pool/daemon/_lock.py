@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
 from typing import Protocol
 
 from ..errors import PoolError
@@ -39,12 +40,18 @@ class Lock(Protocol):
         Give it back, if it is held.
         """
 
+    def descriptors(self) -> Iterator[int]:
+        """
+        The descriptors that hold it, which a forked child would share.
+        """
+
 
 class LockFile:
     """
     A lock on a file. It goes with the process that holds it, however that ends,
     which a pid file does not; it passes to a child that goes on in its place, as
-    a daemon does; and no command inherits it.
+    a daemon does; and no command inherits it. Another child that is forked must give
+    up L{descriptors}, or it would hold the lock after this process has ended.
 
     Threads: one at a time.
     """
@@ -85,6 +92,13 @@ class LockFile:
             os.close(self._descriptor)
             self._descriptor = None
 
+    def descriptors(self) -> Iterator[int]:
+        """
+        The descriptor that holds it. See L{Lock.descriptors}.
+        """
+        if self._descriptor is not None:
+            yield self._descriptor
+
 
 class Locks:
     """
@@ -116,3 +130,10 @@ class Locks:
         """
         for lock in self._locks:
             lock.release()
+
+    def descriptors(self) -> Iterator[int]:
+        """
+        The descriptors that hold them. See L{Lock.descriptors}.
+        """
+        for lock in self._locks:
+            yield from lock.descriptors()

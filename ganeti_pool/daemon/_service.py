@@ -5,7 +5,7 @@ The job queue and its HTTP interface as a service.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..errors import PoolError
+from ..errors import PoolError, QueueStopping
 from ._lock import Lock
 from ._systemd import Notifier
 
@@ -147,6 +147,9 @@ class JobQueueService(Service):
             self._manager.ready(_READY)
 
     def _failed(self, failure: Failure) -> None:
+        if self._isStopping and failure.check(QueueStopping):
+            # The stop has ended the check of the store.
+            return
         sentence = f"the daemon cannot start: {failure.getErrorMessage()}"
         if failure.check(PoolError, CannotListenError, OSError):
             _log.critical("{sentence}", sentence=sentence)
@@ -176,6 +179,16 @@ class JobQueueService(Service):
             self._reactor.removeSystemEventTrigger(self._trigger)
             self._trigger = None
         return Deferred.fromCoroutine(self._stop())
+
+    def descriptors(self) -> Iterator[int]:
+        """
+        The descriptors of the locks and of the sockets where it listens.
+        """
+        yield from self._lock.descriptors()
+        for port in self._ports:
+            # Those of Twisted's own kinds have one, -1 once they are closed.
+            fileno: Callable[[], int] = getattr(port, "fileno", lambda: -1)
+            yield fileno()
 
     async def _stop(self) -> None:
         # Asked first, so that a queue which is still starting starts no job.

@@ -27,6 +27,12 @@ The seconds before a message that found no room is sent again.
 
 _MICRO = 1_000_000
 
+_EXTENSION = 60.0
+"""
+The seconds by which the manager is asked to wait longer for a start. It is asked again
+when a third of them has passed.
+"""
+
 
 class Notifier:
     """
@@ -59,6 +65,7 @@ class Notifier:
         self._watchdog = watchdog
         self._watchdogPID = watchdogPID
         self._beats: LoopingCall | None = None
+        self._extensions: LoopingCall | None = None
         self._waiting: deque[bytes] = deque()
         self._again: IDelayedCall | None = None
         self._hasComplained = False
@@ -90,12 +97,29 @@ class Notifier:
 
         @param status: a line for people.
         """
+        self.delayed(False)
         self._tell("READY=1", f"STATUS={status}")
         # Asked here and not before twistd has forked.
         if self._watchdog and self._watchdogPID in (None, os.getpid()):
             self._beats = LoopingCall(self._beat)
             self._beats.clock = self._clock
             self._beats.start(self._watchdog / 2)
+
+    def delayed(self, isDelayed: bool, status: str = "Starting") -> None:
+        """
+        Ask the manager to wait for the start as long as this lasts, or no longer.
+
+        @param status: a line for people.
+        """
+        if self._extensions is not None:
+            self._extensions.stop()
+            self._extensions = None
+        if isDelayed and self._socket is not None:
+            self._extensions = LoopingCall(
+                self._tell, _statusLine(status), f"EXTEND_TIMEOUT_USEC={_EXTENSION * _MICRO:.0f}"
+            )
+            self._extensions.clock = self._clock
+            self._extensions.start(_EXTENSION / 3)
 
     def stopping(self, status: str, seconds: float) -> None:
         """
@@ -105,18 +129,21 @@ class Notifier:
         @param seconds: how long that may take, so that the manager waits for it,
             whatever it would do else.
         """
+        self.delayed(False)
         self._tell("STOPPING=1", _statusLine(status), f"EXTEND_TIMEOUT_USEC={seconds * _MICRO:.0f}")
 
     def failed(self, why: str) -> None:
         """
         The daemon cannot start.
         """
+        self.delayed(False)
         self._tell(_statusLine(why))
 
     def close(self) -> None:
         """
         Tell nothing any more.
         """
+        self.delayed(False)
         if self._beats is not None:
             self._beats.stop()
             self._beats = None

@@ -31,6 +31,11 @@ class IJobStore(Interface):
     <ganeti_pool.errors.InvalidArgument>}; a write of an epoch that is over fails with
     L{OwnershipLost <ganeti_pool.errors.OwnershipLost>}.
 
+    Once the store's files have been removed, truncated or replaced by somebody else,
+    all fails with L{StoreLost <ganeti_pool.errors.StoreLost>}; that is checked before
+    each answer. What cannot be read fails with L{StoreDamaged
+    <ganeti_pool.errors.StoreDamaged>}.
+
     Threads: called on the reactor thread, which never waits for the disk.
     """
 
@@ -41,7 +46,16 @@ class IJobStore(Interface):
         @param owner: for people, such as C{host:pid}.
         @return: a Deferred with the epoch, larger than any before. It fails with
             L{StoreError <ganeti_pool.errors.StoreError>} if the schema is one of
-            a newer version, or no store at all.
+            a newer version, or no store at all; with L{StoreDamaged
+            <ganeti_pool.errors.StoreDamaged>} if the store was not closed in good order
+            and the check finds damage; and with L{QueueStopping
+            <ganeti_pool.errors.QueueStopping>} if L{interrupt} ended the check.
+        """
+
+    def interrupt() -> None:
+        """
+        Let an L{acquire} fail soon instead of checking the whole store, since nobody
+        needs the store any more. Nothing else is changed by this.
         """
 
     def close() -> Deferred[None]:

@@ -22,7 +22,7 @@ from ._output import Output
 from ._runs import NotItsTurn, Runs
 
 if TYPE_CHECKING:
-    from ._task import JobTask
+    from ._task import JobTask, Run
 
 __all__ = ["Desk"]
 
@@ -41,6 +41,8 @@ class Desk:
     Threads: the workers'. C{_last} is for each its own.
 
     @ivar stateDirectory: the daemon's, which marks its processes.
+    @ivar reportsStart: whether the worker class reports when the work of an attempt
+        begins.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Desk:
         handover: Handover,
         output: Output | None,
         stateDirectory: str,
+        reportsStart: bool,
     ) -> None:
         """
         @param runs: does what is asked for.
@@ -59,6 +62,7 @@ class Desk:
             write nothing.
         """
         self.stateDirectory = stateDirectory
+        self.reportsStart = reportsStart
         self._runs = runs
         self._pool = pool
         self._handover = handover
@@ -110,6 +114,19 @@ class Desk:
             except OSError as error:
                 self._wait(self._runs.holdUp, task, self._last.task, error, pause)
             pause = longer(pause)
+
+    def beginWork(self, task: JobTask, run: Run) -> None:
+        """
+        Have the time of an attempt counted from now, and go on. See L{Runs.beginWork}.
+        """
+        self._handover.post(partial(self._runs.beginWork, task, run, self._runs.monotonic()))
+
+    def waitToBegin(self, task: JobTask, run: Run, why: str) -> None:
+        """
+        Have shown why the work of an attempt cannot begin, and go on. See
+        L{Runs.waitToBegin}.
+        """
+        self._handover.post(partial(self._runs.waitToBegin, task, run, why))
 
     def keepHandle(self, task: JobTask, handle: str) -> None:
         """

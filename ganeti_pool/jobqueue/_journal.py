@@ -13,7 +13,14 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..errors import OwnershipLost, StaleAttempt, StoreError
+from ..errors import (
+    OwnershipLost,
+    StaleAttempt,
+    StoreClosed,
+    StoreDamaged,
+    StoreError,
+    StoreLost,
+)
 from ..jobs import Job
 
 __all__ = ["FIRST_PAUSE", "Changes", "Journal", "longer"]
@@ -118,26 +125,32 @@ def _callAll(waiting: set[Deferred[None]]) -> None:
 
 class Journal:
     """
-    Writes to a store with the epoch of its owner, and knows how that goes.
+    Writes to a store with the epoch of its owner, reads from it, and knows how that goes.
 
     Threads: the reactor's.
 
     @ivar epoch: what the store's C{acquire} gave.
-    @ivar lastError: what the store said last, L{None} once it has written again.
+    @ivar lastError: why the latest write failed, L{None} once one has succeeded.
+    @ivar readError: why the latest read failed, L{None} once one has succeeded.
+    @ivar lasting: why the store is not what it should be until the next start: it is
+        lost, or has been found damaged; L{None} while it is well.
     @ivar unwritten: how many outcomes wait to be tried again.
-    @ivar hindrances: by ID, why jobs that workers have taken cannot start though
-        the store is well.
+    @ivar hindrances: by ID, why jobs that workers have taken cannot start, or cannot
+        begin their work, though the store is well.
     """
 
     def __init__(
-        self, clock: IReactorTime, changes: Changes, whenLost: Callable[[], object]
+        self, clock: IReactorTime, changes: Changes, whenLost: Callable[[str], object]
     ) -> None:
         """
         @param changes: is told of every change of a job.
-        @param whenLost: called when another owner has the store.
+        @param whenLost: called with the reason when another owner has the store, or its
+            files are lost; perhaps more than once.
         """
         self.epoch = -1
         self.lastError: str | None = None
+        self.readError: str | None = None
+        self.lasting: str | None = None
         self.unwritten = 0
         self.hindrances: dict[int, str] = {}
         self._clock = clock
@@ -151,8 +164,9 @@ class Journal:
         """
         Why jobs do not go on; L{None} while they do.
         """
-        if self.lastError is not None or not self.hindrances:
-            return self.lastError
+        error = self.lasting or self.lastError or self.readError
+        if error is not None or not self.hindrances:
+            return error
         jobID, why = next(iter(self.hindrances.items()))
         more = len(self.hindrances) - 1
         return f"job {jobID} cannot start: {why}" + (f" (and {more} more)" if more else "")
@@ -177,6 +191,34 @@ class Journal:
             return fail(StoreError("the queue has not been started, so nothing is written"))
         return ask(self.epoch, *args).addCallbacks(self._written, self._refused)
 
+    def read(self, ask: Callable[..., Deferred[_T]], *args: Any) -> Deferred[_T]:
+        """
+        Read once.
+
+        @param ask: a method of the store, called with C{args}.
+        @return: a Deferred that fires and fails as that of the store.
+        """
+        return ask(*args).addCallbacks(self._wasRead, self._notRead)
+
+    def _wasRead(self, found: _T) -> _T:
+        self.readError = None
+        return found
+
+    def _notRead(self, failure: Failure) -> Failure:
+        if failure.check(StoreError) and not failure.check(StoreClosed):
+            self.readError = failure.getErrorMessage()
+            self._noteLasting(failure)
+        return failure
+
+    def _noteLasting(self, failure: Failure) -> None:
+        """
+        Keep what does not go away by itself.
+        """
+        if failure.check(StoreLost, StoreDamaged):
+            self.lasting = failure.getErrorMessage()
+        if failure.check(StoreLost, OwnershipLost):
+            self._whenLost(failure.getErrorMessage())
+
     def persist(self, write: Callable[[], Deferred[_T]], isOutcome: bool = True) -> Deferred[_T]:
         """
         Write until it is written: while the store fails, try again after a pause
@@ -185,6 +227,7 @@ class Journal:
         @param isOutcome: whether to count it as unwritten meanwhile.
         @return: a Deferred that fails with L{StaleAttempt} if it has no place any
             more; with L{OwnershipLost} if another owner has the store; with
+            L{StoreLost} if its files are gone; with
             L{StoreError} if the store failed, and L{close} was called.
         """
         return write().addErrback(self._persevere, write, isOutcome)
@@ -208,7 +251,7 @@ class Journal:
         return (
             self._isClosed
             or not isinstance(error, StoreError)
-            or isinstance(error, (StaleAttempt, OwnershipLost))
+            or isinstance(error, (StaleAttempt, OwnershipLost, StoreLost))
         )
 
     async def _tryAgain(self, write: Callable[[], Deferred[_T]], isOutcome: bool) -> _T:
@@ -263,6 +306,5 @@ class Journal:
             self._changes.lookAgain(failure.value.jobID)
         if failure.check(StoreError) and not failure.check(StaleAttempt):
             self.lastError = failure.getErrorMessage()
-            if failure.check(OwnershipLost):
-                self._whenLost()
+            self._noteLasting(failure)
         return failure

@@ -118,7 +118,7 @@ class Keeping:
             if self._isStopping:
                 return
             some = jobIDs[first : first + _SWEPT]
-            known = await self._store.known(some)
+            known = await self._journal.read(self._store.known, some)
             gone = [jobID for jobID in some if jobID not in known]
             if gone:
                 await self._output.remove(gone)

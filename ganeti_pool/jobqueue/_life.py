@@ -78,6 +78,7 @@ class QueueLife:
         onCrash: OnCrash = OnCrash.FAIL,
         argsVersion: int = 1,
         keepsOutput: bool = False,
+        reportsStart: bool = False,
         isPaused: bool = False,
         maxQueued: int | None = None,
         maxWorkers: int | None = None,
@@ -104,6 +105,9 @@ class QueueLife:
             worker class that changes it says so by its C{argsVersion}.
         @param keepsOutput: whether each attempt has a directory for the files that
             the worker class keeps. A worker class says so by its C{keepsOutput}.
+        @param reportsStart: whether the worker class reports when the work of an attempt
+            begins, from which moment its timeout counts; otherwise it counts from the
+            call of C{RunTask}. A worker class says so by its C{reportsStart}.
         @param isPaused: whether it starts with a pause, which lasts as any other does.
         @param maxQueued: how many jobs may wait; L{None} for any number. A job that
             defers itself, or waits again after a crash, always may.
@@ -173,6 +177,7 @@ class QueueLife:
             handover or ThreadHandover(pool._delivery),
             self._output if keepsOutput else None,
             paths.directory,
+            reportsStart,
         )
         self._places = Places(
             desk,
@@ -208,10 +213,10 @@ class QueueLife:
     async def _start(self) -> None:
         self._startedAt = self._now()
         self._journal.epoch = await self._store.acquire(f"{socket.gethostname()}:{os.getpid()}")
-        settings = await self._store.settings()
+        settings = await self._journal.read(self._store.settings)
         await self._claim.check(settings)
         own = (self.workerName, self._argsVersion)
-        strangers = await self._store.workers() - {own}
+        strangers = await self._journal.read(self._store.workers) - {own}
         if strangers:
             others = ", ".join(itertools.starmap(_describe, sorted(strangers)))
             raise StoreError(
@@ -220,8 +225,8 @@ class QueueLife:
                 "that these jobs are for, and let it finish or cancel them first"
             )
         swept = await self._claim.take()
-        self._core._ReserveOrder(await self._store.lastPosition() + 1)
-        left = await self._store.runningJobs()
+        self._core._ReserveOrder(await self._journal.read(self._store.lastPosition) + 1)
+        left = await self._journal.read(self._store.runningJobs)
         await self._reap([attempt.handle for _, attempt in left if attempt.handle is not None])
         for job, _ in left:
             await self._settle(job)
@@ -261,7 +266,7 @@ class QueueLife:
         """
         after = None
         while True:
-            page = await self._store.queuedJobs(_PAGE, after)
+            page = await self._journal.read(self._store.queuedJobs, _PAGE, after)
             self._places.push(page, since=None)
             if len(page) < _PAGE:
                 return
@@ -294,6 +299,8 @@ class QueueLife:
 
     def _beginStop(self, grace: float) -> Deferred[None]:
         self._runs.isStopping = True
+        # The start may be checking a large store.
+        self._store.interrupt()
         self._pool.setActive(False)
         for fence in list(self._fences):
             fence.cancel()
@@ -314,13 +321,13 @@ class QueueLife:
         # All starts have been answered now.
         self._runs.abandon()
 
-    def _lose(self) -> None:
+    def _lose(self, why: str) -> None:
         """
-        Another daemon has the store: start nothing any more.
+        Another daemon has the store, or its files are gone: start nothing any more.
         """
         if not self._isLost:
             self._isLost = True
-            _log.critical("The store has another owner: no job is started any more")
+            _log.critical("No job is started any more: {why}", why=why)
             self._pool.setActive(False)
 
     def _activate(self, active: bool) -> None:

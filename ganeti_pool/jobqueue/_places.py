@@ -12,10 +12,12 @@ from ..errors import (
     JobFinished,
     JobNotQueued,
     NoSuchTask,
+    OwnershipLost,
     PoolError,
     PoolTerminated,
     StaleAttempt,
-    StoreFull,
+    StoreClosed,
+    StoreError,
 )
 from ..interfaces import IJobStore
 from ..jobs import FINISHED, Job, JobEventKind, JobState, QueuedJob
@@ -110,7 +112,7 @@ class Places:
                 raise NoSuchTask(task.jobID, self._pool._name, self._waiting.total)
             self._pool.ChangeTaskPriority(task.jobID, priority)
         except NoSuchTask:
-            job = await self._store.job(task.jobID)
+            job = await self._journal.read(self._store.job, task.jobID)
             # One that a worker has just taken is queued in the store still.
             state = JobState.RUNNING if job.state is JobState.QUEUED else job.state
             raise JobNotQueued(task.jobID, state.value) from None
@@ -160,14 +162,16 @@ class Places:
             job = await self._journal.write(self._store.requestCancel, task.jobID)
         except StaleAttempt:
             # It has found its end meanwhile.
-            return _settled(await self._store.job(task.jobID))
-        except StoreFull as error:
+            return _settled(await self._journal.read(self._store.job, task.jobID))
+        except StoreError as error:
             if task.run is None:
                 # It has found its end meanwhile, and there was room for that.
-                return await self._store.job(task.jobID)
+                return await self._journal.read(self._store.job, task.jobID)
             # It may be what fills the disk, so it ends all the same.
             self._tellToEnd(task)
-            raise StoreFull(
+            if isinstance(error, (OwnershipLost, StoreClosed)):
+                raise
+            raise type(error)(
                 f"job {task.jobID} is told to end, but that cannot be recorded: {error}"
             ) from error
         if self._tellToEnd(task):
@@ -213,7 +217,7 @@ class Places:
         return await self._runs.turns.alone(jobID, self._retry, jobID, check)
 
     async def _retry(self, jobID: int, check: Callable[[Job], object]) -> Job:
-        job = await self._store.job(jobID)
+        job = await self._journal.read(self._store.job, jobID)
         check(job)
         if job.state is JobState.SUCCEEDED:
             raise JobFinished(jobID, job.state.value)
@@ -270,12 +274,12 @@ class Places:
         task = self._roster.find(jobID)
         if task is not None:
             return task
-        job = await self._store.job(jobID)
+        job = await self._journal.read(self._store.job, jobID)
         if job.state not in FINISHED:
             # It has been committed, and the answer that puts it into the heap is
             # on its way.
             await self._allAnswered()
-            job = await self._store.job(jobID)
+            job = await self._journal.read(self._store.job, jobID)
         return self._roster.find(jobID) or job
 
     async def _allAnswered(self) -> None:

@@ -25,6 +25,8 @@ from ..errors import (
     PoolTerminated,
     QueueStopping,
     ResizeFailed,
+    StoreClosed,
+    StoreError,
     WorkersNotStarted,
 )
 from ..interfaces import IJobQueue
@@ -91,14 +93,14 @@ class JobQueue(QueueLife):
         """
         One job. See L{IJobQueue.job <ganeti_pool.interfaces.IJobQueue.job>}.
         """
-        return self._store.job(jobID)
+        return self._journal.read(self._store.job, jobID)
 
     def attempts(self, jobID: int) -> Deferred[list[Attempt]]:
         """
         Its attempts. See L{IJobQueue.attempts
         <ganeti_pool.interfaces.IJobQueue.attempts>}.
         """
-        return self._store.attempts(jobID)
+        return self._journal.read(self._store.attempts, jobID)
 
     def listJobs(
         self, which: JobFilter, newestFirst: bool, limit: int, after: int | None
@@ -107,7 +109,7 @@ class JobQueue(QueueLife):
         Jobs by id. See L{IJobQueue.listJobs
         <ganeti_pool.interfaces.IJobQueue.listJobs>}.
         """
-        return self._store.listJobs(which, newestFirst, limit, after)
+        return self._journal.read(self._store.listJobs, which, newestFirst, limit, after)
 
     def changedJobs(self, after: int, limit: int, wait: float) -> Deferred[list[Job]]:
         """
@@ -120,7 +122,7 @@ class JobQueue(QueueLife):
         end = self._clock.seconds() + wait
         while True:
             seen = self._changes.latest
-            jobs = await self._store.changedJobs(after, limit)
+            jobs = await self._journal.read(self._store.changedJobs, after, limit)
             left = end - self._clock.seconds()
             if jobs or left <= 0 or self._changes.isClosed:
                 return jobs
@@ -141,7 +143,7 @@ class JobQueue(QueueLife):
             # Before the store is asked, so that no change is missed in between.
             changed = self._changes.waitFor(jobID)
             try:
-                job = await self._store.job(jobID)
+                job = await self._journal.read(self._store.job, jobID)
                 if job.state in FINISHED or job.attempt > attempt:
                     return
                 await changed
@@ -166,7 +168,7 @@ class JobQueue(QueueLife):
         return Deferred.fromCoroutine(self._status())
 
     async def _status(self) -> dict[str, Any]:
-        summary = await self._store.summary()
+        summary = await self._summary()
         daemon = {
             "pid": os.getpid(),
             "version": self._version,
@@ -186,6 +188,28 @@ class JobQueue(QueueLife):
             output,
             daemon,
         )
+
+    async def _summary(self) -> Mapping[str, Any]:
+        """
+        What the store tells of itself, or, if it cannot be read, what is known without it.
+
+        @raise StoreClosed: if it was closed.
+        """
+        try:
+            return await self._journal.read(self._store.summary)
+        except StoreClosed:
+            raise
+        except StoreError:
+            tasks = self._roster.running.values()
+            running = [run.job.startedAt for task in tasks if (run := task.run) is not None]
+            return {
+                "states": {"queued": self._waiting.total, "running": len(running)},
+                "oldestQueuedAt": None,
+                "longestRunningAt": min(filter(None, running), default=None),
+                "lastDay": None,
+                "bytes": None,
+                "freeBytes": None,
+            }
 
     # Changing
 

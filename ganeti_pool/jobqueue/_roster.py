@@ -65,7 +65,9 @@ class Roster:
         start included.
         """
         ending = sum(task.hasEnded for task in self.running.values())
-        held = self._journal.unwritten + len(self._journal.hindrances)
+        # One that has been started and waits for something else runs.
+        hindered = sum(jobID not in self.running for jobID in self._journal.hindrances)
+        held = self._journal.unwritten + hindered
         # A worker that has both is one.
         both = sum(before is not None and before.isUnwritten for before in self._asked.values())
         return len(self.running) - ending + held - both

@@ -23,6 +23,7 @@ from ..errors import (
     QueueStopping,
     StaleAttempt,
     StoreError,
+    StoreLost,
     TaskCancelled,
 )
 from ..interfaces import IJobStore
@@ -87,6 +88,7 @@ class Runs:
         """
         self.isStopping = False
         self.isInterrupted = False
+        self._isAbandoned = False
         self.monotonic = monotonic
         self.turns = Turns()
         self._clock = clock
@@ -175,12 +177,37 @@ class Runs:
         task.state = TaskState.RUNNING
         self._roster.begun(task)
         self._waiting.remove(task.priority)
-        if job.timeout is not None:
-            task.run.limit(
-                now + job.timeout, self._clock, self.monotonic, partial(self._tellToEnd, task)
-            )
         waited = None if task.since is None else now - task.since
         self._events.tell(JobEventKind.STARTED, job, waited=waited)
+
+    def beginWork(self, task: JobTask, run: Run, now: float) -> Deferred[None]:
+        """
+        The work of an attempt begins, from which moment its time counts. Only the first
+        such report counts.
+
+        @param now: when it began, by the monotonic clock.
+        @return: a Deferred that has fired.
+        """
+        # It may have ended since, as its worker posted this.
+        if task.run is run and run.ended is None:
+            self._journal.hindrances.pop(task.jobID, None)
+            timeout = None if self._isAbandoned or run.isLimited else run.job.timeout
+            if timeout is not None:
+                run.isLimited = True
+                run.limit(
+                    now + timeout, self._clock, self.monotonic, partial(self._tellToEnd, task)
+                )
+        return succeed(None)
+
+    def waitToBegin(self, task: JobTask, run: Run, why: str) -> Deferred[None]:
+        """
+        The work of an attempt that has been started cannot begin yet.
+
+        @return: a Deferred that has fired.
+        """
+        if task.run is run and run.ended is None:
+            self._journal.hinder(task.jobID, why)
+        return succeed(None)
 
     def _checkStart(self, task: JobTask) -> None:
         """
@@ -201,6 +228,7 @@ class Runs:
         The attempt has ended by itself.
         """
         task.running.end(self.monotonic())
+        self._journal.hindrances.pop(task.jobID, None)
         return task.running
 
     def keepHandle(self, task: JobTask, handle: str) -> Deferred[None]:
@@ -322,7 +350,7 @@ class Runs:
             await self._putBack(task, requeue, order)
         except TaskCancelled:
             await self._end(task, Outcome(JobState.CANCELLED, output=run.output))
-        except (StaleAttempt, OwnershipLost):
+        except (StaleAttempt, OwnershipLost, StoreLost):
             self._lost(Failure(), task)
 
     def _end(self, task: JobTask, outcome: Outcome) -> Deferred[None]:
@@ -353,7 +381,7 @@ class Runs:
     def _notFinished(
         self, failure: Failure, task: JobTask, run: Run, outcome: Outcome
     ) -> Deferred[None] | Failure | None:
-        if failure.check(StaleAttempt, OwnershipLost, NoSuchJob):
+        if failure.check(StaleAttempt, OwnershipLost, StoreLost, NoSuchJob):
             self._lost(failure, task)
             return None
         if failure.check(StoreError):
@@ -374,7 +402,7 @@ class Runs:
                 job = await self._finish(task, run, unusable(outcome, failure.value))
             except InvalidArgument:
                 job = await self._finish(task, run, unrecordable())
-        except (StaleAttempt, OwnershipLost, NoSuchJob):
+        except (StaleAttempt, OwnershipLost, StoreLost, NoSuchJob):
             self._lost(Failure(), task)
         else:
             self._finished(job, task, run)
@@ -410,5 +438,6 @@ class Runs:
         """
         Wait no longer for the time of any attempt to be over.
         """
+        self._isAbandoned = True
         for task in self._roster.running.values():
             task.running.unlimit()

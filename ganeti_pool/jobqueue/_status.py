@@ -30,7 +30,7 @@ def statusToJSON(
         written and one that cannot start included.
     @param quiesces: since when each standing quiesce has waited.
     @param summary: see L{IJobStore.summary
-        <ganeti_pool.interfaces.IJobStore.summary>}.
+        <ganeti_pool.interfaces.IJobStore.summary>}. What cannot be read is L{None}.
     @param output: what to report under C{output}.
     @param daemon: what to tell under C{daemon}.
     """

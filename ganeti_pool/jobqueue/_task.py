@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -52,6 +53,7 @@ class Run:
     @ivar began: when that was, by the monotonic clock.
     @ivar ended: when its worker was done with it; L{None} before.
     @ivar timeout: what tells it that its time is over.
+    @ivar isLimited: whether its time has begun to count.
     @ivar isCancelled: whether it was told to end by a client.
     @ivar isTimedOut: whether it was told to end since it ran for too long.
     @ivar isUnwritten: whether the store has refused its end, for now at least.
@@ -64,6 +66,7 @@ class Run:
         "deferral",
         "ended",
         "isCancelled",
+        "isLimited",
         "isTimedOut",
         "isUnwritten",
         "job",
@@ -76,6 +79,7 @@ class Run:
         self.began = began
         self.ended: float | None = None
         self.timeout: IDelayedCall | None = None
+        self.isLimited = False
         self.isCancelled = False
         self.isTimedOut = False
         self.isUnwritten = False
@@ -256,7 +260,13 @@ class JobTask:
             stateDirectory=self._desk.stateDirectory,
             recordHandle=self._recordHandle,
             recordOutput=run.keepOutput,
+            hasRunBefore=run.job.attempt > 1 or run.job.deferrals > 0,
+            recordStart=partial(self._desk.beginWork, self, run),
+            recordWait=partial(self._desk.waitToBegin, self, run),
         )
+        # Another class reports it itself.
+        if run.job.timeout is not None and not self._desk.reportsStart:
+            context.recordStart()
         token = currentAttempt.set(context)
         try:
             return runTask(*run.job.args)

@@ -183,6 +183,9 @@ class Lane(Generic[_Place]):
         @return: whether more can come.
         """
         group, goesOn = self._take()
+        if not group:
+            # Closed: the session may never have been opened, and is not opened for that.
+            return goesOn
         start = perf_counter()
         seconds: float | None = None
         try:
@@ -218,7 +221,7 @@ class Lane(Generic[_Place]):
 
         @param seconds: how long it took; L{None} if all of it failed.
         """
-        if group and seconds is not None and self._onCommit is not None:
+        if seconds is not None and self._onCommit is not None:
             try:
                 self._onCommit(len(group), seconds)
             except Exception:

@@ -40,9 +40,9 @@ from ._rows import (
     workerKey,
 )
 from ._statements import Statement
-from .schema import attempts, jobs, journal, labels, settings
+from .schema import CLOSED_CLEANLY, attempts, jobs, journal, labels, settings
 
-__all__ = ["SQLLedger"]
+__all__ = ["SQLLedger", "wasClosedCleanly"]
 
 _COUNTERS = ("revision", "lastPosition", "waiting", "unfinished")
 _theCounters = Statement(select(journal.c.epoch, *(journal.c[key] for key in _COUNTERS)))
@@ -61,6 +61,10 @@ _setting = sqlite.insert(settings)
 _set = Statement(
     _setting.on_conflict_do_update(index_elements=["name"], set_={"value": _setting.excluded.value})
 )
+
+_isMark = settings.c.name == CLOSED_CLEANLY
+_theMark = Statement(select(settings.c.value).where(_isMark))
+_removeMark = Statement(delete(settings).where(_isMark))
 
 # the first of each state apart, which are read off an index
 _limit = bindparam("limit", type_=Integer)
@@ -93,6 +97,13 @@ _removeAttempts = Statement(delete(attempts).where(attempts.c.jobID.in_(_given))
 _removeJobs = Statement(delete(jobs).where(jobs.c.id.in_(_given)))
 
 
+def wasClosedCleanly(connection: Connection) -> bool:
+    """
+    Whether nobody has acquired the store since it was closed in good order, or made.
+    """
+    return _theMark.run(connection).fetchone() is not None
+
+
 # Only what there is to write, since for the driver nothing is the slowest of values.
 
 
@@ -122,6 +133,8 @@ class SQLLedger:
         @param connection: one that begins no transaction by itself.
         """
         self._connection = connection
+        # the one that was acquired here
+        self._ownEpoch: int | None = None
         self.epoch = self.revision = self.lastPosition = self.lastID = -1
         self._waiting = 0
         self._unfinished: dict[str, int] = {}
@@ -217,7 +230,17 @@ class SQLLedger:
     def acquire(self, owner: str, now: datetime) -> int:
         self.epoch += 1
         _acquire.run(self._connection, epoch=self.epoch, owner=owner, acquiredAt=timeColumn(now))
+        _removeMark.run(self._connection)
+        self._ownEpoch = self.epoch
         return self.epoch
+
+    def markClosed(self) -> None:
+        """
+        Record that the store is closed in good order, if it was acquired here and
+        nobody else has acquired it since.
+        """
+        if self.epoch == self._ownEpoch:
+            self.set({CLOSED_CLEANLY: True})
 
     def job(self, jobID: int) -> Job:
         job = self._jobs.get(jobID)

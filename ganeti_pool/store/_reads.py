@@ -35,7 +35,7 @@ from ._rows import (
 )
 from ._statements import Statement
 from ._values import checkFilter
-from .schema import attempts, jobs, journal, settings
+from .schema import CLOSED_CLEANLY, attempts, jobs, journal, settings
 
 __all__ = [
     "getAttempts",
@@ -57,7 +57,11 @@ _limit = bindparam("limit", type_=Integer)
 
 # The counts of removed jobs are rows of the same table, and not settings.
 _isRemoved = and_(settings.c.name >= REMOVED, settings.c.name < REMOVED_END)
-_theSettings = Statement(select(settings.c.name, settings.c.value).where(not_(_isRemoved)))
+_theSettings = Statement(
+    select(settings.c.name, settings.c.value).where(
+        not_(_isRemoved), settings.c.name != CLOSED_CLEANLY
+    )
+)
 _theRemoved = Statement(
     select(settings.c.value).where(
         settings.c.name >= bindparam("since"), settings.c.name < REMOVED_END

@@ -5,8 +5,9 @@ How the two threads of a store in a SQLite file speak to it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from sqlite3 import Connection
 from typing import Any
 from urllib.parse import quote
@@ -15,9 +16,11 @@ from sqlalchemy import URL, create_engine, event
 from sqlalchemy import Connection as CoreConnection
 from sqlalchemy.pool import NullPool
 
-from ..errors import PoolError
+from ..errors import PoolError, QueueStopping, StoreDamaged
+from ._files import StoreFiles
 from ._lane import Request
-from ._ledger import SQLLedger
+from ._ledger import SQLLedger, wasClosedCleanly
+from ._log import droppedFrame
 from ._writes import Ledger
 from .schema import prepareSchema
 
@@ -69,25 +72,36 @@ class ReadSession(_Session):
     """
     The one that only reads a file, which must be there.
 
-    Threads: one, but for the making of this.
+    Threads: one, except for the making of this.
     """
 
-    def __init__(self, path: str) -> None:
-        existing = {"database": f"file:{quote(path)}", "query": {"uri": "true", "mode": "rw"}}
+    def __init__(self, files: StoreFiles) -> None:
+        """
+        @param files: those of the store, which are checked before each answer.
+        """
+        existing = {"database": f"file:{quote(files.path)}", "query": {"uri": "true", "mode": "rw"}}
         super().__init__(existing, "query_only = ON")
+        self._files = files
         self._connection: Connection | None = None
 
     def serve(self, group: Sequence[Request[Connection]]) -> None:
-        if self._connection is None:
-            _, self._connection = self._connect()
-        connection = self._connection
+        with self._files.explaining(isWrite=False):
+            try:
+                if self._connection is None:
+                    _, self._connection = self._connect()
+                self._serveFrom(self._connection, group)
+            finally:
+                # Even if it failed: a lost file explains why.
+                self._files.check(self._connection)
+
+    def _serveFrom(self, connection: Connection, group: Sequence[Request[Connection]]) -> None:
         connection.execute("BEGIN")
         try:
             for request in group:
                 try:
                     request.serve(connection)
                 except Exception as error:
-                    request.fail(error)
+                    request.fail(self._files.explained(error, isWrite=False))
         finally:
             connection.rollback()
 
@@ -102,18 +116,39 @@ class WriteSession(_Session):
     rolled back, and each request is served once more, in a transaction of its own.
     So each has the outcome that it would have alone, and a group costs one commit.
 
-    Threads: one, but for the making of this.
+    A file that was not closed cleanly is checked when it is opened. The end of a
+    session that has acquired the store marks it as closed cleanly.
+
+    Threads: one, except for the making of this and L{interrupt}.
     """
 
-    def __init__(self, path: str) -> None:
-        super().__init__({"database": path}, "synchronous = FULL")
-        self._path = path
+    def __init__(self, files: StoreFiles, onCheck: Callable[[int | None], object]) -> None:
+        """
+        @param files: those of the store, which are checked before each answer.
+        @param onCheck: called on the session's thread with the size of the file in
+            bytes when the check of a file begins, and with L{None} when it has ended.
+        """
+        super().__init__({"database": files.path}, "synchronous = FULL")
+        self._files = files
+        self._onCheck = onCheck
         self._opened: tuple[Connection, SQLLedger] | None = None
+        self._checked: Connection | None = None
+        self._isInterrupted = False
 
     def serve(self, group: Sequence[Request[Ledger]]) -> None:
-        if self._opened is None:
-            self._opened = self._open()
-        connection, ledger = self._opened
+        with self._files.explaining(isWrite=True):
+            if self._opened is None:
+                self._opened = self._open()
+            connection, ledger = self._opened
+            self._files.check(connection)
+            try:
+                self._serveAll(connection, ledger, group)
+            finally:
+                self._files.check(connection)
+
+    def _serveAll(
+        self, connection: Connection, ledger: SQLLedger, group: Sequence[Request[Ledger]]
+    ) -> None:
         try:
             _serveTogether(connection, ledger, group)
         except Exception:
@@ -123,14 +158,40 @@ class WriteSession(_Session):
                 try:
                     _serveTogether(connection, ledger, [request])
                 except Exception as error:
-                    request.fail(error)
+                    request.fail(self._files.explained(error, isWrite=True))
+
+    def close(self) -> None:
+        """
+        Mark the file as closed cleanly, unless it is another owner's by now, was lost,
+        or may be damaged; and disconnect.
+        """
+        try:
+            if self._opened is not None and not (self._files.isLost or self._files.isSuspect):
+                connection, ledger = self._opened
+                # Without the mark the next start checks the file, and that is all.
+                with suppress(sqlite3.Error), _transaction(connection, ledger):
+                    ledger.markClosed()
+        finally:
+            super().close()
+
+    def interrupt(self) -> None:
+        """
+        End a check that is under way, and let none begin: the store is not opened then.
+
+        Threads: any.
+        """
+        self._isInterrupted = True
+        checked = self._checked
+        if checked is not None:
+            # It may have been closed just now.
+            with suppress(sqlite3.Error):
+                checked.interrupt()
 
     def _open(self) -> tuple[Connection, SQLLedger]:
         """
         Make the file and its schema, or check them.
         """
-        # for its owner alone, whatever the umask: arguments may hold secrets
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        self._prepareFile()
         core, connection = self._connect()
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -138,11 +199,92 @@ class WriteSession(_Session):
             connection.execute("COMMIT")
             # It is kept in the file, so not before that is known as ours.
             connection.execute("PRAGMA journal_mode = WAL")
+            # A library that was built with a limit would shorten the log, as an accident does.
+            connection.execute("PRAGMA journal_size_limit = -1")
+            if not wasClosedCleanly(connection):
+                self._checkContent(connection)
+            self._files.opened(connection)
         except BaseException:
             connection.rollback()
             core.close()
             raise
         return connection, SQLLedger(connection)
+
+    def _prepareFile(self) -> None:
+        """
+        Make the file for its owner alone, whatever the umask: arguments may hold
+        secrets. One that exists is not opened: closing it again would drop the locks of
+        a connection that reads it.
+
+        @raise StoreDamaged: if only the log of a database is there, which SQLite
+            would delete, or if SQLite would drop a part of the log.
+        """
+        path = os.path.realpath(self._files.path)
+        log = f"{path}-wal"
+        hasContent = os.path.exists(path) and os.stat(path).st_size > 0
+        if not hasContent and os.path.exists(log) and os.stat(log).st_size > 0:
+            raise StoreDamaged(
+                f"the store {path} is missing or empty, but its write-ahead log {log} is there, "
+                "so jobs would be lost. Put the database back beside its log, or restore a backup; "
+                "to begin with an empty store, move the log away"
+            )
+        if hasContent:
+            self._checkLog(log)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+
+    def _checkLog(self, path: str) -> None:
+        """
+        Check the log that a dead owner has left. No connection exists yet.
+
+        @raise StoreDamaged: if SQLite would drop changes that were acknowledged.
+        """
+        with suppress(FileNotFoundError), open(path, "rb") as file:
+            frame = droppedFrame(file, lambda: self._isInterrupted)
+            if frame is not None:
+                place = f"at frame {frame}" if frame else "in its header"
+                raise StoreDamaged(
+                    f"the write-ahead log {path} is damaged {place}, and changes that were "
+                    "acknowledged stand behind that. Restore a backup, or give these changes up: "
+                    f"sqlite3 {self._files.path} 'PRAGMA wal_checkpoint(TRUNCATE)'"
+                )
+
+    def _checkContent(self, connection: Connection) -> None:
+        """
+        Check a file that was not closed cleanly, however long that takes.
+
+        @raise StoreDamaged: if it is damaged.
+        @raise QueueStopping: if L{interrupt} was called.
+        """
+        self._onCheck(os.stat(self._files.path).st_size)
+        # Versions of SQLite differ in which of the two they notice while they walk a tree.
+        self._checked = connection
+        connection.set_progress_handler(lambda: self._isInterrupted, _STEPS)
+        try:
+            if self._isInterrupted:
+                raise QueueStopping()
+            found = [text for (text,) in connection.execute(f"PRAGMA quick_check({_FINDINGS})")]
+        except sqlite3.OperationalError as error:
+            if self._isInterrupted:
+                raise QueueStopping() from error
+            raise
+        finally:
+            connection.set_progress_handler(None, 0)
+            self._checked = None
+            self._onCheck(None)
+        if found != ["ok"]:
+            raise self._files.damaged("; ".join(found))
+
+
+_STEPS = 10_000
+"""
+SQLite asks after this many instructions whether to go on.
+"""
+
+_FINDINGS = 3
+"""
+The check of a file ends after this many findings.
+"""
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from ..errors import StoreError
 from ..jobs import JobState
 
 __all__ = [
+    "CLOSED_CLEANLY",
     "SCHEMA_VERSION",
     "attempts",
     "jobs",
@@ -169,6 +170,13 @@ settings = Table(
 )
 
 
+CLOSED_CLEANLY = "closed cleanly"
+"""
+The setting that the store keeps for itself: it is there from the orderly end of one
+owner, or from the making of the file, until the next owner comes.
+"""
+
+
 def prepareSchema(connection: Connection) -> None:
     """
     Make the tables in an empty database, or see that they are ours.
@@ -183,6 +191,7 @@ def prepareSchema(connection: Connection) -> None:
         connection.execute(
             insert(journal).values(epoch=0, revision=0, lastPosition=-1, waiting=0, unfinished="{}")
         )
+        connection.execute(insert(settings).values(name=CLOSED_CLEANLY, value="true"))
     elif schemaVersion.name not in tables or journal.name not in tables:
         raise StoreError(
             f"the database {connection.engine.url.database} holds tables of another program, "

@@ -15,16 +15,20 @@ from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorFromThreads
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from ..interfaces import IJobStore
 from ..jobs import Attempt, Job, JobFilter, QueuedJob
 from . import _reads
+from ._files import StoreFiles
 from ._lane import Lane
 from ._sessions import ReadSession, WriteSession
 from ._writes import Ledger, Writer
 
 __all__ = ["SQLiteJobStore"]
+
+_log = Logger()
 
 _T = TypeVar("_T")
 
@@ -56,6 +60,7 @@ class SQLiteJobStore(Writer):
         path: str,
         clock: Callable[[], datetime] = _now,
         onCommit: Callable[[int, float], object] | None = None,
+        onCheck: Callable[[bool], object] | None = None,
     ) -> None:
         """
         @param path: a file, made by C{acquire} if it is not there; the directory
@@ -68,12 +73,32 @@ class SQLiteJobStore(Writer):
         super().__init__(clock)
         # the daemon changes its directory after it made the store
         self.path = os.path.abspath(path)
+        self._onCheck = onCheck
+        files = StoreFiles(self.path)
+        self._paths = files.located()
+        self._writer = WriteSession(files, partial(reactor.callFromThread, self._checking))
         self._reads: Lane[Connection] = Lane(
-            reactor, f"job store {self.path} (reading)", ReadSession(self.path)
+            reactor, f"job store {self.path} (reading)", ReadSession(files)
         )
         self._writes: Lane[Ledger] = Lane(
-            reactor, f"job store {self.path} (writing)", WriteSession(self.path), onCommit
+            reactor, f"job store {self.path} (writing)", self._writer, onCommit
         )
+
+    def interrupt(self) -> None:
+        self._writer.interrupt()
+
+    def _checking(self, size: int | None) -> None:
+        if size is None:
+            _log.info("The check of the store {path} has ended", path=self.path)
+        else:
+            _log.info(
+                "The store {path} was not closed cleanly: its {size} bytes are checked before "
+                "anything is started",
+                path=self.path,
+                size=size,
+            )
+        if self._onCheck is not None:
+            self._onCheck(size is not None)
 
     def close(self) -> Deferred[None]:
         closing = gatherResults([self._reads.close(), self._writes.close()])
@@ -125,9 +150,10 @@ class SQLiteJobStore(Writer):
 
     def _summary(self, connection: Connection, now: datetime) -> dict[str, Any]:
         size = 0
-        for suffix in ("", "-wal", "-shm"):
+        for path in self._paths:
+            # Not every file system lets SQLite have a log.
             with suppress(FileNotFoundError):
-                size += os.stat(self.path + suffix).st_size
+                size += os.stat(path).st_size
         return {
             **_reads.getSummary(connection, now),
             "bytes": size,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from twisted.application.service import IService
@@ -24,10 +25,15 @@ from ..daemon import (
     Locks,
     Notifier,
     endOnSignals,
+    forgetCoercedLocale,
     freezeMemory,
+    giveUpInChildren,
     goSteady,
     logEvent,
+    runBelowInit,
     stopOnce,
+    unblockSignals,
+    unignoreSignals,
 )
 from ..deferred import DeferredWorkerPool
 from ..errors import PoolError
@@ -63,6 +69,10 @@ def makeService(options: Options) -> IService:
 
     goSteady(reactor)
     try:
+        # Before there is a thread, or anything that two processes must not have.
+        runBelowInit(os.environ)
+        unblockSignals()
+        forgetCoercedLocale(os.environ)
         return makeDaemon(reactor, options)
     except ModuleNotFoundError as error:
         raise refusal(
@@ -125,10 +135,16 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
     # Its workers are started by the service, which says so if they cannot be.
     pool = DeferredWorkerPool(reactor, "ganeti-pool", 0, workerClass)
     metrics = JobMetrics()
+    manager = Notifier.fromEnvironment(reactor, os.environ)
     queue = JobQueue(
         reactor,
         pool,
-        SQLiteJobStore(reactor, storePath, onCommit=metrics.committed),
+        SQLiteJobStore(
+            reactor,
+            storePath,
+            onCommit=metrics.committed,
+            onCheck=partial(manager.delayed, status="Checking the store"),
+        ),
         options["worker-class"],
         paths,
         reap=reap,
@@ -137,6 +153,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         onCrash=onCrash,
         argsVersion=argsVersion,
         keepsOutput=getattr(workerClass, "keepsOutput", False),
+        reportsStart=getattr(workerClass, "reportsStart", False),
         isPaused=bool(options["paused"]),
         maxQueued=options["max-queued"],
         maxWorkers=files.jobs,
@@ -156,6 +173,16 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         )
         doors += [(CountedEndpoint(endpoint, connections), makeSiteOf()) for endpoint in group]
     endAll = partial(killAll, forGood=True)
+
+    def guard() -> None:
+        endOnSignals(partial(reactor.callFromThread, stopOnce, reactor), endAll)
+        # Last: what is still ignored is ignored by the daemon alone from now on.
+        unignoreSignals()
+        # Not before: twistd has forked to go into the background, and its child goes on.
+        giveUpInChildren(
+            lambda: chain(service.descriptors(), *(site.descriptors() for _, site in doors))
+        )
+
     service = JobQueueService(
         reactor,
         queue,
@@ -163,12 +190,12 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         doors,
         socket=paths.socket,
         grace=options["grace"],
-        guard=partial(endOnSignals, partial(reactor.callFromThread, stopOnce, reactor), endAll),
+        guard=guard,
         hire=partial(pool.resize, options["workers"]),
         freezeMemory=freezeMemory,
         killAll=endAll,
         hangUp=lambda: gatherResults([site.hangUp() for _, site in doors]),
         abort=Abort(reactor),
-        manager=Notifier.fromEnvironment(reactor, os.environ),
+        manager=manager,
     )
     return service if log is None else LoggedService(service, log)

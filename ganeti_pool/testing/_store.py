@@ -109,6 +109,7 @@ class MemoryJobStore(Writer):
     @ivar held: while true, writes wait for L{commit}.
     @ivar failure: while set, every commit fails with it, and changes nothing:
         a L{StoreFull <ganeti_pool.errors.StoreFull>}, say.
+    @ivar readFailure: while set, every read fails with it.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class MemoryJobStore(Writer):
         super().__init__(clock)
         self.held = False
         self.failure: PoolError | None = None
+        self.readFailure: PoolError | None = None
         self._onCommit = onCommit
         self._journal = _Journal()
         self._isClosed = False
@@ -153,6 +155,11 @@ class MemoryJobStore(Writer):
         self.commit()
         self._isClosed = True
         return succeed(None)
+
+    def interrupt(self) -> None:
+        """
+        Do nothing, since nothing is checked here.
+        """
 
     def settings(self) -> Deferred[dict[str, Any]]:
         return self._read(lambda: dict(self._journal.settings))
@@ -260,6 +267,8 @@ class MemoryJobStore(Writer):
     def _read(self, work: Callable[[], _T]) -> Deferred[_T]:
         if self._isClosed:
             return fail(StoreClosed("job store in memory"))
+        if self.readFailure is not None:
+            return fail(self.readFailure)
         deferred: Deferred[_T] = Deferred()
         _outcome(deferred, work)()
         return deferred

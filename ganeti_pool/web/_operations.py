@@ -34,6 +34,7 @@ _OF_ALL = (
     "unsupported_transfer_encoding",
     "version_not_supported",
     "store_failed",
+    "store_lost",
     "stopping",
 )
 _OF_WRITES = ("ownership_lost", "store_full")

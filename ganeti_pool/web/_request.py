@@ -7,6 +7,7 @@ Requests: who is let in, how much is read, how a refusal is told.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -419,6 +420,13 @@ class JobSite(Site):
         if self._hungUp is not None and not self._channels:
             hungUp, self._hungUp = self._hungUp, None
             hungUp.callback(None)
+
+    def descriptors(self) -> Iterator[int]:
+        """
+        The descriptors of the connections.
+        """
+        for channel in self._channels:
+            yield channel.transport.fileno()
 
     def log(self, request: http.Request) -> None:
         """

@@ -95,7 +95,9 @@ _JOB = Members(
         "labels": labels(MAX_LABELS, _MAX_NAME).saying(
             f"Words to find it by, {MAX_LABELS} at most."
         ),
-        "timeout": optional(seconds).saying("For how many seconds an attempt may run."),
+        "timeout": optional(seconds).saying(
+            "For how many seconds an attempt may run, counted from the start of its command."
+        ),
     },
     required={"args"},
     later={"reason", "not_before", "depends_on", "progress"},

@@ -64,7 +64,7 @@ STATUS: Mapping[str, int] = {
 }
 """
 The HTTP status that goes with each code. Any other code is the daemon's own
-trouble, a 500.
+trouble, a 500: C{store_failed}, C{store_lost}, C{internal_error}.
 """
 
 JOB_KEYS = (

@@ -100,20 +100,26 @@ def _schema(hint: Any) -> Schema:
     return _shape(hint)
 
 
+def _orNull(schema: Schema) -> Schema:
+    return {"anyOf": [schema, _PLAIN[types.NoneType]]}
+
+
 def _pool() -> Schema:
     """
     What the queue tells of itself.
     """
-    waited = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}]}
+    waited = _orNull({"type": "number", "minimum": 0})
     statistics = {**_numbers(*STATISTICS), "waited": waited}
     jobs = {
         **_numbers(JobState.QUEUED.value, JobState.RUNNING.value),
         "oldest_queued_at": _MOMENT,
         "longest_running_at": _MOMENT,
-        "last_day": _object(_numbers(*sorted(state.value for state in FINISHED))),
+        # Null while the store cannot be read, as the sizes are.
+        "last_day": _orNull(_object(_numbers(*sorted(state.value for state in FINISHED)))),
     }
     store = {
-        **_numbers("bytes", "free_bytes", "unwritten"),
+        **dict.fromkeys(("bytes", "free_bytes"), _orNull(_COUNT)),
+        **_numbers("unwritten"),
         "last_error": {"type": ["string", "null"]},
     }
     output = {

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -21,6 +23,7 @@ from typing import Any
 from ganeti_pool.client import connectUnix
 from ganeti_pool.jobs import NewJob
 from ganeti_pool.paths import StatePaths
+from ganeti_pool.store.schema import CLOSED_CLEANLY
 from ganeti_pool.store.sqlite import SQLiteJobStore
 from ganeti_pool.workerpool import BaseWorker
 
@@ -106,13 +109,23 @@ async def _milliseconds(ask: Callable[[], Awaitable[Any]]) -> float:
     return median(times) * 1e3
 
 
-def _restart(count: int, workers: int) -> Figures:
+def _forgetClose(path: str) -> None:
+    """
+    Have a store as its owner leaves it who was killed: the next start checks it.
+    """
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM settings WHERE name = ?", (CLOSED_CLEANLY,))
+
+
+def _restart(count: int, workers: int, isClean: bool = True) -> Figures:
     async def main(reactor: Any) -> Figures:
         with TemporaryDirectory(dir="/var/tmp") as empty, _daemon(empty, workers, _READY) as pid:
             resident = _resident(pid)
         with TemporaryDirectory(dir="/var/tmp") as directory:
             paths = StatePaths.at(directory)
             await _fill(SQLiteJobStore(reactor, paths.store), count)
+            if not isClean:
+                _forgetClose(paths.store)
             begin = time.perf_counter()
             with _daemon(directory, workers, _STARTED) as pid:
                 seconds = time.perf_counter() - begin
@@ -133,6 +146,7 @@ def _restart(count: int, workers: int) -> Figures:
 
 MEASUREMENTS: dict[tuple[str, str], Callable[[int, int], Figures]] = {
     ("restarting", "daemon"): _restart,
+    ("restarting-after-a-crash", "daemon"): partial(_restart, isClean=False),
 }
 """
 By row and engine: called with how much and how many workers.

@@ -266,6 +266,18 @@ ROWS = (
         limits={"seconds": 20, "bytes": 400, "listing": 50, "status": 50},
     ),
     Row(
+        "restarting-after-a-crash",
+        "the same after a crash, with the check of the store",
+        module="_restarting",
+        counts=(1_000_000,),
+        quickCounts=(2_000,),
+        ours=("daemon",),
+        peers=(),
+        workers=(1,),
+        compared=(),
+        limits={"bytes": 400, "listing": 50, "status": 50},
+    ),
+    Row(
         "floor",
         "what the interpreter and Twisted take for the bare steps",
         module="_floor",

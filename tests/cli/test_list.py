@@ -440,8 +440,12 @@ class ShowTests(CommandCase):
 
     def test_statusOfOutput(self) -> None:
         """
-        Output that was adopted or moved aside is shown, with what to do.
+        Output that was adopted or moved aside is shown, with what to do; a daemon of an
+        earlier release reports nothing of it.
         """
+        self.client.poolStatus = {key: POOL[key] for key in POOL if key != "output"}
+        self.assertEqual(self.codeOf(self.start("status")), 0)
+        self.assertNotIn("output", self.out.text())
         aside = ["/state/output/aside-1", "/state/output/aside-2\x1b"]
         self.client.poolStatus = {**POOL, "output": {"adopted": True, "set_aside": aside}}
         self.assertEqual(self.codeOf(self.start("status")), 0)
@@ -451,6 +455,30 @@ class ShowTests(CommandCase):
                 "output     adopted: it had no store id, so nothing of it was removed",
                 "set aside  /state/output/aside-1: check this output, then remove it",
                 "set aside  /state/output/aside-2\\x1b: check this output, then remove it",
+            ],
+        )
+
+    def test_statusOfALostStore(self) -> None:
+        """
+        What the store cannot tell is said to be unknown, and why.
+        """
+        self.client.poolStatus = {
+            **POOL,
+            "jobs": {**POOL["jobs"], "last_day": None},
+            "store": {
+                "bytes": None,
+                "free_bytes": None,
+                "unwritten": 0,
+                "last_error": "the store was lost",
+            },
+        }
+        self.assertEqual(self.codeOf(self.start("status")), 0)
+        self.assertEqual(
+            self.out.text().splitlines()[-3:],
+            [
+                "last 24 h  unknown, since the store cannot be read",
+                "store      unknown, since the store cannot be read",
+                "last error the store was lost",
             ],
         )
 

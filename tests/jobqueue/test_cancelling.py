@@ -206,21 +206,31 @@ class CancelTests(StartedCase):
         kinds = [event.kind for event in self.events]
         self.assertNotIn(JobEventKind.CANCEL_REQUESTED, kinds)
 
-    def test_runningNotAsked(self) -> None:
+    def test_runningUnwritten(self) -> None:
         """
-        It is not told if the store fails in another way.
+        It is told to end however the store fails, and the refusal is of the same kind as
+        that failure.
         """
+        told: list[bool] = []
 
         def task(worker: Worker) -> None:
-            self.store.failure = errors.StoreError("it is broken")
-            self.failureResultOf(self.queue.cancel(1), errors.StoreError)
+            for failure in (
+                errors.StoreError("it is broken"),
+                errors.StoreLost("it is gone"),
+                errors.OwnershipLost(1, 2),
+            ):
+                self.store.failure = failure
+                refused = self.failureResultOf(self.queue.cancel(1), type(failure))
+                self.assertIn(str(failure), refused.getErrorMessage())
+                told.append(worker.IsCancelled())
             self.store.failure = None
-            self.assertFalse(worker.IsCancelled())
+            raise errors.TaskCancelled("pool", 1)
 
         self.tasks["long"] = task
         self.submit(new("long"))
         self.stepping.step()
-        self.assertEqual(self.job().state, JobState.SUCCEEDED)
+        self.assertEqual(told, [True] * 3)
+        self.assertEqual(self.job().state, JobState.CANCELLED)
 
     def test_whileStarting(self) -> None:
         """

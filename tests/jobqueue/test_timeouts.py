@@ -9,13 +9,10 @@ from typing import Any
 
 from ganeti_pool import errors
 from ganeti_pool.jobqueue._handover import Ask
-from ganeti_pool.jobs import (
-    JobFailure,
-    JobState,
-)
+from ganeti_pool.jobs import AttemptContext, Job, JobFailure, JobState, currentAttempt
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, StartedCase, Told, Worker, new
+from .queuecase import FULL, QueueCase, StartedCase, Told, Worker, new
 
 
 class TimeoutTests(StartedCase):
@@ -204,6 +201,21 @@ class TimeoutTests(StartedCase):
         self.assertError(1, JobState.FAILED, "exception")
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_countsFromTheCall(self) -> None:
+        """
+        The time counts from the call of C{RunTask}, not from the commit of the start.
+        """
+        desk = self.queue._places._desk
+        outputDirectory = desk.outputDirectory
+
+        def late(job: Job) -> str | None:
+            self.pass_(60)
+            return outputDirectory(job)
+
+        self.patch(desk, "outputDirectory", late)
+        self.runFor(lambda worker: None, 4.9)
+        self.assertEqual(self.job().state, JobState.SUCCEEDED)
+
     def test_gone(self) -> None:
         """
         A job that the pool does not run when its time is over is told nothing.
@@ -219,3 +231,114 @@ class TimeoutTests(StartedCase):
         self.runFor(end, 0.0)
         self.assertEqual(self.ran, [])
         self.assertError(1, JobState.FAILED, "timeout")
+
+
+class ReportedStartTests(QueueCase):
+    """
+    Tests for a worker class that reports when the work of an attempt begins.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.open(self.store, reportsStart=True)
+        self.start()
+
+    def runJob(self, task: Callable[[AttemptContext], object], **fields: Any) -> None:
+        """
+        Run a job with the context of its attempt.
+        """
+
+        def run(worker: Worker) -> object:
+            worker.CallWhenCancelled(lambda: self.ran.append("told"))
+            context = currentAttempt.get()
+            assert context is not None
+            return task(context)
+
+        self.tasks["long"] = run
+        self.submit(new("long", timeout=5.0, **fields))
+        self.stepping.step()
+
+    def pass_(self, seconds: float) -> None:
+        """
+        Let time pass, by both clocks.
+        """
+        self.monotonic += seconds
+        self.reactor.advance(seconds)
+
+    def test_waits(self) -> None:
+        """
+        A job that waits for something before its work begins has its whole time then;
+        in the meantime C{status} shows why it waits, and its worker is busy once.
+        """
+        shown: list[object] = []
+
+        def show() -> None:
+            status = self.status()
+            shown.append((status["store"]["last_error"], status["busy"]))
+
+        def task(context: AttemptContext) -> None:
+            context.recordWait("no descriptors")
+            self.pass_(3600)
+            show()
+            context.recordStart()
+            show()
+            self.pass_(4.9)
+
+        self.runJob(task)
+        self.assertEqual(self.job().state, JobState.SUCCEEDED)
+        self.assertEqual(shown, [("job 1 cannot start: no descriptors", 1), (None, 1)])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_timesOut(self) -> None:
+        """
+        The time counts from the first report that the work begins.
+        """
+
+        def task(context: AttemptContext) -> None:
+            self.pass_(3600)
+            context.recordStart()
+            self.pass_(4)
+            context.recordStart()
+            self.assertEqual(self.ran, [])
+            self.pass_(1)
+            self.assertEqual(self.ran, ["told"])
+
+        self.runJob(task)
+        self.assertError(1, JobState.FAILED, "timeout")
+
+    def test_endsWhileItWaits(self) -> None:
+        """
+        C{status} forgets a job that ends, or defers itself, while it waits.
+        """
+
+        def task(context: AttemptContext) -> None:
+            contexts.append(context)
+            context.recordWait("no descriptors")
+            raise errors.DeferTask() if len(contexts) == 1 else Told(JobFailure("exit", "it"))
+
+        contexts: list[AttemptContext] = []
+        self.runJob(task)
+        self.assertIsNone(self.status()["store"]["last_error"])
+        self.stepping.step()
+        self.assertError(1, JobState.FAILED, "exit")
+        self.assertIsNone(self.status()["store"]["last_error"])
+        contexts[1].recordWait("no descriptors")
+        contexts[1].recordStart()
+        self.assertIsNone(self.status()["store"]["last_error"])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual([context.hasRunBefore for context in contexts], [False, True])
+
+    def test_laterAttempt(self) -> None:
+        """
+        An attempt knows that another one was before it.
+        """
+
+        def task(context: AttemptContext) -> None:
+            before.append(context.hasRunBefore)
+            raise Told(JobFailure("exit", "it"))
+
+        before: list[bool] = []
+        self.runJob(task)
+        self.successResultOf(self.queue.retry(1))
+        self.stepping.step()
+        self.assertEqual(before, [False, True])

@@ -1,0 +1,59 @@
+"""
+Which descriptors a child that is forked must not keep.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+__all__ = ["Descriptors", "giveUpInChildren"]
+
+Descriptors = Callable[[], Iterable[int]]
+"""
+Tells which descriptors are open at this moment; negative ones are none.
+"""
+
+_sources: list[Descriptors] = []
+
+
+def giveUpInChildren(
+    descriptors: Descriptors, register: Callable[..., object] = os.register_at_fork
+) -> None:
+    """
+    Have each process that is forked from now on give up some descriptors of this one. A
+    command closes them as it is executed, but a worker class may fork and execute
+    nothing. Such a child would hold the daemon's lock, its sockets and its clients'
+    connections after the daemon's death, and the next start would be rejected.
+
+    @param descriptors: called in the child.
+    @param register: C{os.register_at_fork}.
+    """
+    if not _sources:
+        register(after_in_child=_giveUpAll)
+    _sources.append(descriptors)
+
+
+def _giveUpAll() -> None:
+    for descriptors in _sources:
+        _giveUp(descriptors())
+
+
+def _giveUp(descriptors: Iterable[int]) -> None:
+    """
+    Put the null device in the place of each. Closed numbers would be given to files of the
+    child, and objects that the child has inherited might close them.
+    """
+    null = -1
+    with suppress(OSError):  # no descriptor left
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            with suppress(OSError):
+                if null < 0:
+                    os.close(descriptor)
+                else:
+                    os.dup2(null, descriptor, inheritable=False)
+    if null >= 0:
+        os.close(null)
