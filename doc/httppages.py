@@ -19,7 +19,7 @@ from ganeti_pool.web._operations import openAPI
 
 __all__ = ["Requests", "setup"]
 
-OF_ALL = {"400", "401", "413", "500"}
+OF_ALL = {"400", "401", "408", "413", "414", "415", "417", "431", "500", "501", "505"}
 """
 The statuses that every request has.
 """

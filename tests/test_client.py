@@ -144,7 +144,7 @@ class ClientTests(SynchronousTestCase):
         which = JobFilter(states, "a&b =é", frozenset({("a", "1&2"), ("b", "=")}))
         self.assertEqual(
             self.queue.calls,
-            [("listJobs", JobFilter(), False, 64, None), ("listJobs", which, True, 2, 3)],
+            [("listJobs", JobFilter(), False, 16, None), ("listJobs", which, True, 2, 3)],
         )
 
     def test_changedJobs(self) -> None:
@@ -156,7 +156,7 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(answer["revision"], 10)
         self.result(self.client.changedJobs(10))
         self.assertEqual(
-            self.queue.calls, [("changedJobs", 0, 7, 2.5), ("changedJobs", 10, 64, 0.0)]
+            self.queue.calls, [("changedJobs", 0, 7, 2.5), ("changedJobs", 10, 16, 0.0)]
         )
 
     def test_changePriority(self) -> None:

@@ -246,7 +246,7 @@ class ConformanceTests(SynchronousTestCase):
                     "request-timeout": PATIENCE,
                     "checks": {
                         # JSON Schema has no words for which parameters go together,
-                        # calls 1.0 a whole number, and knows no name of a class.
+                        # and knows no name of a class.
                         "positive_data_acceptance": {"enabled": False}
                     },
                 }

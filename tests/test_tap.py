@@ -30,7 +30,7 @@ from zope.interface import implementer
 from ganeti_pool import tap, web
 from ganeti_pool.commands import CommandWorker, checkArgs
 from ganeti_pool.commands._groups import processGroups
-from ganeti_pool.daemon import InUse, JobQueueService, LockFile
+from ganeti_pool.daemon import InUse, JobQueueService, LockFile, UnixEndpoint
 from ganeti_pool.errors import InvalidJob
 from ganeti_pool.interfaces import IWorker
 from ganeti_pool.jobqueue import JobQueue
@@ -38,9 +38,9 @@ from ganeti_pool.jobs import OnCrash
 from ganeti_pool.metrics import JobMetrics
 from ganeti_pool.paths import StatePaths
 from ganeti_pool.tap import _make
-from ganeti_pool.tap._given import basesOf
+from ganeti_pool.tap._given import FileBudget, basesOf, budgetOf, listenAt
 from ganeti_pool.testing import FakeReactor
-from ganeti_pool.web import JobSite
+from ganeti_pool.web import CountedEndpoint, JobSite
 from ganeti_pool.workerpool import BaseWorker
 from twisted.plugins import ganeti_pool_plugin
 
@@ -109,6 +109,15 @@ class ReactorWithThreads(FakeReactor):
         self, onResult: Any, f: Any, *args: object, **kwargs: object
     ) -> None:
         onResult(True, f(*args, **kwargs))
+
+
+def _innermost(endpoint: Any) -> Any:
+    """
+    An endpoint of Twisted's, without what the daemon puts around it.
+    """
+    while isinstance(endpoint, (CountedEndpoint, UnixEndpoint)):
+        endpoint = endpoint.endpoint
+    return endpoint
 
 
 class TapCase(SynchronousTestCase):
@@ -308,11 +317,13 @@ class MakeTests(TapCase):
         """
         service = self.make()
         ((endpoint, site),) = service._doors
-        assert isinstance(endpoint, UNIXServerEndpoint) and isinstance(site, JobSite)
-        self.assertEqual(endpoint._address, str(self.state / "ganeti-pool.sock"))
-        self.assertEqual((endpoint._mode, endpoint._wantPID), (0o600, False))
+        assert isinstance(endpoint, CountedEndpoint) and isinstance(site, JobSite)
+        own = endpoint.endpoint
+        assert isinstance(own, UNIXServerEndpoint)
+        self.assertEqual(own._address, str(self.state / "ganeti-pool.sock"))
+        self.assertEqual((own._mode, own._wantPID), (0o600, False))
         self.assertTrue(site.admits(None))
-        self.assertEqual(service._socket, endpoint._address)
+        self.assertEqual(service._socket, own._address)
 
     def test_otherDoors(self) -> None:
         """
@@ -321,7 +332,8 @@ class MakeTests(TapCase):
         token = self.file(b"  secret \n")
         service = self.make("--listen", "tcp:8080", "--token-file", token)
         _, (endpoint, site) = service._doors
-        assert isinstance(endpoint, TCP4ServerEndpoint) and isinstance(site, JobSite)
+        assert isinstance(endpoint, CountedEndpoint) and isinstance(site, JobSite)
+        self.assertIsInstance(endpoint.endpoint, TCP4ServerEndpoint)
         self.assertFalse(site.admits(None))
         self.assertTrue(site.admits(b"Bearer secret"))
 
@@ -347,16 +359,16 @@ class MakeTests(TapCase):
             ("tcp:8080:127.0.0.1:9", 9),
         ):
             service = self.make("--listen", text, "--token-file", token)
-            endpoints: list[Any] = [endpoint for endpoint, _ in service._doors]
+            endpoints = [_innermost(endpoint) for endpoint, _ in service._doors]
             self.assertEqual([each._backlog for each in endpoints], [1024, backlog], text)
             service._lock.release()
         service = self.make("--listen", "haproxy:tcp:8080", "--token-file", token)
-        wrapped: Any = service._doors[1][0]
+        wrapped = _innermost(service._doors[1][0])
         self.assertEqual(wrapped._wrappedEndpoint._backlog, 1024)
         service._lock.release()
         self.patch(_SystemdParser, "_sddaemon", ListenFDs([3], ["a"]))
         service = self.make("--listen", "systemd:domain=INET:name=a", "--token-file", token)
-        self.assertIsInstance(service._doors[1][0], AdoptedStreamServerEndpoint)
+        self.assertIsInstance(_innermost(service._doors[1][0]), AdoptedStreamServerEndpoint)
 
     def test_store(self) -> None:
         """
@@ -396,7 +408,9 @@ class MakeTests(TapCase):
         self.patch(JobMetrics, "render", lambda metrics, queue: told.append((metrics, queue)))
         made: list[Any] = []
 
-        def makeSite(reactor: object, queue: object, token: object, metrics: Any) -> Factory:
+        def makeSite(
+            reactor: object, queue: object, token: object, metrics: Any, **limits: object
+        ) -> Factory:
             made.append((queue, metrics))
             return Factory()
 
@@ -473,13 +487,56 @@ class MakeTests(TapCase):
         self.patch(resource, "getrlimit", lambda which: (256, 1024))
         self.patch(resource, "setrlimit", lambda which, limits: None)
         queue: Any = self.make()._queue
-        error = self.failureResultOf(queue.resize(121), InvalidJob).value
+        error = self.failureResultOf(queue.resize(107), InvalidJob).value
         ((where, code, sentence),) = error.problems
         self.assertEqual((where, code), ("/workers", "out_of_range"))
-        self.assertIn("120", sentence)
+        self.assertIn("106", sentence)
         self.assertEqual(queue._pool._size, 0)
-        self.successResultOf(queue.resize(120))
-        self.assertEqual(queue._pool._size, 120)
+        self.successResultOf(queue.resize(106))
+        self.assertEqual(queue._pool._size, 106)
+
+    def test_budget(self) -> None:
+        """
+        Files are kept back for jobs, for the daemon's own socket and for other
+        connections, and together they are no more than there are.
+        """
+        for limit in (96, 128, 256, 1024, 4096, 20000, 1 << 20):
+            for listens in (False, True):
+                budget = budgetOf(limit, listens)
+                assert budget.jobs is not None
+                self.assertGreaterEqual(budget.jobs, 4)
+                self.assertGreaterEqual(budget.ownConnections, 8)
+                self.assertEqual(budget.connections >= 8, listens)
+                used = budget.jobs * 8 + budget.ownConnections + budget.connections + 48
+                self.assertLessEqual(used, limit)
+        self.assertEqual(budgetOf(20000, True), FileBudget(2334, 1024, 256))
+        self.assertEqual(budgetOf(resource.RLIM_INFINITY, True), FileBudget(None, 1024, 256))
+
+    def test_connectionLimits(self) -> None:
+        """
+        Other endpoints share one limit, and the daemon's own socket has another.
+        """
+        token = self.file(b"secret")
+        other = ("--listen", f"unix:{self.scratch}/s")
+        service = self.make("--listen", "tcp:8080", *other, "--token-file", token)
+        doors: list[Any] = list(service._doors)
+        own, tcp, unix = ((door._connections, site._connections) for door, site in doors)
+        self.assertIs(own[0], own[1])
+        self.assertIsNot(own[0], tcp[0])
+        self.assertEqual({tcp[0], tcp[1]}, {unix[0], unix[1]})
+
+    def test_lockFile(self) -> None:
+        """
+        A Unix socket of C{--listen} has no lock file, whatever it says, and replaces one
+        that was left. An abstract one cannot be left.
+        """
+        for more in ("", ":lockfile=1", ":lockfile=0:backlog=9"):
+            path = f"{self.scratch}/s"
+            endpoint = listenAt(FakeReactor(), f"unix:{path}:mode=600{more}", None)
+            assert isinstance(endpoint, UnixEndpoint)
+            self.assertEqual((endpoint.path, endpoint.endpoint._wantPID), (path, False))
+        abstract = listenAt(FakeReactor(), "unix:\0s:mode=600", None)
+        self.assertIsInstance(abstract, UNIXServerEndpoint)
 
     def test_anyNumber(self) -> None:
         """
@@ -509,13 +566,14 @@ class MakeTests(TapCase):
         """
         guards: list[str] = []
         sources: list[Any] = []
-        self.patch(_make, "endOnSignals", lambda *args: guards.append("handle"))
+        self.patch(_make, "endOnSignals", lambda *args, **others: guards.append("end"))
+        self.patch(_make, "surviveSignals", lambda reopen: guards.append("survive"))
         self.patch(_make, "unignoreSignals", lambda: guards.append("unignore"))
         self.patch(_make, "giveUpInChildren", sources.append)
         service = self.make()
         self.assertEqual((guards, sources), ([], []))
         service._guard()
-        self.assertEqual(guards, ["handle", "unignore"])
+        self.assertEqual(guards, ["end", "survive", "unignore"])
         channel: Any = Mock()
         channel.transport.fileno.return_value = 1234
         site: Any = service._doors[0][1]
@@ -758,9 +816,9 @@ class RefusalTests(TapCase):
         """
         self.patch(resource, "getrlimit", lambda which: (256, 1024))
         self.patch(resource, "setrlimit", lambda which, limits: None)
-        self.assertSentence(self.refuse("--workers", "121"), "--workers", "120", "1024")
+        self.assertSentence(self.refuse("--workers", "107"), "--workers", "106", "1024")
         self.assertSentence(self.refuse("--workers", "1001"), "--workers", "at most 1000")
-        tap.makeService(self.parse("--workers", "120"))._lock.release()  # type: ignore[attr-defined]
+        tap.makeService(self.parse("--workers", "106"))._lock.release()  # type: ignore[attr-defined]
 
     def test_tooFewFiles(self) -> None:
         """
@@ -768,15 +826,15 @@ class RefusalTests(TapCase):
         one that is enough.
         """
         self.patch(resource, "setrlimit", lambda which, limits: None)
-        for limit, isEnough in ((40, False), (71, False), (72, True)):
+        for limit, isEnough in ((40, False), (63, False), (64, True)):
             self.patch(resource, "getrlimit", lambda which, limit=limit: (limit, limit))
             if isEnough:
                 tap.makeService(self.parse("--workers", "1"))._lock.release()  # type: ignore[attr-defined]
             else:
                 refused = self.refuse("--workers", "1")
-                self.assertSentence(refused, f"limit of {limit} open files", "needs 72")
+                self.assertSentence(refused, f"limit of {limit} open files", "needs 64")
         self.patch(resource, "getrlimit", lambda which: (40, 40))
-        self.assertSentence(self.refuse(), "needs 72", "96 for --workers 4")
+        self.assertSentence(self.refuse(), "needs 64", "88 for --workers 4")
 
     def test_controls(self) -> None:
         """

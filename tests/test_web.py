@@ -211,7 +211,7 @@ class JobTests(WebCase):
         waiting: Deferred[Any] = Deferred()
         self.queue.held = waiting
         _, transport = self.begin("GET", "/v1/jobs?changed_after=7&wait=5")
-        self.assertEqual(self.queue.calls, [("changedJobs", 7, 64, 5.0)])
+        self.assertEqual(self.queue.calls, [("changedJobs", 7, 16, 5.0)])
         self.assertEqual(transport.value(), b"")
         waiting.callback([makeJob(2)])
         self.assertEqual(Answer(transport.value()).value["revision"], 20)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -19,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool.paths import StatePaths
 
-from .daemoncase import PATIENCE, DaemonCase
+from .daemoncase import PATIENCE, TWISTD, DaemonCase
 from .webdaemon import TOKEN, UNTIL, SiteProcess
 
 MIB = 1 << 20
@@ -210,10 +211,97 @@ class SlowReaderTests(ClientCase):
             self.assertEqual((status, len(page["jobs"])), (200, 2))
 
 
+class HalfClosedTests(ClientCase):
+    """
+    Tests for clients that close their sending side behind a request.
+    """
+
+    def test_answered(self) -> None:
+        """
+        They get their answers, and the connection is closed then.
+        """
+        self.submit(1)
+        for asking in (
+            head("GET", "/v1/pool"),
+            head("GET", "/v1/jobs") * 3,
+            head("GET", "/v1/jobs?changed_after=999&wait=60"),
+        ):
+            connection = self.connect(asking)
+            connection.shutdown(socket.SHUT_WR)
+            answers = b""
+            while data := connection.recv(65536):
+                answers += data
+            self.assertEqual(answers.count(b"HTTP/1.1 200 OK"), asking.count(b"GET"))
+
+
+class UnreadPagesTests(ClientCase):
+    """
+    Tests for many clients that do not take a page.
+    """
+
+    def test_memory(self) -> None:
+        """
+        All of them together make the daemon keep a bounded number of bytes, and a client
+        that takes its page gets it.
+        """
+        for _ in range(5):
+            self.submit("x" * (MIB - 200))
+        self.site.ask("GET", "/v1/jobs")
+        self.settle()
+        self.site.forgetMemory()
+        before = self.site.memory
+        for _ in range(50):
+            self.connect(head("GET", "/v1/jobs?limit=1000"))
+        self.assertEqual(len(self.site.ask("GET", "/v1/jobs?limit=1000")["jobs"]), 2)
+        self.assertLess(self.site.mostMemory - before, 128 * MIB)
+
+
 class CrowdTests(DaemonCase):
     """
     Tests for many clients that come at once.
     """
+
+    def test_otherEndpoint(self) -> None:
+        """
+        Clients of another endpoint that send headers without end leave descriptors for
+        jobs and for the daemon's own socket.
+        """
+        token = self.scratch / "token"
+        token.write_text(TOKEN)
+        token.chmod(0o600)
+        daemon = self.launch(
+            *("--listen", "tcp:0:interface=127.0.0.1", "--token-file", str(token)),
+            launcher=("sh", "-c", 'ulimit -n 200 && exec "$@"', "sh", TWISTD),
+        )
+        daemon.awaitReady()
+        port = re.search(r"JobSite starting on (\d+)", daemon.log)
+        assert port is not None
+        for _ in range(250):
+            connection = socket.create_connection(("127.0.0.1", int(port[1])), PATIENCE)
+            self.addCleanup(connection.close)
+            connection.sendall(b"GET /v1/pool HTTP/1.1\r\na: b\r\n")
+        daemon.awaitLog("is the limit")
+        (jobID,) = daemon.submit({"args": [["true"], {}]})
+        (job,) = daemon.awaitEnds(jobID)
+        self.assertEqual(job["state"], "succeeded")
+        self.assertLess(len(os.listdir(f"/proc/{daemon.process.pid}/fd")), 100)
+        self.assertEqual(daemon.log.count("is the limit"), 1)
+        self.assertEqual(daemon.stop(), 0)
+
+    def test_killed(self) -> None:
+        """
+        A daemon that was killed listens on its other Unix socket again, though the process
+        id in a lock file beside it is in use.
+        """
+        path = str(self.scratch / "other")
+        options = ("--listen", f"unix:{path}:mode=600")
+        self.start(*options).kill()
+        Path(f"{path}.lock").unlink(missing_ok=True)
+        os.symlink(str(os.getpid()), f"{path}.lock")
+        daemon = self.start(*options)
+        self.assertEqual(answerOn(self.connect(path))[0], 200)
+        self.assertEqual(daemon.stop(), 0)
+        self.assertFalse(os.path.lexists(path))
 
     def test_socket(self) -> None:
         """

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
-from ganeti_pool.errors import InvalidArgument
+from ganeti_pool.errors import InvalidArgument, QueueStopping
 from ganeti_pool.jobs import JobState
 from ganeti_pool.web import makeSite
 from ganeti_pool.web._operations import OPERATIONS
@@ -134,42 +134,108 @@ class SilenceTests(SilenceCase):
 
     def test_idle(self) -> None:
         """
-        A connection on which no request comes is dropped, new or used.
+        A connection on which no request comes is dropped: a new one after ten seconds, one
+        that had a request after a minute.
         """
         _, transport = self.connect()
-        self.assertDropped(transport)
+        self.assertDropped(transport, 10)
         _, transport = self.begin("GET", "/v1/pool")
         self.assertEqual(Answer(transport.value()).status, 200)
         self.assertDropped(transport)
 
     def test_half(self) -> None:
         """
-        A request of which no more comes is dropped, wherever it was broken off.
+        A request of which no more comes is refused, wherever it was broken off, and the
+        connection closed: a head after ten seconds, a body after thirty, and one second more for
+        each kibibyte.
         """
-        for part in (
-            b"GET /v1/po",
-            b"GET /v1/pool HTTP/1.1\r\nHost: a\r\n",
-            b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 9\r\n\r\n{",
-            b"POST /v1/jobs HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{",
+        post = b"POST /v1/jobs HTTP/1.1\r\n"
+        for part, seconds in (
+            (b"GET /v1/po", 10),
+            (b"GET /v1/pool HTTP/1.1\r\nHost: a\r\n", 10),
+            (post + b"Content-Length: 9\r\n\r\n{", 30),
+            (post + b"Transfer-Encoding: chunked\r\n\r\n9\r\n{", 30),
         ):
             protocol, transport = self.connect()
-            self.reactor.advance(30)
             protocol.dataReceived(part)
-            self.assertDropped(transport)
+            self.reactor.pump([1] * (seconds - 1))
+            self.assertEqual(transport.value(), b"")
+            self.reactor.advance(1)
+            self.assertRefused(Answer(transport.value()), 408, "request_timeout")
+            self.assertDropped(transport, 2)
         self.assertEqual(self.queue.calls, [])
+
+    def test_drip(self) -> None:
+        """
+        The time for a head does not begin anew with each line, on a new connection and on
+        one that was used.
+        """
+        fresh, used = self.connect(), self.begin("GET", "/v1/pool")
+        used[1].clear()
+        self.reactor.advance(5)
+        for (protocol, transport), left in ((fresh, 5), (used, 10)):
+            protocol.dataReceived(b"GET /v1/pool HTTP/1.1\r\n")
+            for _ in range(left - 1):
+                self.reactor.advance(1)
+                protocol.dataReceived(b"a: b\r\n")
+            self.assertEqual(transport.value(), b"")
+            self.reactor.advance(1)
+            self.assertRefused(Answer(transport.value()), 408, "request_timeout")
+
+    def test_pipelinedHalf(self) -> None:
+        """
+        A head that begins behind a whole request has its time as well.
+        """
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"GET /v1/pool HTTP/1.1\r\n\r\nGET /v1/po")
+        transport.clear()
+        self.reactor.advance(10)
+        self.assertRefused(Answer(transport.value()), 408, "request_timeout")
+
+    def test_emptyLine(self) -> None:
+        """
+        An empty line behind a request begins no other.
+        """
+        protocol, transport = self.begin("GET", "/v1/pool")
+        protocol.dataReceived(b"\r")
+        self.reactor.advance(5)
+        protocol.dataReceived(b"\n")
+        self.assertDropped(transport)
+
+    def test_slowBody(self) -> None:
+        """
+        A body of the largest size that comes slowly is taken, and one that comes slower
+        than a kibibyte a second is not.
+        """
+        body = b'{"args": []}'.ljust(MAX_BODY)
+        for rate, status in ((2048, 201), (512, 408)):
+            protocol, transport = self.connect()
+            head = b"POST /v1/jobs HTTP/1.1\r\nContent-Type: application/json\r\n"
+            protocol.dataReceived(head + b"Content-Length: %d\r\n\r\n" % len(body))
+            for start in range(0, len(body), rate):
+                self.reactor.advance(1)
+                protocol.dataReceived(body[start : start + rate])
+            self.assertEqual(Answer(transport.value()).status, status)
 
     def test_endlessHead(self) -> None:
         """
-        Headers that do not end are cut off.
+        Headers that do not end are refused; what still comes is dropped for two seconds,
+        and then the connection is closed.
         """
         for line in (b"a: b\r\n", b"x" * 1000, b" more\r\n"):
             protocol, transport = self.connect()
             protocol.dataReceived(b"GET /v1/pool HTTP/1.1\r\na: b\r\n")
             sent = 0
-            while transport.connected:
+            while not transport.value():
                 protocol.dataReceived(line)
                 sent += len(line)
                 self.assertLess(sent, 40_000)
+            protocol.dataReceived(line)
+            self.assertRefused(Answer(transport.value()), 431, "headers_too_large")
+            self.assertTrue(transport.connected)
+            self.reactor.advance(2)
+            self.assertFalse(transport.connected)
+            self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_waiting(self) -> None:
         """
@@ -354,7 +420,19 @@ class TokenTests(WebCase):
         A request with the token passes; the word before it has no case.
         """
         for header in ("Bearer s3cret", "bearer  s3cret"):
-            self.assertEqual(self.ask("GET", "/v1/pool", authorization=header).status, 200)
+            _, transport = self.begin("GET", "/v1/pool", authorization=header)
+            self.assertEqual(Answer(transport.value()).status, 200)
+            self.assertTrue(transport.connected)
+
+    def test_wrongIsClosed(self) -> None:
+        """
+        A connection on which the token is missing is closed behind the answer, so that
+        it makes room for another client.
+        """
+        _, transport = self.begin("GET", "/v1/pool")
+        answer = Answer(transport.value())
+        self.assertRefused(answer, 401, "unauthorized")
+        self.assertEqual((answer.headers["connection"], transport.connected), ("close", False))
 
     def test_wrong(self) -> None:
         """
@@ -411,3 +489,238 @@ class TokenTests(WebCase):
         """
         for token in (b"", b" \n"):
             self.assertRaises(InvalidArgument, makeSite, self.reactor, self.queue, token)
+
+
+class UnreadableTests(WebCase):
+    """
+    Tests for requests that are not HTTP/1.1 as the daemon speaks it.
+    """
+
+    get = b"GET /v1/pool HTTP/1.1\r\n"
+    post = b"POST /v1/jobs HTTP/1.1\r\nContent-Type: application/json\r\n"
+    chunked = post + b"Transfer-Encoding: chunked\r\n"
+
+    def test_refused(self) -> None:
+        """
+        Each is answered with one problem document, and the connection is closed.
+        """
+        for sent, status, code in (
+            (b"HELLO\r\n", 400, "bad_request"),
+            (b"GET /v1/pool\r\n", 400, "bad_request"),
+            (b"G(T / HTTP/1.1\r\n", 400, "bad_request"),
+            (b"GET /\xff HTTP/1.1\r\n", 400, "bad_request"),
+            (b"GET / HTTP/1.2\r\n", 400, "bad_request"),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "version_not_supported"),
+            (b"GET /" + b"a" * 17000 + b" HTTP/1.1\r\n", 414, "uri_too_long"),
+            (b"GET /" + b"a" * 16384, 414, "uri_too_long"),
+            (b"GET /" + b"a" * 17000, 414, "uri_too_long"),
+            (self.get + b"a: " + b"b" * 17000, 431, "headers_too_large"),
+            (self.get + (b"a: " + b"b" * 9000 + b"\r\n") * 2, 431, "headers_too_large"),
+            (self.get + b"a: b\r\n" * 501 + b"\r\n", 431, "headers_too_large"),
+            (self.get + b"nonsense\r\n\r\n", 400, "bad_request"),
+            (self.get + b"nonsense\r\na: b\r\nc: d\r\n\r\n", 400, "bad_request"),
+            (self.get + b"a b: c\r\n\r\n", 400, "bad_request"),
+            (self.get + b"a: \0\r\n\r\n", 400, "bad_request"),
+            (self.post + b"Content-Length: x\r\n\r\n", 400, "bad_request"),
+            (self.post + b"Content-Length: -1\r\n\r\n", 400, "bad_request"),
+            (self.post + b"Content-Length: 1\r\n" * 2 + b"\r\n", 400, "bad_request"),
+            (self.chunked + b"Content-Length: 1\r\n\r\n", 400, "bad_request"),
+            (self.post + b"Content-Length: %b\r\n\r\n" % (b"9" * 5000), 413, "body_too_large"),
+            (
+                self.post + b"Transfer-Encoding: gzip\r\n\r\n",
+                501,
+                "unsupported_transfer_encoding",
+            ),
+            (self.chunked + b"\r\nx\r\n", 400, "bad_request"),
+            (self.chunked + b"\r\n1\r\n22\r\n", 400, "bad_request"),
+            (
+                self.post + b"Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\n1",
+                415,
+                "unsupported_media_type",
+            ),
+            (self.post + b"Expect: more\r\nContent-Length: 1\r\n\r\n1", 417, "expectation_failed"),
+        ):
+            protocol, transport = self.connect()
+            protocol.dataReceived(sent)
+            self.assertRefused(Answer(transport.value()), status, code)
+            self.assertEqual(transport.value().count(b"Content-Length: "), 1, sent[:50])
+            protocol.dataReceived(b"GET /v1/pool HTTP/1.1\r\n\r\n" * 3)
+            self.assertEqual(transport.value().count(b"Content-Length: "), 1, sent[:50])
+            self.reactor.advance(2)
+            if "Content-Encoding" not in repr(sent) and "Expect" not in repr(sent):
+                self.assertFalse(transport.connected)
+        self.assertEqual(self.queue.calls, [])
+
+    def test_fallback(self) -> None:
+        """
+        What Twisted alone finds wrong is a problem document too.
+        """
+        protocol, transport = self.connect()
+        protocol.dataReceived(self.get)
+        protocol._respondToBadRequestAndDisconnect()
+        self.assertRefused(Answer(transport.value()), 400, "bad_request")
+
+    def test_harmless(self) -> None:
+        """
+        Headers that ask for nothing else are accepted.
+        """
+        for name, value in (
+            ("content_encoding", "identity"),
+            ("expect", "100-Continue"),
+            ("transfer_encoding", "identity"),
+            ("upgrade", "websocket"),
+        ):
+            self.assertEqual(self.ask("GET", "/v1/pool", None, **{name: value}).status, 200)
+        # Without a body nothing is encoded.
+        self.assertEqual(self.ask("GET", "/v1/pool", content_encoding="gzip").status, 200)
+
+    def test_trailers(self) -> None:
+        """
+        Trailers behind a body in chunks are dropped.
+        """
+        protocol, transport = self.connect()
+        protocol.dataReceived(self.chunked + b'\r\nc\r\n{"args": []}\r\n0\r\na: b\r\n\r\n')
+        self.assertEqual(Answer(transport.value()).status, 201)
+
+    def test_answeredBefore(self) -> None:
+        """
+        A body whose request was refused, and which turns out to be broken, gets no second
+        answer.
+        """
+        protocol, transport = self.connect()
+        protocol.dataReceived(self.chunked + b"\r\n%x\r\n" % (MAX_BODY + 1))
+        protocol.dataReceived(bytes(MAX_BODY + 1))
+        protocol.dataReceived(b"xx")
+        self.assertRefused(Answer(transport.value()), 413, "body_too_large")
+        self.assertEqual(transport.value().count(b"Content-Length: "), 1)
+        self.reactor.advance(2)
+        self.assertFalse(transport.connected)
+
+    def test_log(self) -> None:
+        """
+        It has its line in the log, without a method and a path.
+        """
+        protocol, transport = self.connect()
+        with capturedLogs() as events:
+            protocol.dataReceived(b"HELLO\r\n")
+        size = len(Answer(transport.value()).body)
+        self.assertEqual([formatEvent(event) for event in events], [f"192.168.1.1 - - 400 {size}"])
+
+    def test_close(self) -> None:
+        """
+        A connection that is to be closed is, whatever else the header names.
+        """
+        for value, isOpen in (("Close, upgrade", False), ("keep-alive", True), ("close", False)):
+            _, transport = self.begin("GET", "/v1/pool", connection=value)
+            self.assertEqual(transport.connected, isOpen, value)
+
+
+class HalfClosedTests(WebCase):
+    """
+    Tests for clients that close their sending side behind a request.
+    """
+
+    def test_answered(self) -> None:
+        """
+        What was asked is answered, all of it, and the connection is closed then.
+        """
+        protocol, transport = self.connect()
+        held: Deferred[Any] = Deferred()
+        self.queue.held = held
+        protocol.dataReceived(b"GET /v1/pool HTTP/1.1\r\n\r\n" * 3)
+        protocol.readConnectionLost()
+        self.assertTrue(transport.connected)
+        held.callback({})
+        self.assertEqual(transport.value().count(b"HTTP/1.1 200 OK"), 3)
+        self.assertFalse(transport.connected)
+        protocol.writeConnectionLost()
+
+    def test_waits(self) -> None:
+        """
+        A request that waits is answered with what there is after a second, since the
+        client may be gone.
+        """
+        self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
+        for method, path, body in (
+            (
+                "GET",
+                "/v1/jobs?changed_after=999&wait=60",
+                b'{"jobs":[],"revision":999,"next":null}',
+            ),
+            ("POST", "/v1/pool/quiesce", b'{"quiesced":false}'),
+            ("POST", "/v1/pool/quiesce?wait=60", b'{"quiesced":false}'),
+            ("GET", "/v1/jobs/17/output?wait=60", b""),
+        ):
+            self.queue.held = Deferred() if "output" not in path else None
+            protocol, transport = self.begin(method, path)
+            self.assertNotIn(body or b"0\r\n\r\n", transport.value())
+            protocol.readConnectionLost()
+            self.reactor.advance(0.9)
+            self.assertNotIn(body or b"0\r\n\r\n", transport.value())
+            self.reactor.advance(0.1)
+            answer = Answer(transport.value())
+            self.assertEqual((answer.status, answer.body), (200, body))
+            self.assertFalse(transport.connected)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_waitsAfterwards(self) -> None:
+        """
+        A wait that begins when the client has closed its sending side ends likewise: of the
+        same request, or of one behind it.
+        """
+        self.queue.add(makeJob(17, attempt=1, state=JobState.RUNNING))
+        held: Deferred[Any] = Deferred()
+        self.queue.held = held
+        protocol, transport = self.begin("GET", "/v1/jobs/17/output?wait=60")
+        protocol.readConnectionLost()
+        self.reactor.advance(1)
+        held.callback(self.queue.jobs[17])
+        self.assertEqual(Answer(transport.value()).status, 200)
+        self.assertFalse(transport.connected)
+
+        self.queue.held = held = Deferred()
+        protocol, transport = self.begin("GET", "/v1/pool")
+        protocol.dataReceived(b"POST /v1/pool/quiesce HTTP/1.1\r\n\r\n")
+        protocol.readConnectionLost()
+        self.queue.held = Deferred()
+        held.callback({})
+        self.reactor.advance(1)
+        self.assertTrue(transport.value().endswith(b'{"quiesced":false}'))
+        self.assertFalse(transport.connected)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_failsMeanwhile(self) -> None:
+        """
+        A wait that fails by itself is told as it is.
+        """
+        held: Deferred[Any] = Deferred(lambda held: held.errback(QueueStopping()))
+        self.queue.held = held
+        protocol, transport = self.begin("POST", "/v1/pool/quiesce")
+        protocol.readConnectionLost()
+        self.reactor.advance(1)
+        self.assertRefused(Answer(transport.value()), 503, "stopping")
+
+    def test_half(self) -> None:
+        """
+        A request that ends before all of it has come is refused; a connection without
+        one is closed.
+        """
+        for part in (b"GET /v1/po", b"POST /v1/jobs HTTP/1.1\r\nContent-Length: 9\r\n\r\n{"):
+            protocol, transport = self.connect()
+            protocol.dataReceived(part)
+            protocol.readConnectionLost()
+            self.assertRefused(Answer(transport.value()), 400, "bad_request")
+            self.assertFalse(transport.connected)
+        protocol, transport = self.connect()
+        protocol.readConnectionLost()
+        self.assertEqual((transport.connected, transport.value()), (False, b""))
+
+    def test_refused(self) -> None:
+        """
+        A refused connection is closed as soon as the client sends no more.
+        """
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"HELLO\r\n")
+        protocol.readConnectionLost()
+        self.assertFalse(transport.connected)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])

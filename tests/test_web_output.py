@@ -71,18 +71,18 @@ class PageTests(WebCase):
         """
         A job that changes while the changes are collected is told once, as it is now.
         """
-        self.queue.add(*(makeJob(1 + n, revision=1 + n) for n in range(64)))
+        self.queue.add(*(makeJob(1 + n, revision=1 + n) for n in range(16)))
         first: Deferred[Any] = Deferred()
         self.queue.held = first
         _, transport = self.begin("GET", "/v1/jobs?changed_after=0&wait=5")
         self.queue.add(makeJob(3, revision=70, name="again"))
-        first.callback([makeJob(1 + n, revision=1 + n) for n in range(64)])
+        first.callback([makeJob(1 + n, revision=1 + n) for n in range(16)])
         answer = Answer(transport.value()).value
-        self.assertEqual([job["id"] for job in answer["jobs"]], [1, 2, *range(4, 65), 3])
+        self.assertEqual([job["id"] for job in answer["jobs"]], [1, 2, *range(4, 17), 3])
         self.assertEqual((answer["jobs"][-1]["name"], answer["revision"]), ("again", 70))
         # Only the first is waited for.
         self.assertEqual(
-            self.queue.calls, [("changedJobs", 0, 64, 5.0), ("changedJobs", 64, 64, 0.0)]
+            self.queue.calls, [("changedJobs", 0, 16, 5.0), ("changedJobs", 16, 64, 0.0)]
         )
 
     def test_noChanges(self) -> None:

@@ -30,6 +30,7 @@ from ganeti_pool.jobs import (
     OnCrash,
     OutputSize,
 )
+from ganeti_pool.store._conflicts import fingerprint, submitted
 
 from .fakequeue import NOON, makeJob
 
@@ -508,7 +509,7 @@ class NewJobTests(SynchronousTestCase):
                     "args": {},
                     "priority": True,
                     "on_crash": "explode",
-                    "max_attempts": 1.0,
+                    "max_attempts": 1.5,
                 }
             ),
             [
@@ -584,6 +585,32 @@ class NewJobTests(SynchronousTestCase):
             [(job.onCrash, job.maxAttempts) for job in jobs],
             [(OnCrash.RETRY, 3), (OnCrash.FAIL, 1)],
         )
+
+    def test_integralNumbers(self) -> None:
+        """
+        A number without a fraction is an integer, however it is written, and a job that
+        is submitted so is the same.
+        """
+        plain, spelled = (
+            wire.parseNewJobs(body, WORKER)[0][0]
+            for body in (
+                b'{"args": [], "priority": 1, "max_attempts": 1000, "timeout": 2}',
+                b'{"args": [], "priority": 1.0, "max_attempts": 1e3, "timeout": 2.0}',
+            )
+        )
+        self.assertEqual(plain, spelled)
+        self.assertEqual(fingerprint(submitted(plain)), fingerprint(submitted(spelled)))
+        self.assertIs(type(spelled.priority), int)
+        self.assertEqual(wire.parsePriority(b'{"priority": -9223372036854775808.0}'), -(2**63))
+        for number, code in (
+            (b"1.5", "wrong_type"),
+            (b"true", "wrong_type"),
+            (b"1e400", "out_of_range"),
+            (b"9223372036854775808.0", "out_of_range"),
+        ):
+            body = b'{"priority": %b}' % number
+            error = self.assertRaises(InvalidJob, wire.parsePriority, body)
+            self.assertEqual([problem[1] for problem in error.problems], [code], number)
 
 
 class ChangeTests(SynchronousTestCase):
@@ -761,8 +788,8 @@ CANDIDATES: list[Any] = [
     False,
     True,
     *(-(2**63) - 1, -(2**63), -1, 0, 1, 999, 1000, 1001, 10**9, 10**9 + 1, 2**63 - 1, 2**63),
-    # JSON Schema calls 1.0 a whole number, which is refused here.
-    *(-1.5, 0.5, 1e300),
+    # JSON has one kind of number: some of these are integers.
+    *(-1.5, -1.0, -0.0, 0.5, 1.0, 1e3, 1000.0, 1e18, 1e300),
     *("", " ", "x", LONGEST, LONGEST + "x", "\U0001f40d" * 200, "a\nb", "\u00a0", "a=b", "\x7f"),
     *("fail", "retry", "Fail"),
     [],
@@ -929,7 +956,7 @@ class SchemaTests(SynchronousTestCase):
             value: Any = word
             if schema["type"] in ("integer", "number"):
                 # That a whole number is written as one, no schema says.
-                if re.fullmatch(r"-?[0-9]+\.0+", word):
+                if re.fullmatch(r"-?[0-9]+(\.0+|e\+[0-9]+)", word):
                     continue
                 value = json.loads(word) if re.fullmatch(r"-?[0-9][0-9.e+-]*", word) else word
             elif schema["type"] == "boolean":

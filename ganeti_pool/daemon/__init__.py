@@ -14,6 +14,7 @@ from ._memory import freezeMemory
 from ._service import JobQueueService
 from ._signals import Abort, endOnSignals, stopOnce, surviveSignals
 from ._systemd import Notifier
+from ._unix import UnixEndpoint
 
 __all__ = [
     "Abort",
@@ -27,6 +28,7 @@ __all__ = [
     "LogWriter",
     "Notifier",
     "SyslogSink",
+    "UnixEndpoint",
     "endOnSignals",
     "escapeControls",
     "forgetCoercedLocale",

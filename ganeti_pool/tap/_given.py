@@ -9,6 +9,8 @@ import os
 import resource
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from twisted.internet.endpoints import UNIXServerEndpoint, serverFromString
@@ -17,6 +19,7 @@ from twisted.python import usage
 from twisted.python.reflect import namedAny, qual
 
 from ..commands import limitFiles
+from ..daemon import UnixEndpoint
 from ..interfaces import IWorker
 from ..jobs import OnCrash
 from ..paths import checkText, readToken
@@ -24,8 +27,10 @@ from ..workerpool import BaseWorker
 
 __all__ = [
     "BACKLOG",
+    "FileBudget",
     "argsVersionOf",
     "basesOf",
+    "budgetOf",
     "checkStore",
     "findWorkerClass",
     "listenAt",
@@ -34,10 +39,58 @@ __all__ = [
     "readOwnToken",
 ]
 
+# Its own files, threads that read output, and what a library opens for a moment.
+_FILES_FOR_ITSELF = 48
+
 # A command takes seven, and thirteen for the moment in which it is started: one that
 # finds too few then waits.
-_FILES_FOR_ITSELF = 64
 _FILES_FOR_A_JOB = 8
+
+# At the least, and at the most, for the connections to the daemon's own socket and to all of
+# --listen: an eighth of the files, beyond those that every daemon needs.
+_FEWEST_CONNECTIONS = 8
+_FILES_OF_ALL = 96
+_MOST_OWN_CONNECTIONS = 1024
+_MOST_CONNECTIONS = 256
+
+
+@dataclass(frozen=True)
+class FileBudget:
+    """
+    What the files that the daemon may open are for. No part can take what another needs:
+    without a limit, connections could keep jobs from starting, and the operator from the
+    daemon's own socket.
+
+    @ivar jobs: how many jobs may run at once; L{None} for any number.
+    @ivar ownConnections: how many connections to the daemon's own socket there may be.
+    @ivar connections: how many there may be to all of C{--listen} together.
+    """
+
+    jobs: int | None
+    ownConnections: int
+    connections: int
+
+
+def budgetOf(limit: int, listens: bool) -> FileBudget:
+    """
+    Divide the files that the daemon may open.
+
+    @param limit: how many these are; negative for any number.
+    @param listens: whether there is a C{--listen}.
+    """
+    if limit < 0:
+        return FileBudget(None, _MOST_OWN_CONNECTIONS, _MOST_CONNECTIONS)
+    share = max(_FEWEST_CONNECTIONS, _FEWEST_CONNECTIONS + (limit - _FILES_OF_ALL) // 8)
+    own = min(share, _MOST_OWN_CONNECTIONS)
+    others = min(share, _MOST_CONNECTIONS) if listens else 0
+    return FileBudget((limit - _FILES_FOR_ITSELF - own - others) // _FILES_FOR_A_JOB, own, others)
+
+
+def _leastLimit(workers: int, listens: bool) -> int:
+    """
+    Return the smallest number of open files with which this many jobs may run at once.
+    """
+    return next(limit for limit in count() if (budgetOf(limit, listens).jobs or 0) >= workers)
 
 
 BACKLOG = 1024
@@ -48,11 +101,12 @@ tries again after a second.
 """
 
 
-def raiseLimit(workers: int) -> int | None:
+def raiseLimit(workers: int, listens: bool = False) -> FileBudget:
     """
     Let the daemon open as many files as it may, and its commands as many as before.
 
-    @return: for how many jobs at once these are enough; L{None} for any number.
+    @param listens: whether there is a C{--listen}.
+    @return: what these files are for.
     @raise usage.UsageError: if they are too few for C{workers}, or no pool has so many.
     """
     # Not above: it needs the extra.
@@ -61,12 +115,13 @@ def raiseLimit(workers: int) -> int | None:
     if workers > MAX_WORKERS:
         raise usage.UsageError(f"--workers takes at most {MAX_WORKERS}, not {workers}")
     startedWith, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = None if limit < 0 else (limit - _FILES_FOR_ITSELF) // _FILES_FOR_A_JOB
+    budget = budgetOf(limit, listens)
+    most = budget.jobs
     if most is not None and most < 1:
         raise usage.UsageError(
             f"the limit of {limit} open files (ulimit -Hn) is too small for the daemon, which "
-            f"needs {_FILES_FOR_ITSELF + _FILES_FOR_A_JOB} for one job at a time and "
-            f"{_FILES_FOR_ITSELF + _FILES_FOR_A_JOB * workers} for --workers {workers}: raise it"
+            f"needs {_leastLimit(1, listens)} for one job at a time and "
+            f"{_leastLimit(workers, listens)} for --workers {workers}: raise it"
         )
     if most is not None and workers > most:
         raise usage.UsageError(
@@ -76,7 +131,7 @@ def raiseLimit(workers: int) -> int | None:
     # A program may want no more than select(2) takes, or close all that it could have.
     limitFiles(startedWith)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    return most
+    return budget
 
 
 def findWorkerClass(name: str) -> Callable[[Any, str], object]:
@@ -210,11 +265,18 @@ def listenAt(reactor: Any, text: str, token: bytes | None) -> IStreamServerEndpo
             if isUnix
             else f"--listen {text} {needed}, since whoever reaches it could run jobs"
         )
+    # Twisted has no public name for the path. An abstract socket goes with its process.
+    if isUnix and not endpoint._address.startswith("\0"):
+        return UnixEndpoint(reactor, endpoint, endpoint._address)
     return endpoint  # type: ignore[no-any-return]
 
 
 def _endpointOf(reactor: Any, text: str) -> Any:
     kind, _, rest = text.partition(":")
+    if kind == "unix":
+        # Twisted's lock file can outlive its daemon; the last word counts.
+        text = f"{text}:lockfile=0"
+        rest = f"{rest}:lockfile=0"
     try:
         # What the text itself says of it stands behind, and counts.
         return serverFromString(reactor, f"{kind}:backlog={BACKLOG}:{rest}")

@@ -100,9 +100,9 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
     from ..jobqueue import JobQueue, checkNewStore
     from ..metrics import JobMetrics
     from ..store.sqlite import SQLiteJobStore
-    from ..web import JobSite, makeSite
+    from ..web import AnswerMemory, Connections, CountedEndpoint, JobSite, makeSite
 
-    most = raiseLimit(options["workers"])
+    files = raiseLimit(options["workers"], bool(options["listen"]))
     workerClass = findWorkerClass(options["worker-class"])
     onCrash = onCrashOf(workerClass, options["worker-class"])
     argsVersion = argsVersionOf(workerClass, options["worker-class"])
@@ -160,14 +160,22 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         reportsStart=getattr(workerClass, "reportsStart", False),
         isPaused=bool(options["paused"]),
         maxQueued=options["max-queued"],
-        maxWorkers=most,
+        maxWorkers=files.jobs,
         keepFinished=options["keep-finished"],
         observers=[logEvent, metrics.observe],
     )
     makeDoor = partial(makeSite, reactor, queue, metrics=partial(metrics.render, queue))
     own = UNIXServerEndpoint(reactor, paths.socket, backlog=BACKLOG, mode=0o600, wantPID=False)
-    doors: list[tuple[IStreamServerEndpoint, JobSite]] = [(own, makeDoor(None))]
-    doors += [(endpoint, makeDoor(token)) for endpoint in endpoints]
+    doors: list[tuple[IStreamServerEndpoint, JobSite]] = []
+    for secret, where, most, group in (
+        (None, "the socket of the daemon", files.ownConnections, [own]),
+        (token, "the endpoints of --listen", files.connections, endpoints),
+    ):
+        connections = Connections(reactor, most, where)
+        makeSiteOf = partial(
+            makeDoor, secret, connections=connections, memory=AnswerMemory(reactor)
+        )
+        doors += [(CountedEndpoint(endpoint, connections), makeSiteOf()) for endpoint in group]
     endAll = partial(killAll, forGood=True)
 
     def reopenLog() -> None:

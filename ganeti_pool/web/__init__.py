@@ -19,10 +19,12 @@ from twisted.internet.defer import Deferred
 from ..errors import InvalidArgument
 from ..interfaces import IJobQueue
 from ._api import JobAPI
+from ._connections import Connections, CountedEndpoint
+from ._memory import AnswerMemory
 from ._operations import openAPI
 from ._request import JobSite
 
-__all__ = ["JobSite", "makeSite", "openAPI"]
+__all__ = ["AnswerMemory", "Connections", "CountedEndpoint", "JobSite", "makeSite", "openAPI"]
 
 
 def makeSite(
@@ -30,6 +32,8 @@ def makeSite(
     queue: IJobQueue,
     token: bytes | None,
     metrics: Callable[[], Deferred[bytes]] | None = None,
+    connections: Connections | None = None,
+    memory: AnswerMemory | None = None,
 ) -> JobSite:
     """
     The site to listen with.
@@ -39,9 +43,12 @@ def makeSite(
         whoever reaches the site may use it.
     @param metrics: gives what C{/metrics} answers, text as of Prometheus; with
         L{None} there is nothing at that path.
+    @param connections: counts the connections; L{None} for any number of them.
+    @param memory: for the answers that may be large; L{None} for some of its own.
 
     @raise InvalidArgument: if the token is empty, and so no secret.
     """
     if token is not None and not token.strip():
         raise InvalidArgument("the bearer token is empty: whoever asks would be let in")
-    return JobSite(reactor, JobAPI(reactor, queue, metrics).app.resource(), token)
+    api = JobAPI(reactor, queue, metrics, memory)
+    return JobSite(reactor, api.app.resource(), token, connections)

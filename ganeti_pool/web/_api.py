@@ -7,6 +7,7 @@ The requests and their answers.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,14 +22,21 @@ from ..errors import JobError
 from ..interfaces import IJobQueue
 from ..jobs import JobOrigin
 from ..numerals import isDigits
+from ._memory import AnswerMemory, Share
 from ._operations import OPERATIONS, PROMETHEUS, openAPI
 from ._output import Growth, Valve
 from ._pages import changes, page
-from ._request import JobRequest, Refusal
+from ._request import PIECE, JobRequest, Refusal
 
 __all__ = ["JobAPI"]
 
 _app = Klein()
+
+_ONE_JOB = 2 << 20
+"""
+The bytes that a job takes while its answer is made. Most are far shorter, and few are
+longer.
+"""
 
 _LEAST_WAIT = 1.0
 """
@@ -103,7 +111,12 @@ class JobAPI:
         clock: IReactorTime,
         queue: IJobQueue,
         metrics: Callable[[], Deferred[bytes]] | None = None,
+        memory: AnswerMemory | None = None,
     ) -> None:
+        """
+        @param memory: for the answers that may be large; L{None} for some of its own.
+        """
+        self._memory = AnswerMemory(clock) if memory is None else memory
         self._clock = clock
         self._queue = queue
         self._metrics = metrics
@@ -148,7 +161,7 @@ class JobAPI:
         )
         jobs = await self._queue.submit(new)
         documents = [wire.jobToJSON(job) for job in jobs]
-        request.answer(201, documents if wasList else documents[0])
+        await request.answer(201, documents if wasList else documents[0])
 
     @_serve
     async def jobs(self, request: JobRequest) -> None:
@@ -156,13 +169,21 @@ class JobAPI:
         A page of jobs, or what has changed.
         """
         query = wire.parseJobsQuery(_query(request))
-        if isinstance(query, wire.ChangesQuery):
-            asked = self._clock.seconds()
-            text, isNews = await changes(self._queue, query)
-            request.waitedInVain = not isNews and self._isOver(query.wait, asked)
-        else:
-            text = await page(self._queue, query)
-        request.answerText(text, "application/json")
+        async with Share(self._memory) as share:
+            if isinstance(query, wire.ChangesQuery):
+                asked = self._clock.seconds()
+                found = await request.untilClientEnds(
+                    Deferred.fromCoroutine(changes(self._queue, query, share)), None
+                )
+                if found is None:
+                    # Without a wait, what has changed is known at once.
+                    share.shrink(0)
+                    found = await changes(self._queue, replace(query, wait=0.0), share)
+                text, isNews = found
+                request.waitedInVain = not isNews and self._isOver(query.wait, asked)
+            else:
+                text = await page(self._queue, query, share)
+            await self._send(request, text, share)
 
     @_serve
     async def job(self, request: JobRequest, jobID: str) -> None:
@@ -171,9 +192,19 @@ class JobAPI:
         """
         wire.checkNoQuery(_query(request))
         number = _jobID(jobID)
-        job = await self._queue.job(number)
-        attempts = await self._queue.attempts(number)
-        request.answer(200, wire.jobToJSON(job, attempts))
+        async with Share(self._memory) as share:
+            await share.take(_ONE_JOB)
+            job = await self._queue.job(number)
+            attempts = await self._queue.attempts(number)
+            text = bytearray(wire.encode(wire.jobToJSON(job, attempts)))
+            await self._send(request, text, share)
+
+    async def _send(self, request: JobRequest, text: bytearray, share: Share) -> None:
+        """
+        Send a JSON text, and keep its share of the memory until the client has taken it.
+        """
+        share.shrink(len(text) if len(text) > PIECE else 0)
+        await request.answerText(text, "application/json", share)
 
     @_serve
     async def changeJob(self, request: JobRequest, jobID: str) -> None:
@@ -184,7 +215,7 @@ class JobAPI:
         number = _jobID(jobID)
         priority = wire.parsePriority(_body(request))
         job = await self._queue.changePriority(number, priority)
-        request.answer(200, wire.jobToJSON(job))
+        await request.answer(200, wire.jobToJSON(job))
 
     @_serve
     async def cancelJob(self, request: JobRequest, jobID: str) -> None:
@@ -194,7 +225,7 @@ class JobAPI:
         onlyQueued = wire.parseCancelQuery(_query(request))
         wire.checkNoBody(request.content.read())
         job = await self._queue.cancel(_jobID(jobID), onlyQueued)
-        request.answer(200, wire.jobToJSON(job))
+        await request.answer(200, wire.jobToJSON(job))
 
     @_serve
     async def retryJob(self, request: JobRequest, jobID: str) -> None:
@@ -204,7 +235,7 @@ class JobAPI:
         wire.checkNoQuery(_query(request))
         wire.checkNoBody(request.content.read())
         job = await self._queue.retry(_jobID(jobID))
-        request.answer(200, wire.jobToJSON(job))
+        await request.answer(200, wire.jobToJSON(job))
 
     @_serve
     async def removeJob(self, request: JobRequest, jobID: str) -> None:
@@ -243,6 +274,7 @@ class JobAPI:
         if left > 0:
             over = self._queue.attemptOver(number, attempt)
             over.addTimeout(left, self._clock, lambda _, seconds: None)
+            request.untilClientEnds(over, None)
             async with Growth(self._clock, over) as growth:
                 while not growth.isOver:
                     offset = await self._sendFrom(request, valve, read, offset)
@@ -283,7 +315,7 @@ class JobAPI:
         The pool, the store, the daemon.
         """
         wire.checkNoQuery(_query(request))
-        request.answer(200, await self._queue.poolStatus())
+        await request.answer(200, await self._queue.poolStatus())
 
     @_serve
     async def changePool(self, request: JobRequest) -> None:
@@ -307,7 +339,7 @@ class JobAPI:
         changed: Deferred[None] = Deferred()
         Deferred.fromCoroutine(makeChange()).chainDeferred(changed)
         await changed
-        request.answer(200, await self._queue.poolStatus())
+        await request.answer(200, await self._queue.poolStatus())
 
     @_serve
     async def quiesce(self, request: JobRequest) -> None:
@@ -321,7 +353,8 @@ class JobAPI:
         quiet = self._queue.quiesce(_origin(request)).addCallback(lambda _: True)
         if wait is not None:
             quiet.addTimeout(wait, self._clock, lambda _, seconds: False)
-        request.answer(200, {"quiesced": await quiet})
+        request.untilClientEnds(quiet, False)
+        await request.answer(200, {"quiesced": await quiet})
 
     @_serve
     async def metrics(self, request: JobRequest) -> None:
@@ -331,7 +364,7 @@ class JobAPI:
         wire.checkNoQuery(_query(request))
         if self._metrics is None:
             raise Refusal("no_such_path", "this daemon keeps no metrics")
-        request.answerText(await self._metrics(), PROMETHEUS)
+        await request.answerText(await self._metrics(), PROMETHEUS)
 
     @_serve
     async def openAPI(self, request: JobRequest) -> None:
@@ -339,4 +372,4 @@ class JobAPI:
         What can be asked, and what is answered.
         """
         wire.checkNoQuery(_query(request))
-        request.answer(200, openAPI())
+        await request.answer(200, openAPI())

@@ -21,10 +21,18 @@ PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _JSON = "application/json"
 
 _OF_ALL = (
+    "bad_request",
     "invalid_field",
     "unauthorized",
+    "request_timeout",
     "body_too_large",
+    "uri_too_long",
+    "unsupported_media_type",
+    "expectation_failed",
+    "headers_too_large",
     "internal_error",
+    "unsupported_transfer_encoding",
+    "version_not_supported",
     "store_failed",
     "store_lost",
     "stopping",
@@ -74,8 +82,6 @@ class Operation:
         The codes of what it can be refused for, by their status.
         """
         codes = [*_OF_ALL, *self.codes]
-        if self.body is not None:
-            codes.append("unsupported_media_type")
         if self.method != "GET":
             codes.extend(_OF_WRITES)
         if self.path != self.route:

@@ -12,7 +12,7 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,9 +22,12 @@ from twisted.web.server import Request, Site
 
 from .. import wire
 from ..errors import InvalidJob, JobError, KeyConflict, OutputUnreadable
-from ._channel import SILENCE, JobChannel
+from ._channel import LINGER, SILENCE, JobChannel
+from ._connections import Connections
+from ._memory import Share
+from ._output import Valve
 
-__all__ = ["JobRequest", "JobSite", "Refusal"]
+__all__ = ["PIECE", "JobRequest", "JobSite", "Refusal"]
 
 _log = Logger(namespace="ganeti_pool.request")
 
@@ -33,11 +36,14 @@ LAST_WORDS = 5.0
 For how many seconds a client may take its answer when the daemon ends.
 """
 
-_LINGER = 2.0
+PIECE = 1 << 16
 """
-For how many seconds the rest of a refused body is read and dropped. A
-connection that is closed on a client which still sends is reset, and the
-client may never see why.
+The bytes that are written at a time.
+"""
+
+_STALL = 30.0
+"""
+The seconds in which a client must take a piece of an answer that is in memory.
 """
 
 
@@ -88,6 +94,8 @@ class JobRequest(Request):
     @ivar isLogged: whether it has its line in the log before it is finished.
     @ivar _refusal: why it is refused, or L{None}.
     @ivar _isCutOff: whether its answer was broken off, and so never finishes.
+    @ivar _waits: what it waits for no longer than its client sends.
+    @ivar _waitsEnded: whether the client sends no more.
     """
 
     channel: Any
@@ -97,6 +105,8 @@ class JobRequest(Request):
     _log = Logger()
     _refusal: Refusal | None = None
     _isCutOff = False
+    _waits: tuple[Deferred[Any], ...] = ()
+    _waitsEnded = False
 
     def gotLength(self, length: int | None) -> None:
         """
@@ -110,8 +120,55 @@ class JobRequest(Request):
             self._refusal = Unauthorized(bool(_tokenIn(authorization)))
         elif length is not None and length > wire.MAX_BODY:
             self._refusal = _tooLarge()
+        else:
+            self._refusal = self._refusalOfHeaders(length != 0)
         if self._refusal is not None and length != 0:
             self._refuseBody(self._refusal)
+
+    def _refusalOfHeaders(self, hasBody: bool) -> Refusal | None:
+        """
+        Why a request cannot be served as its headers want it, or L{None}.
+        """
+        encodings = _listIn(self, b"content-encoding")
+        if hasBody and encodings - {b"identity"}:
+            self.setHeader("accept-encoding", "identity")
+            return Refusal(
+                "unsupported_media_type",
+                "the daemon decodes no body: send it without Content-Encoding",
+            )
+        if _listIn(self, b"expect") - {b"100-continue"}:
+            return Refusal(
+                "expectation_failed", "the one expectation that the daemon meets is 100-continue"
+            )
+        return None
+
+    def untilClientEnds(self, wait: Deferred[Any], instead: object) -> Deferred[Any]:
+        """
+        End a wait when the client closes its sending side, which may mean that it is gone.
+
+        @param instead: what the wait then ends with.
+        @return: the same Deferred.
+        """
+
+        def ended(failure: Failure) -> object:
+            if not self._waitsEnded:
+                failure.raiseException()
+            failure.trap(CancelledError)
+            return instead
+
+        wait.addErrback(ended)
+        self._waits += (wait,)
+        if self._waitsEnded:
+            wait.cancel()
+        return wait
+
+    def endWaits(self) -> None:
+        """
+        The client sends no more.
+        """
+        self._waitsEnded = True
+        for wait in self._waits:
+            wait.cancel()
 
     def handleContentChunk(self, data: bytes) -> None:
         """
@@ -139,7 +196,7 @@ class JobRequest(Request):
         self.channel.site.log(self)
         self.isLogged = True
         lingering = self.channel.site.reactor.callLater(
-            _LINGER, self.channel.transport.abortConnection
+            LINGER, self.channel.transport.abortConnection
         )
         self.notifyFinish().addBoth(lambda _: lingering.active() and lingering.cancel())
 
@@ -154,6 +211,10 @@ class JobRequest(Request):
             super().process()
             return
         if not self.startedWriting:
+            if isinstance(self._refusal, Unauthorized):
+                # Clients without a token could keep all connections in use.
+                self.channel.persistent = False
+                self.setHeader("connection", "close")
             self.tell(self._refusal)
         self.finish()
 
@@ -172,20 +233,60 @@ class JobRequest(Request):
         """
         return b"localhost"
 
-    def answer(self, status: int, value: Any, contentType: str = "application/json") -> None:
+    async def answer(self, status: int, value: Any) -> None:
         """
         Write a whole answer in JSON. It remains to L{finish}.
         """
         self.setResponseCode(status)
-        self.answerText(wire.encode(value), contentType)
+        await self.answerText(wire.encode(value), "application/json")
 
-    def answerText(self, body: bytes, contentType: str) -> None:
+    async def answerText(
+        self, body: bytes | bytearray, contentType: str, share: Share | None = None
+    ) -> None:
         """
-        Write a whole answer. It remains to L{finish}.
+        Write a whole answer, piece by piece as the client takes it. A client that takes
+        nothing for L{_STALL} seconds is dropped. It remains to L{finish}.
+
+        @param body: emptied at the end, if it can be: the traceback of a client that
+            went away may refer to it until the next garbage collection.
+        @param share: the memory that the answer takes, if it is counted.
         """
+        self._announce(len(body), contentType)
+        try:
+            if len(body) <= PIECE:
+                self.write(bytes(body))
+            else:
+                await self._writePieces(body, share)
+        finally:
+            if isinstance(body, bytearray):
+                body.clear()
+
+    async def _writePieces(self, body: bytes | bytearray, share: Share | None) -> None:
+        valve = Valve()
+        self.registerProducer(valve, True)
+        for start in range(0, len(body), PIECE):
+            self.write(bytes(body[start : start + PIECE]))
+            opened = valve.opened()
+            if opened.called:
+                continue
+            late = self.channel.site.reactor.callLater(_STALL, self._drop)
+            if share is not None:
+                share.stalls(self._drop)
+            try:
+                await opened
+            finally:
+                if late.active():
+                    late.cancel()
+                if share is not None:
+                    share.goesOn()
+        self.unregisterProducer()
+
+    def _drop(self) -> None:
+        self.channel.transport.abortConnection()
+
+    def _announce(self, size: int, contentType: str) -> None:
         self.setHeader("content-type", contentType)
-        self.setHeader("content-length", str(len(body)))
-        self.write(body)
+        self.setHeader("content-length", str(size))
 
     def tell(self, error: JobError) -> None:
         """
@@ -195,7 +296,10 @@ class JobRequest(Request):
         problem = wire.problem(error.code, _sentence(error), errors)
         if isinstance(error, Unauthorized):
             self.setHeader("www-authenticate", error.challenge)
-        self.answer(problem["status"], problem, "application/problem+json")
+        body = wire.encode(problem)
+        self.setResponseCode(problem["status"])
+        self._announce(len(body), "application/problem+json")
+        self.write(body)
 
     def processingFailed(self, reason: Failure) -> None:
         """
@@ -234,6 +338,14 @@ def _tooLarge() -> Refusal:
     return Refusal("body_too_large", f"a body has {wire.MAX_BODY} bytes at most")
 
 
+def _listIn(request: http.Request, header: bytes) -> set[bytes]:
+    """
+    The members of a header that is a list, in lower case.
+    """
+    values = b",".join(request.requestHeaders.getRawHeaders(header, []))
+    return {member.strip().lower() for member in values.split(b",")} - {b""}
+
+
 def _isText(path: bytes) -> bool:
     try:
         path.decode("utf-8")
@@ -251,6 +363,17 @@ def _sentence(error: JobError) -> str:
     return str(error)
 
 
+def _logLine(address: Any, method: str, path: str, status: int, size: int) -> None:
+    _log.info(
+        "{client} {method} {path} {status} {bytes}",
+        client=getattr(address, "host", None) or "-",
+        method=method,
+        path=path,
+        status=status,
+        bytes=size,
+    )
+
+
 class JobSite(Site):
     """
     The site, with its token.
@@ -260,23 +383,40 @@ class JobSite(Site):
     protocol = JobChannel  # type: ignore[assignment]
     requestFactory = JobRequest
 
-    def __init__(self, reactor: IReactorTime, resource: IResource, token: bytes | None) -> None:
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        resource: IResource,
+        token: bytes | None,
+        connections: Connections | None = None,
+    ) -> None:
+        """
+        @param connections: counts the connections; L{None} for any number of them.
+        """
         super().__init__(resource, reactor=reactor, timeout=SILENCE, parsePOSTFormSubmission=False)
+        self._connections = connections
         self._token = token
         self._channels: set[JobChannel] = set()
         self._hungUp: Deferred[None] | None = None
 
-    def opened(self, channel: JobChannel) -> None:
+    def opened(self, channel: JobChannel) -> bool:
         """
         There is a connection.
+
+        @return: whether there may be one more.
         """
+        if self._connections is not None and not self._connections.opened(channel):
+            return False
         self._channels.add(channel)
+        return True
 
     def closed(self, channel: JobChannel) -> None:
         """
         It is no more.
         """
         self._channels.discard(channel)
+        if self._connections is not None:
+            self._connections.closed(channel)
         if self._hungUp is not None and not self._channels:
             hungUp, self._hungUp = self._hungUp, None
             hungUp.callback(None)
@@ -296,15 +436,19 @@ class JobSite(Site):
         """
         if isinstance(request, JobRequest) and (request.waitedInVain or request.isLogged):
             return
-        address = request.getClientAddress()
-        _log.info(
-            "{client} {method} {path} {status} {bytes}",
-            client=getattr(address, "host", None) or "-",
-            method=_printable(request.method),
-            path=_printable(request.path),
-            status=request.code,
-            bytes=request.sentLength,
+        _logLine(
+            request.getClientAddress(),
+            _printable(request.method),
+            _printable(request.path),
+            request.code,
+            request.sentLength,
         )
+
+    def logRefused(self, channel: JobChannel, status: int, size: int) -> None:
+        """
+        A line for a request that could not be read, so its method and path are not known.
+        """
+        _logLine(channel.getPeer(), "-", "-", status, size)
 
     def hangUp(self) -> Deferred[None]:
         """

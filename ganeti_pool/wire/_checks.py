@@ -119,11 +119,14 @@ def boolean(value: Any) -> bool:
 
 def integer(low: int = MIN_INTEGER, high: int = MAX_INTEGER) -> Check:
     """
-    A whole number in a range, both ends included.
+    An integer in a range, both ends included. JSON has one kind of number, so C{1.0} is
+    the integer 1, as in JSON Schema.
     """
 
     @_as(type="integer", minimum=low, maximum=high)
     def check(value: Any) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise Wrong("wrong_type", "this must be a whole number")
         if not low <= value <= high:

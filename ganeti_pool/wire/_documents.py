@@ -35,12 +35,14 @@ __all__ = [
 ]
 
 STATUS: Mapping[str, int] = {
+    "bad_request": 400,
     "invalid_field": 400,
     "unauthorized": 401,
     "no_such_attempt": 404,
     "no_such_job": 404,
     "no_such_path": 404,
     "method_not_allowed": 405,
+    "request_timeout": 408,
     "finished": 409,
     "inside_job": 409,
     "key_conflict": 409,
@@ -49,10 +51,15 @@ STATUS: Mapping[str, int] = {
     "not_runnable": 409,
     "stale_attempt": 409,
     "body_too_large": 413,
+    "uri_too_long": 414,
     "unsupported_media_type": 415,
+    "expectation_failed": 417,
     "queue_full": 429,
+    "headers_too_large": 431,
+    "unsupported_transfer_encoding": 501,
     "ownership_lost": 503,
     "stopping": 503,
+    "version_not_supported": 505,
     "store_full": 507,
 }
 """
@@ -153,14 +160,20 @@ def jobToJSON(job: Job, attempts: Sequence[Attempt] | None = None) -> dict[str, 
     return document
 
 
-def encodeJobs(jobs: Iterable[bytes], rest: Mapping[str, Any]) -> bytes:
+def encodeJobs(jobs: Iterable[bytes], rest: Mapping[str, Any]) -> bytearray:
     """
     An object whose C{jobs} are jobs that have been encoded one by one, so that they
     could be counted.
 
     @param rest: its other members, of which there is one at least.
     """
-    return b'{"jobs":[%b],%b' % (b",".join(jobs), encode(rest)[1:])
+    text = bytearray(b'{"jobs":[')
+    for number, job in enumerate(jobs):
+        text += b"," if number else b""
+        text += job
+    text += b"],"
+    text += encode(rest)[1:]
+    return text
 
 
 _SENTENCE = {"type": "string"}
