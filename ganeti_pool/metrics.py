@@ -4,7 +4,7 @@ What the daemon tells Prometheus.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any
@@ -17,7 +17,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from twisted.internet.defer import Deferred
 
 from .errors import StoreError
@@ -50,8 +50,12 @@ class JobMetrics:
     Threads: the reactor's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, droppedLines: Callable[[], int] = lambda: 0) -> None:
+        """
+        @param droppedLines: returns the number of log lines that have been dropped.
+        """
         self._version = version("ganeti-pool")
+        self._droppedLines = droppedLines
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         events = Counter(
@@ -145,7 +149,10 @@ class JobMetrics:
             status = await queue.poolStatus()
         except StoreError:
             status = None
-        return generate_latest(_Families(self._version, status, queue.waiting, self._registry))
+        dropped = self._droppedLines()
+        return generate_latest(
+            _Families(self._version, status, queue.waiting, dropped, self._registry)
+        )
 
 
 class _Families:
@@ -158,17 +165,20 @@ class _Families:
         version: str,
         status: Mapping[str, Any] | None,
         waiting: Mapping[int, int],
+        dropped: int,
         registry: CollectorRegistry,
     ) -> None:
         """
         @param version: of the daemon.
         @param status: see L{IJobQueue.poolStatus}; L{None} if it cannot be had.
         @param waiting: see L{IJobQueue.waiting}.
+        @param dropped: the number of log lines that have been dropped.
         @param registry: what has been counted.
         """
         self._version = version
         self._status = status
         self._waiting = waiting
+        self._dropped = dropped
         self._registry = registry
 
     def collect(self) -> Iterator[Metric]:
@@ -186,6 +196,11 @@ class _Families:
             "1 while the store cannot be read, is lost or damaged, has refused the latest change, "
             "or has a job that cannot start; else 0.",
             value=not isWell,
+        )
+        yield CounterMetricFamily(
+            "ganeti_pool_log_dropped_lines",
+            "Log lines that were dropped, since the log could not be written.",
+            value=self._dropped,
         )
         if status is not None:
             yield from _familiesOf(status)

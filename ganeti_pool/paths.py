@@ -80,20 +80,48 @@ class StatePaths:
 
         @raise ImportError: if platformdirs, which C{ganeti-pool[daemon]} brings,
             is not installed.
+        @raise InvalidArgument: if the user has no home directory.
         """
         # Here and not above: a base install has no platformdirs, and may import
         # this module and name a directory itself.
         from platformdirs import user_state_dir
 
+        home = os.environ.get("HOME", os.path.expanduser("~"))
+        if not (os.path.isabs(home) or os.environ.get("XDG_STATE_HOME")):
+            raise InvalidArgument(
+                "there is no home directory for the state directory: HOME is "
+                f"{'not an absolute path' if 'HOME' in os.environ else 'not set'}, and the user "
+                f"with the number {os.getuid()} has none otherwise. Name a directory with "
+                "--state-dir"
+            )
         return cls.at(user_state_dir("ganeti-pool"))
+
+    @classmethod
+    def ofHome(cls, home: str) -> StatePaths:
+        """
+        The state directory of another user, who may have chosen one in an environment
+        that is not known here.
+
+        @param home: the home directory of that user.
+        """
+        return cls.at(os.path.join(home, ".local", "state", "ganeti-pool"))
 
     @classmethod
     def at(cls, directory: str) -> StatePaths:
         """
         A state directory that somebody named: C{~} is expanded, and a relative
         path starts at the working directory of this moment.
+
+        @raise InvalidArgument: if the home directory of C{~} is not known.
         """
-        return cls(os.path.abspath(os.path.expanduser(directory)))
+        path = os.path.expanduser(directory)
+        if path.startswith("~"):
+            user = path.split("/")[0]
+            raise InvalidArgument(
+                f"the state directory {directory} cannot be found, since the home directory of "
+                f"{user} is not known: write the whole path, or ./{path} if {user} is a file name"
+            )
+        return cls(os.path.abspath(path))
 
     @property
     def socket(self) -> str:

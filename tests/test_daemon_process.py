@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import select
 import signal
 import sqlite3
@@ -13,8 +14,10 @@ import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import SkipTest
 
-from .daemoncase import LISTENS, PATIENCE, ROOT, TWISTD, DaemonCase, Job
+from .daemoncase import COMMAND, LISTENS, PATIENCE, ROOT, TWISTD, Daemon, DaemonCase, Job
+from .managercase import FakeManager
 
 
 def shell(script: str, *arguments: str, **fields: object) -> Job:
@@ -42,7 +45,16 @@ def awaitText(pipe: int, text: str) -> None:
     told = b""
     while text.encode() not in told:
         assert select.select([pipe], [], [], PATIENCE)[0], told
-        told += os.read(pipe, 1000)
+        told = told[-1000:] + os.read(pipe, 1000)
+
+
+def fill(pipe: int) -> None:
+    """
+    Fill a pipe, so that nobody can write to it.
+    """
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe, bytes(100_000))
 
 
 class StopTests(DaemonCase):
@@ -52,13 +64,14 @@ class StopTests(DaemonCase):
 
     def test_idle(self) -> None:
         """
-        At SIGTERM, SIGINT and SIGHUP an idle daemon ends with 0, and takes its socket
+        At SIGTERM, SIGINT, SIGQUIT and SIGHUP an idle daemon ends with 0, and takes its socket
         with it.
         """
-        # These tests may run under nohup, which the daemon would honour.
-        hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        self.addCleanup(signal.signal, signal.SIGHUP, hangup)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # These tests may run under nohup or in the background, which the daemon would honour.
+        for number in (signal.SIGHUP, signal.SIGQUIT):
+            before = signal.signal(number, signal.SIG_DFL)
+            self.addCleanup(signal.signal, number, before)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
             daemon = self.start()
             mode = os.stat(daemon.paths.socket).st_mode
             self.assertTrue(stat.S_ISSOCK(mode))
@@ -66,6 +79,38 @@ class StopTests(DaemonCase):
             self.assertEqual(daemon.stop(number), 0, daemon.log)
             self.assertFalse(os.path.exists(daemon.paths.socket))
             self.assertNotIn("Traceback", daemon.log)
+
+    def test_otherSignals(self) -> None:
+        """
+        Other signals that would end a process do nothing to a daemon.
+        """
+        daemon = self.start()
+        for name in ("USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "XCPU", "PIPE"):
+            daemon.process.send_signal(getattr(signal, f"SIG{name}"))
+        daemon.process.send_signal(signal.SIGRTMIN + 3)
+        daemon.ask("GET", "/v1/pool")
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
+    def test_logMoved(self) -> None:
+        """
+        At SIGUSR1 a daemon whose log file was moved, as logrotate does, goes on in a new
+        one.
+        """
+        log, old = self.scratch / "log", self.scratch / "log.old"
+        manager = FakeManager(f"{self.scratch}/notify")
+        self.addCleanup(manager.close)
+        daemon = self.launch(
+            launcher=(TWISTD, f"--logfile={log}"), environment={"NOTIFY_SOCKET": manager.address}
+        )
+        while "READY=1" not in (message := manager.hear(PATIENCE) or [""]):
+            self.assertNotEqual(message, [""], daemon.log)
+        log.rename(old)
+        daemon.process.send_signal(signal.SIGUSR1)
+        daemon.ask("GET", "/v1/pool")
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+        self.assertIn(LISTENS, old.read_text())
+        self.assertNotIn("Server Shut Down", old.read_text())
+        self.assertIn("Server Shut Down", log.read_text())
 
     def test_grace(self) -> None:
         """
@@ -173,29 +218,63 @@ class StopTests(DaemonCase):
         self.assertEqual(daemon.awaitEnds(jobID)[0]["error"]["code"], "interrupted")
         self.assertEqual(daemon.stop(), 0, daemon.log)
 
-    def test_secondSignalWithLogBlocked(self) -> None:
+    def launchWithLogPipe(self, *options: str) -> tuple[Daemon, int]:
         """
-        Also if its log is a pipe that is full and that nobody reads.
+        Start a daemon that logs to a pipe, and wait until it listens.
+
+        @return: it, and the pipe.
         """
-        meeting = self.meeting()
         path = str(self.scratch / "log")
         os.mkfifo(path)
         log = os.open(path, os.O_RDWR | os.O_NONBLOCK)
         self.addCleanup(os.close, log)
         daemon = self.launch(
-            "--grace",
-            str(PATIENCE),
-            launcher=("sh", "-c", 'exec "$0" "$@" > "$LOG"', TWISTD),
+            *options,
+            launcher=("sh", "-c", 'exec "$0" "$@" > "$LOG" 2>&1', TWISTD),
             environment={"LOG": path},
         )
         awaitText(log, LISTENS)
+        return daemon, log
+
+    def test_logBlocked(self) -> None:
+        """
+        A daemon whose log is a full pipe that nobody reads answers requests, runs jobs,
+        and stops in good order.
+        """
+        for form in ("text", "json"):
+            self.state = self.scratch / form
+            daemon, log = self.launchWithLogPipe("--log-format", form)
+            fill(log)
+            (jobID,) = daemon.submit(shell("exit 0"))
+            self.assertEqual(daemon.awaitEnds(jobID)[0]["state"], "succeeded")
+            self.assertEqual(daemon.stop(), 0)
+            os.unlink(self.scratch / "log")
+
+    def test_logReadLater(self) -> None:
+        """
+        What the log could not take is written when it is read again, and so are the last
+        lines before the process ends.
+        """
+        daemon, log = self.launchWithLogPipe()
+        fill(log)
+        (jobID,) = daemon.submit(shell("exit 0"))
+        daemon.awaitEnds(jobID)
+        awaitText(log, f"job {jobID} submitted")
+        daemon.process.send_signal(signal.SIGTERM)
+        awaitText(log, "Server Shut Down")
+        self.assertEqual(daemon.awaitEnd(), 0)
+
+    def test_secondSignalWithLogBlocked(self) -> None:
+        """
+        So does it if its log is a pipe that is full and that nobody reads.
+        """
+        meeting = self.meeting()
+        daemon, log = self.launchWithLogPipe("--grace", str(PATIENCE))
         (jobID,) = daemon.submit(shell(STUBBORN, meeting.arrived, meeting.leave))
         meeting.awaitArrival()
         daemon.process.send_signal(signal.SIGTERM)
         awaitText(log, "Stopping")
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                os.write(log, bytes(100_000))
+        fill(log)
         self.assertEqual(daemon.stop(signal.SIGINT), -signal.SIGINT)
         self.assertNothingLeft()
         daemon = self.start()
@@ -383,6 +462,53 @@ class StartTests(DaemonCase):
         token.chmod(0o600)
         door = "tcp:1:interface=192.0.2.1"
         self.assertIn("192.0.2.1", self.refuse("--listen", door, "--token-file", str(token)))
+
+    def test_noHome(self) -> None:
+        """
+        A user without a home directory is asked for the state directory, by the daemon and
+        by the command.
+        """
+        environment = {**os.environ, "HOME": "", "XDG_STATE_HOME": ""}
+        for program in ([TWISTD, "-n", "--pidfile=", "ganeti-pool"], [COMMAND, "status"]):
+            child = subprocess.run(
+                program,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+                env=environment,
+                timeout=PATIENCE,
+            )
+            self.assertIn("--state-dir", child.stderr)
+            self.assertEqual(child.stderr.count("\n"), 1, child.stderr)
+            self.assertNotIn("should not have happened", child.stderr)
+
+    def test_anotherUser(self) -> None:
+        """
+        A daemon that twistd makes another user's has a state directory of that user.
+        """
+        if os.geteuid() != 0:
+            raise SkipTest("only root can become another user")
+        nobody = pwd.getpwnam("nobody")
+        # The state directory is below one that only this user can search.
+        self.scratch.chmod(0o711)
+        try:
+            subprocess.run(
+                [TWISTD, "--version"], user=nobody.pw_uid, cwd="/", capture_output=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            raise SkipTest("the user nobody cannot run this Python") from None
+        self.state = self.scratch / "parent" / "state"
+        launcher = (TWISTD, "--uid", "nobody", "--gid", str(nobody.pw_gid))
+        daemon = self.launch(launcher=launcher)
+        daemon.awaitReady()
+        (jobID,) = daemon.submit(shell("id -u"))
+        self.assertEqual(daemon.awaitEnds(jobID)[0]["state"], "succeeded")
+        output = daemon.ask("GET", f"/v1/jobs/{jobID}/output?stream=stdout")
+        self.assertEqual(output, f"{nobody.pw_uid}\n".encode())
+        for path in (self.state.parent, self.state, *self.state.iterdir()):
+            self.assertEqual(path.lstat().st_uid, nobody.pw_uid, path)
+        self.assertEqual(daemon.stop(), 0, daemon.log)
 
     def test_daemonized(self) -> None:
         """

@@ -31,6 +31,7 @@ from ganeti_pool.daemon import (
     endOnSignals,
     freezeMemory,
     stopOnce,
+    surviveSignals,
 )
 from ganeti_pool.errors import QueueStopping, StoreError, WorkersNotStarted
 from ganeti_pool.testing import FakeReactor
@@ -224,6 +225,7 @@ class SignalTests(SynchronousTestCase):
             "stop": lambda: self.calls.append("stop"),
             "endAll": lambda: self.calls.append("end all"),
             "signals": self.signals,
+            "closeLog": lambda: self.calls.append("close log"),
             "kill": lambda pid, number: self.calls.append((pid, number)),
             "patience": PATIENCE,
         }
@@ -262,13 +264,22 @@ class SignalTests(SynchronousTestCase):
         self.signals.handlers[signal.SIGHUP](signal.SIGHUP, None)
         self.assertEqual(self.calls, ["stop"])
 
-    def test_hangupIgnored(self) -> None:
+    def test_quit(self) -> None:
         """
-        A SIGHUP that was ignored stays ignored.
+        A SIGQUIT stops it too.
         """
-        self.signals.handlers[signal.SIGHUP] = signal.SIG_IGN
+        self.signals.handlers[signal.SIGQUIT](signal.SIGQUIT, None)
+        self.assertEqual(self.calls, ["stop"])
+
+    def test_ignored(self) -> None:
+        """
+        A SIGHUP or SIGQUIT that was ignored stays ignored.
+        """
+        for number in (signal.SIGHUP, signal.SIGQUIT):
+            self.signals.handlers[number] = signal.SIG_IGN
         self.watch()
-        self.assertIs(self.signals.handlers[signal.SIGHUP], signal.SIG_IGN)
+        for number in (signal.SIGHUP, signal.SIGQUIT):
+            self.assertIs(self.signals.handlers[number], signal.SIG_IGN)
 
     def test_second(self) -> None:
         """
@@ -279,7 +290,7 @@ class SignalTests(SynchronousTestCase):
             self.signals.handlers[signal.SIGTERM](signal.SIGTERM, None)
             self.assertEqual(logged, [])
             self.signals.handlers[signal.SIGINT](signal.SIGINT, None)
-        self.assertEqual(self.calls, ["stop", "end all", (os.getpid(), signal.SIGINT)])
+        self.assertEqual(self.calls, ["stop", "end all", "close log", (os.getpid(), signal.SIGINT)])
         self.assertEqual([event["log_level"].name for event in logged], ["warn"])
         self.assertTrue((formatEvent(logged[0]) or "").startswith("SIGINT came while"))
 
@@ -290,7 +301,7 @@ class SignalTests(SynchronousTestCase):
         self.signals.handlers[signal.SIGTERM](signal.SIGTERM, None)
         self.signals.handlers[signal.SIGINT](signal.SIGINT, None)
         self.assertEqual(set(self.signals.handlers.values()), {signal.SIG_DFL})
-        self.assertEqual(len(self.signals.handlers), 3)
+        self.assertEqual(len(self.signals.handlers), 4)
 
     def test_thirdIgnored(self) -> None:
         """
@@ -328,7 +339,8 @@ class SignalTests(SynchronousTestCase):
         self.patch(Thread, "join", note)
         self.signals.handlers[signal.SIGTERM](signal.SIGTERM, None)
         self.signals.handlers[signal.SIGINT](signal.SIGINT, None)
-        self.assertEqual(self.calls[2:], ["logged", (os.getpid(), signal.SIGINT)])
+        end = (os.getpid(), signal.SIGINT)
+        self.assertEqual(self.calls[2:], ["logged", "close log", end])
 
     def test_noThread(self) -> None:
         """
@@ -343,6 +355,65 @@ class SignalTests(SynchronousTestCase):
         with self.assertRaises(RuntimeError):
             self.signals.handlers[signal.SIGINT](signal.SIGINT, None)
         self.assertEqual(self.calls[-1], (os.getpid(), signal.SIGINT))
+
+
+class SurvivalTests(SynchronousTestCase):
+    """
+    Tests for L{surviveSignals}.
+    """
+
+    def setUp(self) -> None:
+        self.signals = FakeSignals()
+        self.calls: list[str] = []
+
+    def survive(self) -> None:
+        surviveSignals(lambda: self.calls.append("reopen"), self.signals)
+
+    def test_handled(self) -> None:
+        """
+        Every signal that would end the process is handled, except those that stop the
+        daemon, cannot be handled, or say that the process is broken. No signal is ignored,
+        since commands would inherit that.
+        """
+        self.survive()
+        for name in ("USR1", "USR2", "ALRM", "VTALRM", "PROF", "POLL", "PWR", "XCPU", "RTMAX"):
+            self.assertTrue(callable(self.signals.handlers[getattr(signal, f"SIG{name}")]), name)
+        for name in ("TERM", "INT", "QUIT", "HUP", "KILL", "STOP", "TSTP", "CHLD", "SEGV", "ABRT"):
+            self.assertNotIn(getattr(signal, f"SIG{name}"), self.signals.handlers)
+        self.assertNotIn(signal.SIG_IGN, self.signals.handlers.values())
+
+    def test_log(self) -> None:
+        """
+        A SIGUSR1 begins a new log file, and the others do nothing.
+        """
+        self.survive()
+        for number, handler in self.signals.handlers.items():
+            if number != signal.SIGUSR1:
+                handler(number, None)
+        self.assertEqual(self.calls, [])
+        self.signals.handlers[signal.SIGUSR1](signal.SIGUSR1, None)
+        self.assertEqual(self.calls, ["reopen"])
+
+    def test_taken(self) -> None:
+        """
+        A signal that is handled or ignored already stays so.
+        """
+        handler = self.signals.handlers[signal.SIGUSR2] = lambda number, frame: None
+        self.signals.handlers[signal.SIGALRM] = signal.SIG_IGN
+        self.survive()
+        self.assertIs(self.signals.handlers[signal.SIGUSR2], handler)
+        self.assertIs(self.signals.handlers[signal.SIGALRM], signal.SIG_IGN)
+
+    def test_kept(self) -> None:
+        """
+        A signal that the C library keeps for itself is left to it.
+        """
+
+        def keep(number: int, handler: object) -> None:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        self.patch(self.signals, "signal", keep)
+        self.survive()
 
 
 class StoppableReactor:
@@ -367,7 +438,7 @@ class AbortTests(SynchronousTestCase):
         reactor = StoppableReactor()
         ends: list[Callable[[], object]] = []
         codes: list[int] = []
-        Abort(reactor, stderr, ends.append, codes.append)("it is so")
+        Abort(reactor, stderr, ends.append, codes.append, PATIENCE)("it\n is \x1bso")
         self.assertEqual((reactor.stops, codes), (1, []))
         for end in ends:
             end()
@@ -379,7 +450,43 @@ class AbortTests(SynchronousTestCase):
         """
         stderr = StringIO()
         self.assertEqual(self.abort(stderr), [1])
-        self.assertEqual(stderr.getvalue(), "ganeti-pool: it is so\n")
+        self.assertEqual(stderr.getvalue(), "ganeti-pool: it is \\x1bso\n")
+
+    def test_noThread(self) -> None:
+        """
+        The sentence is said even if there are no more threads, which may be its reason.
+        """
+
+        def start(thread: Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        self.patch(Thread, "start", start)
+        self.test_sentence()
+
+    def test_blocked(self) -> None:
+        """
+        A standard error that nobody reads holds up neither the reactor nor the end, and one
+        that is closed neither.
+        """
+        mayGo = Event()
+        self.addCleanup(mayGo.set)
+
+        class Blocked(StringIO):
+            def flush(self) -> None:
+                mayGo.wait(PATIENCE)
+                raise BrokenPipeError
+
+        reactor = StoppableReactor()
+        codes: list[int] = []
+        abort = Abort(reactor, Blocked(), lambda end: None, codes.append, 0)
+        abort("it is so")
+        self.assertEqual(reactor.stops, 1)
+        abort._exit()
+        self.assertEqual(codes, [1])
+        writing = abort._writing
+        assert writing is not None
+        mayGo.set()
+        writing.join(PATIENCE)
 
     def test_stopsAlready(self) -> None:
         """
@@ -388,8 +495,10 @@ class AbortTests(SynchronousTestCase):
         reactor = StoppableReactor()
         stopOnce(reactor)
         stderr = StringIO()
-        Abort(reactor, stderr, lambda end: None)("it is so")
+        abort = Abort(reactor, stderr, lambda end: None, lambda code: None, PATIENCE)
+        abort("it is so")
         stopOnce(reactor)
+        abort._exit()
         self.assertEqual((reactor.stops, stderr.getvalue()), (1, "ganeti-pool: it is so\n"))
 
     def test_withoutStderr(self) -> None:

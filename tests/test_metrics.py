@@ -74,6 +74,15 @@ class MetricsTests(SynchronousTestCase):
                 found[sample.name][key] = sample.value
         return found
 
+    def test_droppedLines(self) -> None:
+        """
+        The number of log lines that were dropped is a counter.
+        """
+        name = "ganeti_pool_log_dropped_lines_total"
+        self.assertEqual(self.values()[name], {labels(): 0})
+        self.metrics = JobMetrics(lambda: 3)
+        self.assertEqual(self.values()[name], {labels(): 3})
+
     def test_versionIsReadOnce(self) -> None:
         """
         The version of the daemon is not looked up on the disk each time.

@@ -64,6 +64,43 @@ class StatePathsTests(SynchronousTestCase):
         self.patch(os, "environ", {**os.environ, "XDG_STATE_HOME": "/home/ana/state"})
         self.assertEqual(StatePaths.default().directory, "/home/ana/state/ganeti-pool")
 
+    def test_noHome(self) -> None:
+        """
+        Without a home directory the user is asked for a state directory, unless the
+        environment names one.
+        """
+        self.patch(os.path, "expanduser", lambda path: path)
+        for environment, why in (
+            ({}, "HOME is not set"),
+            ({"HOME": ""}, "HOME is not an absolute path"),
+            ({"HOME": "here", "XDG_STATE_HOME": ""}, "HOME is not an absolute path"),
+        ):
+            self.patch(os, "environ", environment)
+            error = self.assertRaises(InvalidArgument, StatePaths.default)
+            self.assertIn(why, str(error))
+            self.assertIn("--state-dir", str(error))
+        self.patch(os, "environ", {"XDG_STATE_HOME": "/var/state"})
+        self.assertEqual(StatePaths.default().directory, "/var/state/ganeti-pool")
+
+    def test_unknownHome(self) -> None:
+        """
+        A C{~} whose home directory is not known is not taken for a file name, which can be
+        written with C{./} in front.
+        """
+        error = self.assertRaises(InvalidArgument, StatePaths.at, "~nobody-has-this-name/a")
+        self.assertIn("~nobody-has-this-name is not known", str(error))
+        here = os.path.join(os.getcwd(), "~nobody-has-this-name")
+        self.assertEqual(StatePaths.at("./~nobody-has-this-name").directory, here)
+
+    def test_homeOfAnotherUser(self) -> None:
+        """
+        The state directory of another user is in that user's home directory.
+        """
+        self.patch(os, "environ", {**os.environ, "XDG_STATE_HOME": "/home/root/state"})
+        self.assertEqual(
+            StatePaths.ofHome("/home/ana").directory, "/home/ana/.local/state/ganeti-pool"
+        )
+
     def test_defaultNeedsTheExtra(self) -> None:
         """
         Without platformdirs the default fails with an L{ImportError} that names it.

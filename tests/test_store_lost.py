@@ -388,8 +388,9 @@ class NotLostTests(LostCase):
         in the log.
         """
         self.checkpoint("TRUNCATE")
-        self.store.ask(lambda ledger: ledger.remove(list(range(2, 101)), NOON))
+        removed = self.store.ask(lambda ledger: ledger.remove(list(range(2, 101)), NOON))
         self.store.commit()
+        self.assertIsNone(valueOf(removed))
         self.checkpoint("TRUNCATE")
         self.assertWell()
         check = self.store.files.check

@@ -819,6 +819,30 @@ class RefusalTests(TapCase):
         self.assertSentence(self.refuse("--workers", "1001"), "--workers", "at most 1000")
         tap.makeService(self.parse("--workers", "106"))._lock.release()  # type: ignore[attr-defined]
 
+    def test_tooFewFiles(self) -> None:
+        """
+        A limit of open files that is too small for any worker is named, with the least
+        one that is enough.
+        """
+        self.patch(resource, "setrlimit", lambda which, limits: None)
+        for limit, isEnough in ((40, False), (71, False), (72, True)):
+            self.patch(resource, "getrlimit", lambda which, limit=limit: (limit, limit))
+            if isEnough:
+                tap.makeService(self.parse("--workers", "1"))._lock.release()  # type: ignore[attr-defined]
+            else:
+                refused = self.refuse("--workers", "1")
+                self.assertSentence(refused, f"limit of {limit} open files", "needs 72")
+        self.patch(resource, "getrlimit", lambda which: (40, 40))
+        self.assertSentence(self.refuse(), "needs 72", "96 for --workers 4")
+
+    def test_controls(self) -> None:
+        """
+        The text of an exception that is part of the sentence has no effect on a terminal.
+        """
+        name = "a\x1b[2J\n\u2028b.C"
+        self.assertSentence(self.refuse("--worker-class", name), "cannot be imported")
+        self.assertTrue(str(self.refuse("--worker-class", name).code).isprintable())
+
     def test_openDoor(self) -> None:
         """
         A door that whoever passes could use is refused.

@@ -9,21 +9,28 @@ from ._inherited import forgetCoercedLocale, unblockSignals, unignoreSignals
 from ._init import runBelowInit
 from ._joblog import logEvent
 from ._lock import InUse, LockFile, Locks
+from ._log import DescriptorSink, FileSink, LogSink, LogWriter, SyslogSink, escapeControls
 from ._memory import freezeMemory
 from ._service import JobQueueService
-from ._signals import Abort, endOnSignals, stopOnce
+from ._signals import Abort, endOnSignals, stopOnce, surviveSignals
 from ._systemd import Notifier
 from ._unix import UnixEndpoint
 
 __all__ = [
     "Abort",
+    "DescriptorSink",
+    "FileSink",
     "InUse",
     "JobQueueService",
     "LockFile",
     "Locks",
+    "LogSink",
+    "LogWriter",
     "Notifier",
+    "SyslogSink",
     "UnixEndpoint",
     "endOnSignals",
+    "escapeControls",
     "forgetCoercedLocale",
     "freezeMemory",
     "giveUpInChildren",
@@ -31,6 +38,7 @@ __all__ = [
     "logEvent",
     "runBelowInit",
     "stopOnce",
+    "surviveSignals",
     "unblockSignals",
     "unignoreSignals",
 ]

@@ -317,7 +317,7 @@ class Claim:
         mark = settings.get(STORE_ID, {})
         self._storeID = mark.get("id")
         self._isConfirmed = mark.get("confirmed", False)
-        self._lastID = await self._store.lastID()
+        self._lastID = await self._journal.read(self._store.lastID)
         if self._isConfirmed:
             kind = StoreKind.MARKED
         else:

@@ -55,7 +55,8 @@ __all__ = [
 
 _limit = bindparam("limit", type_=Integer)
 
-# The counts of removed jobs are rows of the same table, and not settings.
+# The counts of removed jobs and the note of an orderly end are rows of the same table, and
+# not settings.
 _isRemoved = and_(settings.c.name >= REMOVED, settings.c.name < REMOVED_END)
 _theSettings = Statement(
     select(settings.c.name, settings.c.value).where(

@@ -10,6 +10,7 @@ import resource
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from twisted.internet.endpoints import UNIXServerEndpoint, serverFromString
@@ -34,7 +35,6 @@ __all__ = [
     "findWorkerClass",
     "listenAt",
     "onCrashOf",
-    "prepareDirectory",
     "raiseLimit",
     "readOwnToken",
 ]
@@ -86,6 +86,17 @@ def budgetOf(limit: int, listens: bool) -> FileBudget:
     return FileBudget((limit - _FILES_FOR_ITSELF - own - others) // _FILES_FOR_A_JOB, own, others)
 
 
+def _filesFor(workers: int, listens: bool) -> int:
+    """
+    The number of files with which so many jobs can run.
+    """
+    return next(
+        limit
+        for limit in count(_FILES_FOR_ITSELF)
+        if (budgetOf(limit, listens).jobs or 0) >= workers
+    )
+
+
 BACKLOG = 1024
 """
 How many connections a door keeps that are not accepted yet, if the system allows so many.
@@ -110,6 +121,12 @@ def raiseLimit(workers: int, listens: bool = False) -> FileBudget:
     startedWith, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     budget = budgetOf(limit, listens)
     most = budget.jobs
+    if most is not None and most < 1:
+        raise usage.UsageError(
+            f"the limit of {limit} open files (ulimit -Hn) is too small for the daemon, which "
+            f"needs {_filesFor(1, listens)} for one job at a time and "
+            f"{_filesFor(workers, listens)} for --workers {workers}: raise it"
+        )
     if most is not None and workers > most:
         raise usage.UsageError(
             f"--workers takes at most {most} here, not {workers}, since the daemon may open "
@@ -286,22 +303,3 @@ def checkStore(path: str) -> str:
             f"--store {path} cannot be a file: it must be one in a directory that is there"
         )
     return path
-
-
-def prepareDirectory(directory: str) -> None:
-    """
-    Make the state directory, or see that it is the user's alone. One that is there
-    is not changed: it may be one that was not meant.
-
-    @raise OSError: if it cannot be made.
-    @raise usage.UsageError: if it belongs to another user, or is open to others.
-    """
-    os.makedirs(directory, 0o700, exist_ok=True)
-    status = os.stat(directory)
-    if status.st_uid != os.geteuid():
-        raise usage.UsageError(f"the state directory {directory} belongs to another user")
-    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise usage.UsageError(
-            f"the state directory {directory} is open to others "
-            f"(mode {stat.S_IMODE(status.st_mode):04o}): chmod 700 {directory}"
-        )

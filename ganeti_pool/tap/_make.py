@@ -5,7 +5,7 @@ From the options to the service.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -32,12 +32,12 @@ from ..daemon import (
     logEvent,
     runBelowInit,
     stopOnce,
+    surviveSignals,
     unblockSignals,
     unignoreSignals,
 )
 from ..deferred import DeferredWorkerPool
 from ..errors import PoolError
-from ..paths import StatePaths
 from ._given import (
     BACKLOG,
     argsVersionOf,
@@ -46,13 +46,14 @@ from ._given import (
     findWorkerClass,
     listenAt,
     onCrashOf,
-    prepareDirectory,
     raiseLimit,
     readOwnToken,
 )
 from ._log import LoggedService, openLog
 from ._options import Options
 from ._refusal import refusal
+from ._state import checkState, openLogFile, prepareState, statePaths
+from ._user import userOf
 
 __all__ = ["makeDaemon", "makeService"]
 
@@ -105,27 +106,30 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
     workerClass = findWorkerClass(options["worker-class"])
     onCrash = onCrashOf(workerClass, options["worker-class"])
     argsVersion = argsVersionOf(workerClass, options["worker-class"])
-    stateDir = options["state-dir"]
-    paths = StatePaths.default() if stateDir is None else StatePaths.at(stateDir)
+    ofTwistd: Mapping[str, Any] = options.parent or {}
+    user = userOf(ofTwistd)
+    paths = statePaths(options["state-dir"], user)
     paths.checkSocket()
     storePath = paths.store if options["store"] is None else checkStore(options["store"])
     token = readOwnToken(options["token-file"])
     endpoints = [listenAt(reactor, text, token) for text in options["listen"]]
-    log = None
-    if options["log-format"] == "json":
-        log = openLog(options.parent or {}, reactor.callFromThread)
+    checkState(paths, storePath, user)
     if not os.path.exists(storePath):
         # Again when the queue starts; but here no store is made in a wrong directory.
         checkNewStore(paths.output)
+    log = None
+    # Without twistd, the log is not the daemon's.
+    if options.parent is not None:
+        log = openLog(ofTwistd, options["log-format"], partial(openLogFile, user=user))
     # What can be refused has been, and nothing is made yet but a file for the log.
-    prepareDirectory(paths.directory)
-    os.makedirs(paths.output, 0o700, exist_ok=True)
+    prepareState(paths, user)
     lock = Locks(
         LockFile(paths.lock, f"the state directory {paths.directory}"),
         # Through links too: two daemons on one store would run its jobs twice.
         LockFile(f"{os.path.realpath(storePath)}.lock", f"the store {storePath}"),
     )
-    lock.acquire()
+    with user.acting():
+        lock.acquire()
 
     def reap(handles: Sequence[str]) -> Deferred[int]:
         return deferToThreadPool(
@@ -134,7 +138,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
 
     # Its workers are started by the service, which says so if they cannot be.
     pool = DeferredWorkerPool(reactor, "ganeti-pool", 0, workerClass)
-    metrics = JobMetrics()
+    metrics = JobMetrics(lambda: 0 if log is None else log.writer.dropped)
     manager = Notifier.fromEnvironment(reactor, os.environ)
     queue = JobQueue(
         reactor,
@@ -174,14 +178,28 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         doors += [(CountedEndpoint(endpoint, connections), makeSiteOf()) for endpoint in group]
     endAll = partial(killAll, forGood=True)
 
+    def reopenLog() -> None:
+        if log is not None:
+            log.writer.reopen()
+
+    def closeLog() -> None:
+        if log is not None:
+            log.close()
+
     def guard() -> None:
-        endOnSignals(partial(reactor.callFromThread, stopOnce, reactor), endAll)
+        stop = partial(reactor.callFromThread, stopOnce, reactor)
+        endOnSignals(stop, endAll, closeLog=closeLog)
+        surviveSignals(partial(reactor.callFromThread, reopenLog))
         # Last: what is still ignored is ignored by the daemon alone from now on.
         unignoreSignals()
         # Not before: twistd has forked to go into the background, and its child goes on.
         giveUpInChildren(
             lambda: chain(service.descriptors(), *(site.descriptors() for _, site in doors))
         )
+
+    def leave(code: int) -> None:
+        closeLog()
+        os._exit(code)
 
     service = JobQueueService(
         reactor,
@@ -195,7 +213,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         freezeMemory=freezeMemory,
         killAll=endAll,
         hangUp=lambda: gatherResults([site.hangUp() for _, site in doors]),
-        abort=Abort(reactor),
+        abort=Abort(reactor, leave=leave),
         manager=manager,
     )
     return service if log is None else LoggedService(service, log)

@@ -18,8 +18,10 @@ def refusal(sentence: str) -> SystemExit:
     @return: what ends the process, with the same sentence for standard error.
     """
     # Not above: who asks for the help alone needs none of it.
-    from ..daemon import Notifier
+    from ..daemon import Notifier, escapeControls
 
+    # An exception's text may be in it.
+    sentence = " ".join(escapeControls(sentence).split())
     # No reactor has been chosen yet, or it will not run: what finds no room is lost.
     manager = Notifier.fromEnvironment(Clock(), os.environ)
     manager.failed(f"the daemon cannot start: {sentence}")
