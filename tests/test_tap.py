@@ -566,7 +566,7 @@ class MakeTests(TapCase):
         """
         guards: list[str] = []
         sources: list[Any] = []
-        self.patch(_make, "endOnSignals", lambda *args: guards.append("handle"))
+        self.patch(_make, "endOnSignals", lambda *args, **more: guards.append("handle"))
         self.patch(_make, "unignoreSignals", lambda: guards.append("unignore"))
         self.patch(_make, "giveUpInChildren", sources.append)
         service = self.make()
@@ -825,15 +825,15 @@ class RefusalTests(TapCase):
         one that is enough.
         """
         self.patch(resource, "setrlimit", lambda which, limits: None)
-        for limit, isEnough in ((40, False), (71, False), (72, True)):
+        for limit, isEnough in ((40, False), (63, False), (64, True)):
             self.patch(resource, "getrlimit", lambda which, limit=limit: (limit, limit))
             if isEnough:
                 tap.makeService(self.parse("--workers", "1"))._lock.release()  # type: ignore[attr-defined]
             else:
                 refused = self.refuse("--workers", "1")
-                self.assertSentence(refused, f"limit of {limit} open files", "needs 72")
+                self.assertSentence(refused, f"limit of {limit} open files", "needs 64")
         self.patch(resource, "getrlimit", lambda which: (40, 40))
-        self.assertSentence(self.refuse(), "needs 72", "96 for --workers 4")
+        self.assertSentence(self.refuse(), "needs 64", "88 for --workers 4")
 
     def test_controls(self) -> None:
         """
