@@ -86,11 +86,15 @@ def budgetOf(limit: int, listens: bool) -> FileBudget:
     return FileBudget((limit - _FILES_FOR_ITSELF - own - others) // _FILES_FOR_A_JOB, own, others)
 
 
-def _leastLimit(workers: int, listens: bool) -> int:
+def _filesFor(workers: int, listens: bool) -> int:
     """
-    Return the smallest number of open files with which this many jobs may run at once.
+    The number of files with which so many jobs can run.
     """
-    return next(limit for limit in count() if (budgetOf(limit, listens).jobs or 0) >= workers)
+    return next(
+        limit
+        for limit in count(_FILES_FOR_ITSELF)
+        if (budgetOf(limit, listens).jobs or 0) >= workers
+    )
 
 
 BACKLOG = 1024
@@ -120,8 +124,8 @@ def raiseLimit(workers: int, listens: bool = False) -> FileBudget:
     if most is not None and most < 1:
         raise usage.UsageError(
             f"the limit of {limit} open files (ulimit -Hn) is too small for the daemon, which "
-            f"needs {_leastLimit(1, listens)} for one job at a time and "
-            f"{_leastLimit(workers, listens)} for --workers {workers}: raise it"
+            f"needs {_filesFor(1, listens)} for one job at a time and "
+            f"{_filesFor(workers, listens)} for --workers {workers}: raise it"
         )
     if most is not None and workers > most:
         raise usage.UsageError(
