@@ -543,13 +543,13 @@ FAULTS = (
     Fault(
         "A worker whose task has forked does nothing more in the child.",
         FORKING + "ForkingTests::test_workerEnds",
-        SCHEDULER,
-        "            if self._isForked:",
+        WORKER,
+        "            if pool._isForked:",
         "if False:",
     ),
     Fault(
         "A lock that another thread holds at the time of a fork is not waited for in the child.",
-        FORKING + "ProcessTests::test_lockHeld",
+        FORKING + "ForkingTests::test_noThreads",
         "workerpool/_forking.py",
         "    pool._lock = threading.RLock()",
         "pass",
