@@ -16,7 +16,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from .workerpool._locking import Acquire
+from .workerpool._locking import GiveWay
 
 __all__ = ["LONGEST_TURN", "Delivery", "News"]
 
@@ -88,6 +88,7 @@ class Delivery:
         self._reactor = reactor
         self._clock = clock
         self._lock = threading.RLock()
+        self._isHeld = False
         self._ready: deque[News] = deque()
         self._batch: deque[News] = deque()
         self._armed = False
@@ -102,13 +103,20 @@ class Delivery:
         """
         Have C{news} delivered on the reactor thread, in their turn.
         """
-        Acquire(self._lock)
-        self._ready.append(news)
-        arm = not self._armed
-        self._armed = True
-        self._lock.release()
-        if arm:
-            self._arm()
+        arm = False
+        try:
+            if self._isHeld:
+                GiveWay(self)
+            with self._lock:
+                self._isHeld = True
+                # First: a signal handler may raise when the news are there.
+                if not self._armed:
+                    self._armed = arm = True
+                self._ready.append(news)
+                self._isHeld = False
+        finally:
+            if arm:
+                self._arm()
 
     def inNextTurn(self, call: Callable[[], object]) -> None:
         """
@@ -135,22 +143,30 @@ class Delivery:
         Tell what is ready. Reactor thread.
         """
         end = self._clock() + LONGEST_TURN
-        while True:
-            if not self._batch:
-                Acquire(self._lock)
-                self._batch, self._ready = self._ready, self._batch
-                self._armed = bool(self._batch)
-                self._lock.release()
-                if not self._batch:
-                    return
-            try:
+        try:
+            while self._batch or self._refill():
                 self._batch.popleft().deliver()
-            except BaseException:
-                # The reactor logs it. What is behind it is told all the same.
-                self._arm()
-                raise
-            if self._clock() >= end:
-                # Also with nothing left: C{_armed} says that a drain will come. Not
-                # callLater(0), which would leave a reactor under test dirty.
-                self._arm()
-                return
+                if self._clock() >= end:
+                    # Also with nothing left: C{_armed} says that a drain will come. Not
+                    # callLater(0), which would leave a reactor under test dirty.
+                    self._arm()
+                    return
+        except BaseException:
+            # The reactor logs it. What is behind it is told all the same.
+            self._arm()
+            raise
+
+    def _refill(self) -> bool:
+        """
+        Take what is ready as the next batch.
+
+        @return: whether there is something; else no drain is under way any more.
+        """
+        if self._isHeld:
+            GiveWay(self)
+        with self._lock:
+            self._isHeld = True
+            self._batch, self._ready = self._ready, self._batch
+            self._armed = bool(self._batch)
+            self._isHeld = False
+        return bool(self._batch)

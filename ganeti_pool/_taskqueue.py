@@ -2,7 +2,7 @@
 The heap of waiting tasks.
 
 No thread, no lock: whoever shares a L{TaskQueue} guards it. Nothing here calls
-code of a user, but for the hash and the equality of task IDs; and nothing that
+code of a user, except the hash and the equality of task IDs; and nothing that
 a user made is released here, since the caller may hold a lock: what leaves the
 heap is returned, or collected in L{TaskQueue.dropped} for the caller to let go.
 
@@ -132,8 +132,18 @@ class TaskQueue:
     that entry; with no live entry C{tasks} is empty; C{abandoned} is at most the
     larger of L{MOST_ABANDONED} and the number of live entries.
 
-    @ivar tasks: the heap; the same list object for ever.
-    @ivar byID: the live entries that have an ID; the same dictionary for ever.
+    The hash or the equality of an ID may raise at any time. So C{byID} may keep the ID
+    of an entry that has left (its C{queue} is another than this one), and may lack the ID
+    of one that L{absorb} has moved here. L{find} passes over the former, and what asks
+    for the latter gets the exception or finds nothing. Nothing else depends on C{byID}.
+
+    A signal handler may raise between any two steps, which for the interpreter means: when
+    a Python function is entered, at the end of a turn of a loop, and after a call of
+    a C function. The methods that the main thread calls are written so that an entry
+    is either where it was or where it was to go, and what is counted is so.
+
+    @ivar tasks: the heap; the same list object throughout.
+    @ivar byID: the live entries that have an ID; the same dictionary throughout.
     @ivar abandoned: how many entries of C{tasks} are abandoned.
     @ivar dropped: entries that have left the heap unseen, for the caller to
         release where no lock is held.
@@ -145,7 +155,7 @@ class TaskQueue:
         self.tasks: list[Entry] = []
         self.byID: dict[Hashable, Entry] = {}
         self.abandoned = 0
-        self.dropped: list[Entry] = []
+        self.dropped: list[Any] = []
 
     def __len__(self) -> int:
         """
@@ -153,9 +163,19 @@ class TaskQueue:
         """
         return len(self.tasks) - self.abandoned
 
+    def find(self, taskID: Hashable) -> Entry | None:
+        """
+        The live entry of an ID.
+        """
+        entry = self.byID.get(taskID)
+        return entry if entry is not None and entry.queue is self else None
+
     def push(self, entry: Entry) -> None:
         """
         Add an entry, whose ID, if it has one, is not in the queue.
+
+        @raise BaseException: what the hash or the equality of the ID raises; the entry
+            is not added then.
         """
         taskID = entry[2]
         if taskID is not None:
@@ -173,11 +193,11 @@ class TaskQueue:
                 self.abandoned -= 1
                 self.dropped.append(entry)
                 entry = heappop(self.tasks)
-            self._tidy()
-        taskID = entry[2]
-        if taskID is not None:
-            del self.byID[taskID]
         entry.queue = None
+        if entry[2] is not None:
+            self._forget(entry)
+        if self.abandoned:
+            self._tidy()
         return entry
 
     def head(self) -> Entry | None:
@@ -205,52 +225,99 @@ class TaskQueue:
         @raise KeyError: if no live entry has the ID.
         """
         entry = self.byID[taskID]
-        completion = entry.completion
-        moved = self._abandon(entry)
-        # Whoever has the old entry finds the task by this, see L{Entry}.
-        entry.completion = completion
+        moved = self.copyOf(entry)
         moved[0] = priority
         moved[3] = movedArgs(moved[3])
-        self.push(moved)
+        # What may raise comes first. From here to the push nothing is called.
+        self.byID[taskID] = moved
+        moved.queue = self
+        # The old entry keeps its completion: whoever has it finds the task by that.
+        entry[3] = entry.function = entry.invoke = entry.queue = None
+        self.abandoned += 1
+        heappush(self.tasks, moved)
         self._tidy()
+
+    def copyOf(self, entry: Entry) -> Entry:
+        """
+        Return an entry with all that another one has, which waits nowhere.
+        """
+        priority, order, taskID, args = entry
+        copy = newEntry(priority, order, taskID, args, entry.completion, entry.invoke, entry.since)
+        copy.attempt = entry.attempt
+        copy.function = entry.function
+        return copy
 
     def withdraw(self, entry: Entry) -> Entry:
         """
         Take out an entry that waits here.
 
-        @return: the entry as it was. It need not be the same object.
+        @return: the entry as it was. It is not the same object.
         """
-        withdrawn = self._abandon(entry)
-        if withdrawn[2] is not None:
-            del self.byID[withdrawn[2]]
-        self._tidy()
+        withdrawn = self.copyOf(entry)
+        self.abandon(entry)
         return withdrawn
 
-    def withdrawAll(self, which: Callable[[Entry], bool]) -> list[Entry]:
+    def abandon(self, entry: Entry) -> None:
+        """
+        Take out an entry that waits here, for a caller that has a copy of it. Without one
+        objects of users would be released here.
+        """
+        if entry[2] is not None:
+            self._forget(entry)
+        # Nothing is called between these.
+        entry[3] = entry.completion = entry.function = entry.invoke = entry.queue = None
+        self.abandoned += 1
+        try:
+            self._tidy()
+        except BaseException:
+            # A signal handler has raised. A heap without a live entry must be empty.
+            self._tidy()
+            raise
+
+    def withdrawAll(self, which: Callable[[Entry], bool], withdrawn: list[Entry]) -> None:
         """
         Take out every live entry for which C{which} is true, in one pass.
 
-        @return: those entries, in order.
+        @param withdrawn: the entries are added to this, in order, before anything else is
+            done: it has them even if a signal handler raises.
         """
-        withdrawn = [entry for entry in self.tasks.copy() if entry[3] is not None and which(entry)]
-        for entry in withdrawn:
+        chosen = [entry for entry in self.tasks.copy() if entry[3] is not None and which(entry)]
+        chosen.sort()
+        withdrawn += chosen
+        try:
+            self._remove(chosen)
+        except BaseException:
+            self._remove(chosen)
+            raise
+
+    def _remove(self, entries: list[Entry]) -> None:
+        """
+        Take out entries. To do so again does no harm.
+        """
+        for entry in entries:
             entry.queue = None
             if entry[2] is not None:
-                del self.byID[entry[2]]
+                self._forget(entry)
         self._sweep()
-        withdrawn.sort()
-        return withdrawn
 
     def absorb(self, other: TaskQueue) -> None:
         """
         Take over all live entries of another queue, with their order IDs.
         """
-        for entry in other.withdrawAll(lambda entry: True):
-            self.push(entry)
-        self.dropped += other.dropped
-        other.dropped = []
+        entries: list[Entry] = []
+        try:
+            other.withdrawAll(lambda entry: True, entries)
+            for entry in entries:
+                self._insert(entry)
+        finally:
+            # A signal handler may have raised.
+            for entry in entries:
+                if entry.queue is None:
+                    self._insert(entry)
+            self.dropped += other.dropped
+            other.dropped = []
 
-    def release(self) -> list[Entry]:
+    def release(self) -> list[Any]:
         """
         Hand over what has collected in C{dropped}, to be let go by the caller.
         """
@@ -258,19 +325,26 @@ class TaskQueue:
         self.dropped = []
         return dropped
 
-    def _abandon(self, entry: Entry) -> Entry:
+    def _insert(self, entry: Entry) -> None:
         """
-        Turn an entry of the heap into an abandoned one.
+        Add an entry even if its ID cannot be recorded, so that nobody can find it by that.
+        """
+        try:
+            self.push(entry)
+        except BaseException:
+            if entry.queue is None:
+                entry.queue = self
+                heappush(self.tasks, entry)
 
-        @return: its replacement, with all that it had, which waits nowhere.
+    def _forget(self, entry: Entry) -> None:
         """
-        priority, order, taskID, args = entry
-        moved = newEntry(priority, order, taskID, args, entry.completion, entry.invoke, entry.since)
-        moved.attempt = entry.attempt
-        moved.function = entry.function
-        entry[3] = entry.completion = entry.function = entry.invoke = entry.queue = None
-        self.abandoned += 1
-        return moved
+        Free the ID of an entry that leaves. If its hash or equality raises, it stays
+        in C{byID} until no entry is left, or until it is queued again.
+        """
+        try:
+            del self.byID[entry[2]]
+        except BaseException:
+            return
 
     def _tidy(self) -> None:
         """
@@ -288,19 +362,26 @@ class TaskQueue:
         # something is allocated, inside of a slice assignment or of a call from C
         # too (before Python 3.12). So this goes one entry at a time, from the end,
         # and what is left is a heap after each. One that is abandoned by such a
-        # finaliser when it is among those kept is still counted.
+        # finaliser when it is among those kept is still counted. A signal handler may
+        # raise after each append, and not between the steps before it.
         tasks = self.tasks
         kept: list[Entry] = []
-        while tasks:
-            entry = tasks.pop()
-            if entry.queue is not None:
-                kept.append(entry)
-            elif entry[3] is None:
-                self.abandoned -= 1
-                self.dropped.append(entry)
-        tasks += kept
-        heapify(tasks)
+        try:
+            while tasks:
+                entry = tasks[-1]
+                del tasks[-1]
+                if entry.queue is not None:
+                    kept.append(entry)
+                elif entry[3] is None:
+                    self.abandoned -= 1
+                    self.dropped.append(entry)
+        finally:
+            tasks += kept
+            heapify(tasks)
         if self.abandoned and all(entry[3] is None for entry in tasks):
             self.abandoned -= len(tasks)
             self.dropped += tasks
             tasks.clear()
+        while self.byID and not tasks:
+            # IDs whose hash raised when their entries left.
+            self.dropped.append(self.byID.popitem())

@@ -12,6 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from twisted.internet.defer import CancelledError
 
 from ._picklable import PicklableException
+from ._text import nameOfType, safeRepr, safeStr
 
 __all__ = [
     "AlreadyCompleted",
@@ -31,6 +32,7 @@ __all__ = [
     "OutputUnreadable",
     "OwnershipLost",
     "PoolError",
+    "PoolForked",
     "PoolTerminated",
     "ProgrammerError",
     "QueueFull",
@@ -141,7 +143,7 @@ class NoSuchTask(PoolError):
     def __init__(self, task_id: Hashable, pool: str, queued: int, sought: str = "waiting") -> None:
         other = "has started" if sought == "waiting" else "waits"
         super().__init__(
-            f"task {task_id!r} is not {sought} in pool {pool!r} ({queued} queued): "
+            f"task {safeRepr(task_id)} is not {sought} in pool {pool!r} ({queued} queued): "
             f"it {other}, has ended, or was never added"
         )
         self.task_id = task_id
@@ -158,7 +160,7 @@ class DuplicateTaskID(PoolError, AssertionError):
 
     def __init__(self, task_id: Hashable, pool: str, where: str) -> None:
         super().__init__(
-            f"task ID {task_id!r} is taken in pool {pool!r}: {where}; no task was added"
+            f"task ID {safeRepr(task_id)} is taken in pool {pool!r}: {where}; no task was added"
         )
         self.task_id = task_id
 
@@ -172,6 +174,22 @@ class PoolTerminated(PoolError):
         super().__init__(f"pool {pool!r} has been terminated: {what}")
 
 
+class PoolForked(PoolTerminated):
+    """
+    The pool's threads were started before a fork, and this is the child process, where
+    they do not exist.
+
+    It is a L{PoolTerminated} too: what handles a pool that has ended handles this.
+    """
+
+    def __init__(self, pool: str) -> None:
+        PoolError.__init__(
+            self,
+            f"pool {pool!r} has no threads in this process, which was forked after they had "
+            "started: make another pool here, or fork before the pool starts",
+        )
+
+
 class TaskNotStarted(PoolError):
     """
     The pool was terminated while the task was waiting: it never ran, or was
@@ -179,7 +197,9 @@ class TaskNotStarted(PoolError):
     """
 
     def __init__(self, pool: str, task_id: Hashable) -> None:
-        super().__init__(f"pool {pool!r} was terminated before task {task_id!r} could start")
+        super().__init__(
+            f"pool {pool!r} was terminated before task {safeRepr(task_id)} could start"
+        )
         self.task_id = task_id
 
 
@@ -204,7 +224,7 @@ class TaskCancelled(PoolError, CancelledError):
     """
 
     def __init__(self, pool: str, task_id: Hashable) -> None:
-        super().__init__(f"task {task_id!r} of pool {pool!r} was cancelled")
+        super().__init__(f"task {safeRepr(task_id)} of pool {pool!r} was cancelled")
         self.task_id = task_id
 
 
@@ -220,7 +240,7 @@ class WorkersNotStarted(PoolError):
     def __init__(self, pool: str, started: int, wanted: int, cause: BaseException) -> None:
         super().__init__(
             f"pool {pool!r} started {started} of {wanted} new workers: "
-            f"{type(cause).__name__}: {cause}"
+            f"{nameOfType(cause)}: {safeStr(cause)}"
         )
         self.started = started
         self.wanted = wanted
@@ -233,7 +253,7 @@ class UnusableResult(PoolError):
 
     def __init__(self, value: object) -> None:
         super().__init__(
-            f"RunTask returned a {type(value).__name__}, which nothing waits for on a "
+            f"RunTask returned a {nameOfType(value)}, which nothing waits for on a "
             "worker's thread: return a plain value, or do the waiting on the reactor's side"
         )
 

@@ -20,8 +20,9 @@ The package's own C{__init__.py}, which shows what rooms below it hold.
 """
 
 HOUSE = (
+    # What errors are made with.
+    {"_picklable", "_text"},
     # Values and words; the contracts are written in them, and so stand above.
-    {"_picklable"},
     {"errors", "jobs", "numerals"},
     {"interfaces"},
     {"_taskqueue", "paths"},

@@ -290,10 +290,9 @@ class Machine(RuleBasedStateMachine):
                     machine.started.append(task[3][0])
                 return task
 
-            def _OpenFence(self, done: Callable[..., object]) -> Any:
-                fence = super()._OpenFence(done)
+            def _SetUpFence(self, fence: Any) -> None:
+                super()._SetUpFence(fence)
                 machine.blocked()
-                return fence
 
             def _WaitWhileQuiescingUnlocked(self) -> None:
                 machine.blocked()

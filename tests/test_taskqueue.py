@@ -115,7 +115,7 @@ class TaskQueueTests(SynchronousTestCase):
             self.queue.reprioritise(0, priority)
         self.queue.pop()
         self.queue.withdraw(byID[2])
-        self.queue.withdrawAll(lambda entry: True)
+        self.queue.withdrawAll(lambda entry: True, [])
         self.assertIs(self.queue.tasks, tasks)
         self.assertIs(self.queue.byID, byID)
 
@@ -234,7 +234,8 @@ class TaskQueueTests(SynchronousTestCase):
             self.queue.push(make(priority, order, order or None))
         self.queue.reprioritise(2, 9)
         self.assertNotEqual([entry[1] for entry in self.queue.tasks], [0, 5, 6, 1, 3, 4, 2])
-        chosen = self.queue.withdrawAll(lambda entry: entry[1] != 1)
+        chosen: list[Entry] = []
+        self.queue.withdrawAll(lambda entry: entry[1] != 1, chosen)
         self.assertEqual([entry[1] for entry in chosen], [0, 5, 6, 3, 4, 2])
         self.assertEqual([entry.queue for entry in chosen], [None] * 6)
         self.assertEqual(len(self.queue.release()), 1)
@@ -269,7 +270,9 @@ class TaskQueueTests(SynchronousTestCase):
 
         for order in range(4):
             self.queue.push(make(0, order))
-        self.assertEqual([entry[1] for entry in self.queue.withdrawAll(which)], [2])
+        withdrawn: list[Entry] = []
+        self.queue.withdrawAll(which, withdrawn)
+        self.assertEqual([entry[1] for entry in withdrawn], [2])
         self.assertSound()
         self.assertEqual(self.drain(), [10, 11, 12, 13, 0, 1, 3])
 

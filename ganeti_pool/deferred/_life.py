@@ -14,9 +14,16 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 
 from .._delivery import Delivery
-from ..errors import InvalidArgument, PoolTerminated, WorkersNotStarted, WrongThread
+from .._text import safeRepr, safeStr
+from ..errors import (
+    InvalidArgument,
+    PoolForked,
+    PoolTerminated,
+    WorkersNotStarted,
+    WrongThread,
+)
 from ..workerpool import BaseWorker, WorkerPool
-from ..workerpool._arguments import CheckCount
+from ..workerpool._arguments import CheckCount, CheckPriority
 from ..workers import CallableWorker
 from ._tasks import Abandon, CallbackCompletion, TaskCompletion
 
@@ -42,17 +49,23 @@ TAKES_TASKS = (State.NEW, State.RUNNING)
 _CLOSING = (State.DRAINING, State.STOPPING)
 
 
-def _checkDeadline(deadline: float | None) -> None:
+def _checkDeadline(deadline: float | None) -> float | None:
     """
+    @return: the deadline as a plain number.
     @raise InvalidArgument: if it is neither L{None} nor a number of seconds.
     """
-    if deadline is not None and not (
-        isinstance(deadline, (int, float)) and 0 <= deadline < math.inf
-    ):
-        raise InvalidArgument(
-            f"a deadline must be a finite number of seconds of at least 0, or None, "
-            f"not {deadline!r}"
-        )
+    if deadline is None:
+        return None
+    try:
+        seconds = CheckPriority(deadline)
+        if 0 <= seconds < math.inf:
+            return seconds
+    except InvalidArgument:
+        pass
+    raise InvalidArgument(
+        f"a deadline must be a finite number of seconds of at least 0, or None, "
+        f"not {safeRepr(deadline)}"
+    )
 
 
 class PoolLife:
@@ -90,7 +103,7 @@ class PoolLife:
         @raise WorkersNotStarted: if the reactor runs, and a worker could not be
             made or started; the others are ended.
         """
-        self.name = name
+        self.name = name = safeStr(name)
         self.pool = makePool(name, 0, workerClass)
         self._reactor = reactor
         self._size = CheckCount(numWorkers)
@@ -137,8 +150,7 @@ class PoolLife:
         this is called.
         """
         self._checkThread("shutdownPolicy")
-        _checkDeadline(deadline)
-        self._policy = (drain, deadline)
+        self._policy = (drain, _checkDeadline(deadline))
 
     def terminateWorkers(
         self, drain: bool = False, deadline: float | None = None
@@ -147,8 +159,12 @@ class PoolLife:
         Stop. See L{IDeferredWorkerPool.terminateWorkers
         <ganeti_pool.interfaces.IDeferredWorkerPool.terminateWorkers>}.
         """
+        if self.pool._isForked:
+            # The threads are the parent's, and so is what they have to report.
+            self._state = State.STOPPED
+            return succeed(None)
         self._checkThread("terminateWorkers")
-        _checkDeadline(deadline)
+        deadline = _checkDeadline(deadline)
         if self._state is State.STOPPED:
             return succeed(None)
         result: Deferred[None] = Deferred(self._stopWaiters.remove)
@@ -280,8 +296,10 @@ class PoolLife:
             else:
                 resize.callback(None)
         waiters, self._stopWaiters = self._stopWaiters, []
-        while waiters:  # a callback may cancel another one
-            waiters.pop(0).callback(None)
+        while waiters:  # a callback may cancel another one, or fire it
+            waiter = waiters.pop(0)
+            if not waiter.called:
+                waiter.callback(None)
 
     def resize(self, n: int) -> Deferred[None]:
         """
@@ -309,7 +327,7 @@ class PoolLife:
 
         try:
             surplus += self.pool._BeginResize(n, lambda: self._delivery.putCall(left))
-        except WorkersNotStarted:
+        except (WorkersNotStarted, PoolForked):
             result.errback()
         return result
 
@@ -322,6 +340,9 @@ class PoolLife:
     def _checkThread(self, call: str) -> None:
         """
         @raise WrongThread: elsewhere than on the reactor thread.
+        @raise PoolForked: there, in the child of a fork.
         """
         if threading.get_ident() != self._thread:
+            if self.pool._isForked:
+                raise PoolForked(self.name)
             raise WrongThread(call, self.name, threading.current_thread().name)

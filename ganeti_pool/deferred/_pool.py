@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .._taskqueue import Entry
+from .._text import safeRepr
 from ..errors import InvalidArgument, PoolTerminated
 from ..interfaces import ICallInThread, IDeferredWorkerPool, PoolStatistics
 from ..workerpool._arguments import CheckPriority
@@ -196,7 +197,12 @@ class DeferredWorkerPool(PoolLife):
             if not result.called:
                 result.callback(None) if failure is None else result.errback(failure)
 
-        fence = self.pool._OpenFence(lambda failure: self._delivery.putCall(lambda: fire(failure)))
+        try:
+            fence = self.pool._OpenFence(
+                lambda failure: self._delivery.putCall(lambda: fire(failure))
+            )
+        except PoolTerminated:
+            return fail()
         return result
 
     # Calls
@@ -291,4 +297,6 @@ def deferToPool(
     """
     if isinstance(pool, (DeferredWorkerPool, _View)):
         return pool._defer(f, args, kwargs)
-    raise InvalidArgument(f"deferToPool needs a DeferredWorkerPool or a view of one, not {pool!r}")
+    raise InvalidArgument(
+        f"deferToPool needs a DeferredWorkerPool or a view of one, not {safeRepr(pool)}"
+    )

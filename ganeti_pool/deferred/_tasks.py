@@ -25,6 +25,7 @@ from .._taskqueue import Entry
 from ..errors import TaskAbandoned, TaskNotStarted
 from ..interfaces import ICompletion
 from ..workerpool import WorkerPool
+from ..workerpool._locking import Report
 
 __all__ = [
     "Abandon",
@@ -55,10 +56,14 @@ class Surroundings:
         be entered twice, and since one run must not see what another set.
         """
         variables = self._variables.copy()
-        # A worker's thread has the default context anyway.
-        if self._twisted is _DEFAULT:
-            return variables.run(f, *args)
-        return variables.run(context.call, self._twisted, f, *args)
+        try:
+            # A worker's thread has the default context anyway.
+            if self._twisted is _DEFAULT:
+                return variables.run(f, *args)
+            return variables.run(context.call, self._twisted, f, *args)
+        finally:
+            # A Failure has this frame, which must not keep the task's objects alive.
+            del f, args
 
 
 _DEFAULT = context.defaultContextDict
@@ -91,7 +96,12 @@ class Call:
         self._kwargs = kwargs
 
     def __call__(self, *args: Any) -> object:
-        return self._f(*args, **self._kwargs)
+        f, kwargs = self._f, self._kwargs
+        try:
+            return f(*args, **kwargs)
+        finally:
+            # A Failure has this frame, which must not keep the task's objects alive.
+            del self, f, args, kwargs
 
 
 @implementer(ICompletion)
@@ -156,7 +166,15 @@ class TaskCompletion:
         self.result = None
         entry = self.entry
         if entry is not None:
-            self._pool._CancelEntry(entry)
+            try:
+                self._pool._CancelEntry(entry)
+            except BaseException:
+                # The hash of its ID, say. The Deferred must fire all the same.
+                Report(
+                    _log,
+                    "A task of pool {pool!r} could not be told that it is cancelled",
+                    pool=self._pool._name,
+                )
 
     def deliver(self) -> None:
         """
@@ -169,9 +187,10 @@ class TaskCompletion:
             result.callback(value)
         # What was given up, or was not put back, by a termination did not fail.
         elif isinstance(value, Failure) and not value.check(CancelledError, TaskNotStarted):
-            _log.failure(
+            Report(
+                _log,
                 "A task of pool {pool!r} that nobody waits for any more failed",
-                failure=value,
+                value,
                 pool=self._pool._name,
             )
 
@@ -229,9 +248,7 @@ class CallbackCompletion:
         if first and self._onResult is not None:
             self._onResult(success, value)
         elif not success:
-            _log.failure(
-                "A call in a thread of pool {pool!r} failed", failure=value, pool=self._pool
-            )
+            Report(_log, "A call in a thread of pool {pool!r} failed", value, pool=self._pool)
 
 
 class Abandon:

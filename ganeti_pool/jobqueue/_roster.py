@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from .._taskqueue import newEntry
 from ..workerpool import WorkerPool
-from ..workerpool._locking import Acquire
+from ..workerpool._locking import GiveWay
 from ._journal import Journal
 from ._task import JobTask, TaskState
 
@@ -50,9 +50,9 @@ class Roster:
         task = self.running.get(jobID)
         if task is None:
             pool = self._pool
-            Acquire(pool._lock)
-            entry = pool._WaitingUnlocked(jobID) or pool._running_ids.get(jobID)
-            pool._lock.release()
+            GiveWay(pool)
+            with pool._lock:
+                entry = pool._WaitingUnlocked(jobID) or pool._running_ids.get(jobID)
             completion = None if entry is None else entry.completion
             if isinstance(completion, JobTask) and completion.state is not TaskState.OVER:
                 task = completion
@@ -96,15 +96,15 @@ class Roster:
         """
         again = task.again()
         pool = self._pool
-        Acquire(pool._lock)
-        taken = pool._running_ids[task.jobID]
-        entry = newEntry(taken[0], taken[1], task.jobID, (), again, again, taken.since)
-        # Not behind the fences of those who wait for quiet: it was before them. A pool
-        # that has been terminated leaves it to the next daemon.
-        if not pool._terminated:
-            pool._AddUnlocked(entry, hold=False, ordered=True)
-        wake = pool._NextToWakeUnlocked()
-        pool._lock.release()
+        GiveWay(pool)
+        with pool._lock:
+            taken = pool._running_ids[task.jobID]
+            entry = newEntry(taken[0], taken[1], task.jobID, (), again, again, taken.since)
+            # Not behind the fences of those who wait for quiet: it was before them. A pool
+            # that has been terminated leaves it to the next daemon.
+            if not pool._terminated:
+                pool._AddUnlocked(entry, hold=False, ordered=True)
+            wake = pool._NextToWakeUnlocked()
         if wake is not None:
             wake._Wake()
 
@@ -114,12 +114,11 @@ class Roster:
         for the next daemon. Nothing is started any more.
         """
         pool = self._pool
-        Acquire(pool._lock)
-        for queue in pool._QueuesUnlocked():
-            for entry in queue.byID.values():
-                # A million Failures for nobody would keep the reactor for seconds.
-                entry.completion = None
-        pool._lock.release()
+        with pool._lock:
+            for queue in pool._QueuesUnlocked():
+                for entry in queue.byID.values():
+                    # A million Failures for nobody would keep the reactor for seconds.
+                    entry.completion = None
 
     def leave(self, task: JobTask) -> None:
         """

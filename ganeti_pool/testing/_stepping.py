@@ -48,22 +48,22 @@ class SteppingPool(WorkerPool):
         """
         while self._ready:
             worker = self._ready.pop(0)
-            self._lock.acquire()
-            task = self._WaitForTaskUnlocked(worker)
-            if task is _TERMINATE:
-                worker._retired = True
-            elif task is not None:
-                self._stack.append(worker)
-                try:
-                    self._ExecuteUnlocked(worker, task)
-                finally:
-                    self._stack.pop()
-            # A thread would look for its next task now; with none it is idle.
-            if worker._retired or (self._active and self._tasks):
-                self._ready.insert(0, worker)
-            elif worker not in self._idle:
-                self._idle.append(worker)
-            self._lock.release()
+            with self._lock:
+                task = self._WaitForTaskUnlocked(worker)
+                if task is _TERMINATE:
+                    worker._retired = True
+                elif task is not None:
+                    self._stack.append(worker)
+                    try:
+                        self._ExecuteUnlocked(worker, task)
+                    finally:
+                        self._stack.pop()
+                # A thread would look for its next task now; with none it is idle.
+                if worker._retired or (self._active and self._tasks):
+                    self._ready.insert(0, worker)
+                elif not worker._isIdle:
+                    worker._isIdle = True
+                    self._idle.append(worker)
             worker._garbage.clear()
             self._DismissRetired()
             if task is not None and task is not _TERMINATE:
@@ -103,8 +103,8 @@ class SteppingPool(WorkerPool):
         Make steps until nobody quiesces the pool.
         """
         while self._fences and not self._stack:
-            self._lock.release()
             try:
+                self._lock.release()
                 if not self.step():
                     raise self._Stuck("AddTask")
             finally:

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Sequence
 from operator import index
 from typing import Any
 
+from .._text import nameOfType, safeRepr, safeStr
 from ..errors import InvalidArgument, ProgrammerError
 from ..interfaces import ICompletion
 
@@ -37,7 +38,8 @@ def CheckArgs(args: object) -> tuple[Any, ...] | list[Any]:
     if isinstance(args, list):
         return list(args)
     raise InvalidArgument(
-        f"the arguments of a task must be a tuple or a list, not {args!r} ({type(args).__name__})"
+        f"the arguments of a task must be a tuple or a list, not {safeRepr(args)} "
+        f"({nameOfType(args)})"
     )
 
 
@@ -48,17 +50,20 @@ def CheckPriority(priority: object) -> float:
     """
     if type(priority) is int:
         return priority
-    if isinstance(priority, float):
-        if priority == priority:
-            return float(priority)
+    # By the type, and by the method of the built-in one: a subclass may compare itself,
+    # and convert itself, to something else than it is.
+    if issubclass(type(priority), float):
+        plain = float.__pos__(priority)  # type: ignore[arg-type]
+        if plain == plain:
+            return plain
     else:
         try:
             return index(priority)  # type: ignore[arg-type]
         except TypeError:
             pass
     raise InvalidArgument(
-        f"a priority must be an int or a float that is no NaN, not {priority!r} "
-        f"({type(priority).__name__})"
+        f"a priority must be an int or a float that is no NaN, not {safeRepr(priority)} "
+        f"({nameOfType(priority)})"
     )
 
 
@@ -69,7 +74,7 @@ def CheckTaskId(task_id: Hashable) -> None:
     try:
         hash(task_id)
     except TypeError as error:
-        raise InvalidArgument(f"a task ID must be hashable: {error}") from None
+        raise InvalidArgument(f"a task ID must be hashable: {safeStr(error)}") from None
 
 
 def CheckCompletion(completion: object) -> None:
@@ -78,8 +83,8 @@ def CheckCompletion(completion: object) -> None:
     """
     if completion is not None and not ICompletion.providedBy(completion):
         raise InvalidArgument(
-            f"a completion must provide ICompletion, and {completion!r} "
-            f"({type(completion).__name__}) does not"
+            f"a completion must provide ICompletion, and {safeRepr(completion)} "
+            f"({nameOfType(completion)}) does not"
         )
 
 
@@ -94,7 +99,8 @@ def CheckCount(num_workers: object) -> int:
         count = -1
     if count < 0:
         raise InvalidArgument(
-            f"the number of workers must be a whole number of at least 0, not {num_workers!r}"
+            "the number of workers must be a whole number of at least 0, "
+            f"not {safeRepr(num_workers)}"
         )
     return count
 
@@ -106,7 +112,7 @@ def CheckSequence(what: str, value: object) -> Sequence[Any]:
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)):
         return value
     raise InvalidArgument(
-        f"{what} must be given as a sequence, not {value!r} ({type(value).__name__})"
+        f"{what} must be given as a sequence, not {safeRepr(value)} ({nameOfType(value)})"
     )
 
 

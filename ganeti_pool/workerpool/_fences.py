@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from twisted.python.failure import Failure
 
 from .._taskqueue import Entry, TaskQueue
-from ..errors import PoolTerminated
-from ._locking import Acquire, Action, Bound, Do
-from ._outcomes import UNSTARTED, Tell
+from ..errors import PoolTerminated, TaskNotStarted
+from ._locking import Action, Bound, Do, Retake
+from ._outcomes import TellUnstarted
 
 if TYPE_CHECKING:
     from ._worker import BaseWorker
@@ -24,17 +24,20 @@ __all__ = ["Fence", "FencedQueue"]
 
 class Fence:
     """
-    Somebody waits for the pool to be quiet.
+    A wait for the pool to be quiet.
 
+    @ivar thread: the identifier of the thread that is blocked until then; L{None} if
+        none is.
     @ivar done: called, with no lock held, with L{None} once that is so, or with
         a Failure if it will not be.
     @ivar held: what was submitted behind the fence by those who cannot wait.
     """
 
-    __slots__ = ("done", "held")
+    __slots__ = ("done", "held", "thread")
 
-    def __init__(self, done: Callable[[Failure | None], object]) -> None:
+    def __init__(self, done: Callable[[Failure | None], object], thread: int | None = None) -> None:
         self.done = done
+        self.thread = thread
         self.held = TaskQueue()
 
 
@@ -45,7 +48,8 @@ class FencedQueue:
 
     Invariants, whenever the lock is free:
 
-      - An idle slot is in C{_idle}, once. Whoever takes it out wakes it, once.
+      - An idle slot is in C{_idle}, once, and its C{_isIdle} is set. The thread that takes
+        it out wakes it, at least once: a slot that is woken and still idle waits again.
       - At most one slot, C{_waking}, has been woken and has not looked for a
         task yet. If a task waits, the pool is active and some slot is idle, then
         some slot has been woken or is about to look: it passes the wake on. So no
@@ -65,6 +69,7 @@ class FencedQueue:
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.RLock()
+        self._isHeld = False
         self._changed = threading.Condition(self._lock)
         self._queue = TaskQueue()
         self._tasks = self._queue.tasks
@@ -96,8 +101,9 @@ class FencedQueue:
         The queued or held task of an ID.
         """
         for queue in self._QueuesUnlocked():
-            if task_id in queue.byID:
-                return queue.byID[task_id]
+            entry = queue.find(task_id)
+            if entry is not None:
+                return entry
         return None
 
     def _QuietUnlocked(self) -> bool:
@@ -113,11 +119,16 @@ class FencedQueue:
         Pause, or go on. See L{IWorkerPool.SetActive
         <ganeti_pool.interfaces.IWorkerPool.SetActive>}.
         """
-        with self._lock:
-            self._active = bool(active)
-            wake = self._NextToWakeUnlocked()
-        if wake is not None:
-            wake._Wake()
+        active = bool(active)
+        try:
+            with self._lock:
+                self._active = active
+                wake = self._NextToWakeUnlocked()
+            if wake is not None:
+                wake._Wake()
+        except BaseException:
+            self._WakeAgain()
+            raise
 
     def _NextToWakeUnlocked(self) -> BaseWorker | None:
         """
@@ -127,9 +138,25 @@ class FencedQueue:
         if self._idle and self._waking is None and self._tasks and self._active:
             # In turn: the system wakes a thread where it ran last. Always the same one
             # would keep another processor, and wait until that is awake, for each task.
-            self._waking = worker = self._idle.pop(0)
+            # Nothing is called between these steps, so no signal handler interrupts them.
+            self._waking = worker = self._idle[0]
+            del self._idle[0]
+            worker._isIdle = False
             return worker
         return None
+
+    def _WakeAgain(self) -> None:
+        """
+        Wake the worker that is being woken, or the next one. For a thread that may have
+        chosen one, and met an exception before it could wake that: a signal handler may
+        raise anywhere.
+        """
+        with self._lock:
+            wake = self._waking
+            if wake is None:
+                wake = self._NextToWakeUnlocked()
+        if wake is not None:
+            wake._Wake()
 
     # Waiting for quiet
 
@@ -139,55 +166,75 @@ class FencedQueue:
         now. It gets a Failure with L{PoolTerminated} if that cannot come.
         """
         fence = Fence(done)
-        with self._lock:
-            if self._terminated and not self._QuietUnlocked():
-                actions: list[Action] = [lambda: done(self._NotQuiet())]
-            else:
-                self._fences.append(fence)
-                actions = self._TakeDownFencesUnlocked()
-        Do(actions)
+        self._SetUpFence(fence)
         return fence
+
+    def _SetUpFence(self, fence: Fence) -> None:
+        """
+        Set up a new fence, as L{_OpenFence} does. For a caller that takes the fence down
+        again whatever happens.
+        """
+        actions: list[Action] = []
+        try:
+            with self._lock:
+                if self._terminated and not self._QuietUnlocked():
+                    actions.append(lambda: fence.done(self._NotQuiet()))
+                else:
+                    self._fences.append(fence)
+                    self._TakeDownFencesUnlocked(actions)
+            Do(actions)
+        except BaseException:
+            Do(actions)
+            raise
 
     def _LiftFence(self, fence: Fence) -> None:
         """
         Give up waiting. What was held behind the fence waits behind the one
         before it, or joins the queue.
         """
-        with self._lock:
-            if fence in self._fences:
-                place = self._fences.index(fence)
-                del self._fences[place]
-                before = self._fences[place - 1].held if place else self._queue
-                before.absorb(fence.held)
-                self._changed.notify_all()
-            actions = [self._queue.release().clear, *self._TakeDownFencesUnlocked()]
-            wake = self._NextToWakeUnlocked()
-        if wake is not None:
-            wake._Wake()
-        Do(actions)
+        actions: list[Action] = []
+        try:
+            with self._lock:
+                if fence in self._fences:
+                    place = self._fences.index(fence)
+                    before = self._fences[place - 1].held if place else self._queue
+                    before.absorb(fence.held)
+                    del self._fences[place]
+                    self._changed.notify_all()
+                self._TakeDownFencesUnlocked(actions)
+                actions.append(self._queue.release().clear)
+                wake = self._NextToWakeUnlocked()
+            if wake is not None:
+                wake._Wake()
+            Do(actions)
+        except BaseException:
+            self._WakeAgain()
+            Do(actions)
+            raise
 
-    def _TakeDownFencesUnlocked(self) -> list[Action]:
+    def _TakeDownFencesUnlocked(self, actions: list[Action]) -> None:
         """
         Take down the fences that have nothing left to wait for.
 
-        @return: what to do about it without the lock.
+        @param actions: what to do about it without the lock is added to these.
         """
-        actions: list[Action] = []
         while self._fences and self._QuietUnlocked():
-            fence = self._fences.pop(0)
+            fence = self._fences[0]
+            done = Bound(fence.done, None)
+            # In this order nothing is lost if a signal handler raises: it cannot between
+            # the last two steps.
             self._queue.absorb(fence.held)
-            actions.append(Bound(fence.done, None))
+            del self._fences[0]
+            actions.append(done)
             self._changed.notify_all()
-        if actions:
             actions.append(self._queue.release().clear)
             wake = self._NextToWakeUnlocked()
             if wake is not None:
                 actions.append(wake._Wake)
-        return actions
 
     def _NotQuiet(self) -> Failure:
         """
-        What whoever waits for quiet gets on a termination.
+        The failure of a wait for quiet on a termination.
         """
         return Failure(PoolTerminated(self._name, "it does not become quiet any more"))
 
@@ -199,12 +246,17 @@ class FencedQueue:
         """
         # To wait frees the lock. A finaliser that runs inside a section of this
         # thread must not do that, and is let in like a worker.
-        self._lock.release()
-        isNested = self._lock._is_owned()  # type: ignore[attr-defined]
-        Acquire(self._lock)
-        if not isNested and not self._OnOwnWorker():
-            while self._fences:
-                self._changed.wait()
+        try:
+            self._lock.release()
+            isNested = self._lock._is_owned()  # type: ignore[attr-defined]
+            self._lock.acquire()
+            if not isNested and not self._OnOwnWorker():
+                while self._fences:
+                    self._changed.wait()
+        except BaseException:
+            # A signal handler may have raised where the lock was free, in C{wait} too.
+            Retake(self._lock)
+            raise
 
     def _OnOwnWorker(self) -> BaseWorker | None:
         """
@@ -214,28 +266,32 @@ class FencedQueue:
 
     # Terminating
 
-    def _TerminateUnlocked(self) -> list[Action]:
+    def _TerminateUnlocked(self, actions: list[Action]) -> None:
         """
         Give up what was promised about tasks that have not started.
 
-        @return: what to do about it without the lock.
+        @param actions: what to do about it without the lock is added to these.
         """
         self._terminated = True
-        fences, self._fences = self._fences, []
-        unstarted: list[Entry] = []
-        for queue in [self._queue, *(fence.held for fence in fences)]:
-            unstarted += queue.withdrawAll(lambda entry: entry.completion is not None)
-        for fence in fences:
-            self._queue.absorb(fence.held)
-        dropped = self._queue.release()
-        self._unstarted += len(unstarted)
         self._changed.notify_all()
+        fences = self._fences.copy()
+        unstarted: list[Entry] = []
 
         def tell() -> None:
-            unstarted.reverse()
             while unstarted:
-                Tell(self._name, unstarted.pop(), UNSTARTED, None)
-            for fence in fences:
-                fence.done(self._NotQuiet())
+                TellUnstarted(self._name, unstarted[-1], TaskNotStarted)
+                del unstarted[-1]
 
-        return [tell, dropped.clear]
+        actions.append(tell)
+        # One that raises, or stays away, does not keep the others from it.
+        actions += [Bound(fence.done, self._NotQuiet()) for fence in fences]
+        try:
+            for queue in [self._queue, *(fence.held for fence in fences)]:
+                queue.withdrawAll(lambda entry: entry.completion is not None, unstarted)
+        finally:
+            for fence in fences:
+                self._queue.absorb(fence.held)
+            self._fences.clear()
+            unstarted.reverse()
+            self._unstarted += len(unstarted)
+            actions.append(self._queue.release().clear)

@@ -1,7 +1,8 @@
 """
-What becomes of a task: run it, and tell whoever asked for it.
+What becomes of a task: run it, and report its outcome.
 
-Everything here runs code of users, so no lock is held.
+Everything here runs code of users, so no lock is held. That code may raise anything,
+C{SystemExit} and C{KeyboardInterrupt} included, and nothing that it raises leaves this module.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .._taskqueue import Entry
+from .._text import safeRepr
 from ..errors import DeferTask, DuplicateTaskID, TaskCancelled, TaskNotStarted, UnusableResult
 from ..interfaces import ICompletion
 from ._arguments import CheckPriority
+from ._locking import Report
 
 if TYPE_CHECKING:
     from ._worker import BaseWorker
@@ -30,6 +33,7 @@ __all__ = [
     "UNSTARTED",
     "Perform",
     "Tell",
+    "TellUnstarted",
 ]
 
 _log = Logger()
@@ -43,8 +47,8 @@ def Perform(worker: BaseWorker, entry: Entry) -> int:
 
     @return: the outcome; its value is C{worker._value}.
     """
+    completion, invoke, run, value = entry.completion, entry.invoke, None, None
     try:
-        completion, invoke = entry.completion, entry.invoke
         if completion is not None:
             completion.begin(entry.attempt)
         run = worker.RunTask if entry.function is None else entry.function
@@ -70,40 +74,85 @@ def Perform(worker: BaseWorker, entry: Entry) -> int:
         worker._value = Failure()
         return FAILED
     finally:
+        # A Failure has this frame, which must not keep the task's objects alive.
+        del completion, invoke, run, value
         if worker._task_name is not None:
-            worker.SetTaskName(None)
+            _EndTaskName(worker)
+
+
+def _EndTaskName(worker: BaseWorker) -> None:
+    """
+    Have a worker show no task any more. A subclass may override C{SetTaskName}.
+    """
+    try:
+        worker.SetTaskName(None)
+    except BaseException:
+        Report(_log, "SetTaskName(None) of worker {worker!r} failed", worker=worker._worker_id)
+        worker._task_name = None
+
+
+def _Release(entry: Entry) -> None:
+    """
+    Release what a task was to be called with.
+    """
+    entry[3] = ()
+    entry.function = entry.invoke = None
 
 
 def Tell(pool: str, entry: Entry, outcome: int, value: Any) -> None:
     """
-    Tell the completion of a task what became of it. Called without the lock;
-    never raises.
+    Report the outcome of a task to its completion. What the task was called with is
+    released before that. Called without the lock; never raises.
     """
-    completion: ICompletion | None = entry.completion
+    _Release(entry)
     if outcome == CANCELLED:
         value = Failure(TaskCancelled(pool, entry[2]))
     elif outcome == UNSTARTED:
         value = Failure(TaskNotStarted(pool, entry[2]))
     elif outcome == DUPLICATE:
         value = Failure(DuplicateTaskID(entry[2], pool, "it was queued again while the task ran"))
+    completion = entry.completion
+    if completion is not None:
+        _Report(pool, entry, completion, outcome == SUCCEEDED, value)
+    elif outcome != CANCELLED:
+        Report(
+            _log,
+            "Task {task} of pool {pool!r} failed",
+            value,
+            pool=pool,
+            task=safeRepr(entry[2]),
+            task_id=entry[2],
+        )
+
+
+def TellUnstarted(pool: str, entry: Entry, cause: type[TaskCancelled | TaskNotStarted]) -> None:
+    """
+    Report to the completion of a task, if it has one, that the task has left the queue
+    and will not start. A second call does nothing. Called without the lock.
+    """
+    _Release(entry)  # unstarted
+    completion = entry.completion
+    if completion is not None:
+        failure = Failure(cause(pool, entry[2]))
+        # Not before: a signal handler may have raised until now, and then this is done again.
+        entry.completion = None
+        _Report(pool, entry, completion, False, failure)
+
+
+def _Report(pool: str, entry: Entry, completion: ICompletion, isSuccess: bool, value: Any) -> None:
+    """
+    Report an outcome to a completion; never raises.
+    """
     try:
-        if completion is None:
-            if outcome != CANCELLED:
-                _log.failure(
-                    "Task {task_id!r} of pool {pool!r} failed",
-                    failure=value,
-                    level=LogLevel.critical,
-                    pool=pool,
-                    task_id=entry[2],
-                )
-        elif outcome == SUCCEEDED:
+        if isSuccess:
             completion.succeed(value)
         else:
             completion.fail(value)
     except BaseException:
-        _log.failure(
-            "The completion of task {task_id!r} of pool {pool!r} failed",
-            level=LogLevel.critical,
+        Report(
+            _log,
+            "The completion of task {task} of pool {pool!r} failed",
             pool=pool,
+            task=safeRepr(entry[2]),
             task_id=entry[2],
         )

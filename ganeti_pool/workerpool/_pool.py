@@ -12,11 +12,14 @@ from typing import Any
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from .._text import safeRepr, safeStr
 from ..errors import InvalidArgument, WorkersNotStarted
 from ..interfaces import IWorkerPool, PoolStatistics
 from ._arguments import CheckCount
-from ._locking import Acquire, Do
-from ._staff import Staff
+from ._fences import Fence
+from ._forking import watchForks
+from ._locking import Acquire, Action, Do, Retake
+from ._staff import Farewell, Staff, Starting
 from ._worker import TERMINATE, BaseWorker, ProvideWorker
 
 __all__ = ["DEFAULT_PRIORITY", "WorkerPool"]
@@ -61,12 +64,13 @@ class WorkerPool(Staff):
         if not callable(worker_class):
             raise InvalidArgument(
                 f"the worker class must be callable as worker_class(pool, worker_id), "
-                f"and {worker_class!r} is not"
+                f"and {safeRepr(worker_class)} is not"
             )
         num_workers = CheckCount(num_workers)
-        super().__init__(name)
+        super().__init__(safeStr(name))
         self._worker_class = worker_class
         self._last_worker_id = 0
+        watchForks(self)
         try:
             self.Resize(num_workers)
         except BaseException:
@@ -100,11 +104,33 @@ class WorkerPool(Staff):
             task = self._TakeUnlocked(worker)
             if task is not None:
                 return task
-            self._lock.release()
-            try:
-                worker._Park()
-            finally:
-                Acquire(self._lock)
+            self._ParkUnlocked(worker)
+
+    def _WaitAfterFailureUnlocked(self, worker: BaseWorker) -> Any:
+        """
+        Wait for a task as L{_WaitForTaskUnlocked} does, without any hook: one has just
+        failed, or something else between two tasks.
+
+        @return: an entry, which the worker may have had when that failed; or
+            C{_TERMINATE}.
+        """
+        task: Any = worker._taken
+        while task is None:
+            task = self._TakeOrIdleUnlocked(worker, worker._retired)
+            if task is None:
+                self._ParkUnlocked(worker)
+        return task
+
+    def _ParkUnlocked(self, worker: BaseWorker) -> None:
+        """
+        Have an idle worker wait to be woken. The lock is free until it was.
+        """
+        self._isHeld = False
+        self._lock.release()
+        try:
+            worker._Park()
+        finally:
+            Acquire(self)
 
     def _TakeUnlocked(self, worker: BaseWorker) -> Any:
         """
@@ -113,12 +139,25 @@ class WorkerPool(Staff):
         @return: an entry of the queue; or C{_TERMINATE} when the worker is to
             end; or L{None} if it is idle now, and will be woken.
         """
+        return self._TakeOrIdleUnlocked(worker, self._ShouldWorkerTerminateUnlocked(worker))
+
+    def _TakeOrIdleUnlocked(self, worker: BaseWorker, ends: bool) -> Any:
+        """
+        Do what L{_TakeUnlocked} does.
+
+        @param ends: whether the worker is to end.
+        """
         if self._waking is worker:
             self._waking = None
-        if self._ShouldWorkerTerminateUnlocked(worker):
+        if ends:
             return TERMINATE
+        if worker._isIdle:
+            # It was woken twice, or an exception ended its wait: nobody has taken it out.
+            return None
         if self._active and self._tasks:
-            return self._queue.pop()
+            worker._taken = task = self._queue.pop()
+            return task
+        worker._isIdle = True
         self._idle.append(worker)
         return None
 
@@ -148,11 +187,13 @@ class WorkerPool(Staff):
         over.acquire()
 
         def done(failure: Failure | None) -> None:
-            outcome.append(failure)
-            over.release()
+            if not outcome:
+                outcome.append(failure)
+                over.release()
 
-        fence = self._OpenFence(done)
+        fence = Fence(done, threading.get_ident())
         try:
+            self._SetUpFence(fence)
             over.acquire()
         finally:
             # A no-op, unless the wait was interrupted, by Ctrl-C say.
@@ -167,20 +208,18 @@ class WorkerPool(Staff):
         Change the number of workers. See L{IWorkerPool.Resize
         <ganeti_pool.interfaces.IWorkerPool.Resize>}.
         """
-        num_workers = CheckCount(num_workers)
-        with self._lock:
-            self._ResizeUnlocked(num_workers)
+        self._JoinWorkers(self._BeginResize(CheckCount(num_workers)))
 
     def _ResizeUnlocked(self, num_workers: int) -> None:
         """
         Change the number of workers, for a caller that holds the lock once. It
         is free while threads start and end.
         """
-        self._lock.release()
         try:
+            self._lock.release()
             self._JoinWorkers(self._BeginResize(num_workers))
         finally:
-            Acquire(self._lock)
+            Retake(self._lock)
 
     def _BeginResize(
         self, num_workers: int, done: Callable[[], object] | None = None
@@ -195,18 +234,38 @@ class WorkerPool(Staff):
         @raise WorkersNotStarted: if some could not be started; C{done} is
             called all the same.
         """
-        with self._lock:
-            if done is None and num_workers < len(self._workers) + self._starting:
-                self._RefuseOwnWorker("a shrinking Resize")
-            missing, surplus, woken = self._SetSizeUnlocked(num_workers)
-            self._terminated = False
-            farewell = self._AwaitUnlocked(surplus, done)
-        for worker in woken:
-            worker._Wake()
+        starting = Starting()
+        farewell = Farewell(done)
+        woken: list[BaseWorker] = []
         try:
-            self._StartWorkers(missing)
+            with self._lock:
+                if done is None and num_workers < len(self._workers) + self._starting:
+                    self._RefuseOwnWorker("a shrinking Resize")
+                missing, surplus, woken = self._SetSizeUnlocked(num_workers)
+                self._terminated = False
+                self._AwaitUnlocked(farewell, surplus)
+                # Nothing is called between these two: what was begun is ended below.
+                self._starting += missing
+                starting.count = missing
+            for worker in woken:
+                worker._Wake()
+        except BaseException:
+            for worker in woken:
+                worker._Wake()
+            raise
         finally:
-            self._Part(farewell)
+            try:
+                self._StartWorkers(starting)
+            finally:
+                if starting.count:
+                    # It was interrupted before it could begin.
+                    with self._lock:
+                        self._EnlistUnlocked([], starting)
+                try:
+                    self._Part(farewell)
+                except BaseException:
+                    self._Part(farewell)
+                    raise
         return surplus
 
     def TerminateWorkers(self) -> None:
@@ -214,12 +273,19 @@ class WorkerPool(Staff):
         End all workers. See L{IWorkerPool.TerminateWorkers
         <ganeti_pool.interfaces.IWorkerPool.TerminateWorkers>}.
         """
+        if self._isForked:
+            # The threads are the parent's.
+            return
         self._RefuseOwnWorker("TerminateWorkers")
         self._BeginTerminate()
         with self._lock:
             # A Resize that was under way starts threads, and retires them.
             while self._starting:
-                self._changed.wait()
+                try:
+                    self._changed.wait()
+                except BaseException:
+                    Retake(self._lock)
+                    raise
             leaving = list(self._termworkers)
         self._JoinWorkers(leaving)
 
@@ -231,42 +297,82 @@ class WorkerPool(Staff):
             all tasks that were given up have been told.
         @return: the workers that are leaving.
         """
-        with self._lock:
-            _, _, woken = self._SetSizeUnlocked(0)
-            leaving = list(self._termworkers)
-            farewell = self._AwaitUnlocked(leaving, done)
-            actions = self._TerminateUnlocked()
-        for worker in woken:
-            worker._Wake()
-        Do(actions)
-        self._Part(farewell)
+        leaving: list[BaseWorker] = []
+        woken: list[BaseWorker] = []
+        actions: list[Action] = []
+        farewell = Farewell(done)
+        try:
+            with self._lock:
+                self._SetSizeUnlocked(0)
+                leaving = list(self._termworkers)
+                # All that have nothing to do: an earlier call may have been interrupted
+                # before it had woken them.
+                woken = [worker for worker in leaving if worker._current_task is None]
+                self._AwaitUnlocked(farewell, leaving)
+                self._TerminateUnlocked(actions)
+            for worker in woken:
+                worker._Wake()
+            Do(actions)
+        except BaseException:
+            for worker in woken:
+                worker._Wake()
+            Do(actions)
+            raise
+        finally:
+            try:
+                self._Part(farewell)
+            except BaseException:
+                self._Part(farewell)
+                raise
         return leaving
 
-    def _StartWorkers(self, count: int) -> None:
+    def _StartWorkers(self, starting: Starting) -> None:
         """
         Make and start workers that are counted as starting, without the lock.
 
         @raise WorkersNotStarted: if some could not be.
         """
+        count = starting.count
+        made: list[BaseWorker] = []
         started: list[BaseWorker] = []
         cause: BaseException | None = None
         try:
-            for _ in range(count):
+            for _ in range(starting.count):
                 with self._lock:
                     worker_id = self._NewWorkerIdUnlocked()
                 worker = ProvideWorker(self, worker_id)
+                made.append(worker)
                 self._LaunchWorker(worker)
                 started.append(worker)
         except BaseException as error:
             cause = error
-        with self._lock:
-            self._EnlistUnlocked(started, count)
-        for worker in started:
-            worker._Wake()
+        try:
+            self._IntroduceWorkers(made, started, starting)
+        except BaseException:
+            self._IntroduceWorkers(made, started, starting)
+            raise
         if isinstance(cause, Exception):
             raise WorkersNotStarted(self._name, len(started), count, cause) from cause
         if cause is not None:
             raise cause
+
+    def _IntroduceWorkers(
+        self, made: Sequence[BaseWorker], started: Sequence[BaseWorker], starting: Starting
+    ) -> None:
+        """
+        Count the workers in that have been started, and wake them. To do it again does no
+        harm.
+
+        @param made: they and those that were not started, which come after them.
+        """
+        for worker in made[len(started) :]:
+            # Its thread may have been started all the same: then it ends at once.
+            worker._retired = True
+        if starting.count:
+            with self._lock:
+                self._EnlistUnlocked(started, starting)
+        for worker in made:
+            worker._Wake()
 
     def _LaunchWorker(self, worker: BaseWorker) -> None:
         """

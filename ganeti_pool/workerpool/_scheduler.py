@@ -23,11 +23,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .._taskqueue import Entry
 from ..interfaces import PoolStatistics
-from ._locking import Acquire, Do
+from ._locking import Acquire, Action, Do, Report, Retake
 from ._outcomes import CANCELLED, DEFERRED, DUPLICATE, FAILED, SUCCEEDED, UNSTARTED, Perform, Tell
 from ._waiting import WaitingTasks
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from ._worker import BaseWorker
 
 __all__ = ["Scheduler"]
+
+_log = Logger()
 
 
 class Scheduler(WaitingTasks):
@@ -45,6 +48,8 @@ class Scheduler(WaitingTasks):
     up to the moment at which its outcome was told or the slot was abandoned;
     C{_running} the tasks without an outcome.
     """
+
+    _isForked: bool
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -61,21 +66,39 @@ class Scheduler(WaitingTasks):
         outcome. The lock, which the caller holds, is free while the task runs.
         """
         worker._current_task = entry
+        worker._taken = None
+        worker._isCounted = worker._isTold = False
         entry.attempt += 1
         self._busy += 1
         self._running += 1
+        broken: BaseException | None = None
         if entry[2] is not None:
-            if entry[2] in self._running_ids:
-                self._older_twins.append(self._running_ids[entry[2]])
-            self._running_ids[entry[2]] = entry
+            try:
+                if entry[2] in self._running_ids:
+                    self._older_twins.append(self._running_ids[entry[2]])
+                self._running_ids[entry[2]] = entry
+            except BaseException as error:
+                # The hash or the equality of the ID. Not to run it is all that can be done
+                # for a task that nobody could interrupt.
+                broken = error
         wake = self._NextToWakeUnlocked() if self._idle else None
         if self._queue.dropped:
             worker._garbage.append(self._queue.release())
+        self._isHeld = False
         self._lock.release()
         if wake is not None:
             wake._Wake()
         worker._garbage.clear()
-        self._Finish(worker, entry, Perform(worker, entry))
+        if broken is None:
+            outcome = Perform(worker, entry)
+            if self._isForked:
+                # The task has forked, and this is the child: the outcome is the parent's.
+                return
+        else:
+            worker._value = Failure(broken)
+            broken = None
+            outcome = FAILED
+        self._Finish(worker, entry, outcome)
 
     def _Finish(self, worker: BaseWorker, entry: Entry, outcome: int) -> None:
         """
@@ -93,24 +116,54 @@ class Scheduler(WaitingTasks):
             # nobody to tell, so the first step and the third are one
             worker._value = None
             if not lock.acquire(False):
-                Acquire(lock)
+                Acquire(self)
+            self._isHeld = True
             self._running -= 1
             self._succeeded += 1
+            worker._isCounted = worker._isTold = True
             if entry[2] is not None:
                 self._ForgetRunningUnlocked(entry)
         else:
             value, worker._value = worker._value, None
             if not lock.acquire(False):
-                Acquire(lock)
+                Acquire(self)
+            self._isHeld = True
             if outcome == DEFERRED:
-                outcome, value = self._DeferUnlocked(worker, entry, value)
+                try:
+                    outcome, value = self._DeferUnlocked(worker, entry, value)
+                except BaseException:
+                    # The hash or the equality of its ID.
+                    Retake(lock)
+                    outcome, value = FAILED, Failure()
             if outcome != DEFERRED:
-                self._CountUnlocked(entry, outcome)
+                self._CountUnlocked(worker, entry, outcome)
+                self._isHeld = False
                 lock.release()
+                if worker._garbage:
+                    worker._garbage.clear()
+                worker._isTold = True
                 Tell(self._name, entry, outcome, value)
                 value = None
                 if not lock.acquire(False):
-                    Acquire(lock)
+                    Acquire(self)
+                self._isHeld = True
+        actions: list[Action] = []
+        self._PutDownUnlocked(worker, entry, actions)
+        if actions:
+            self._isHeld = False
+            lock.release()
+            try:
+                Do(actions)
+            except BaseException:
+                Report(_log, "A wait for pool {pool!r} could not be ended", pool=self._name)
+            Acquire(self)
+
+    def _PutDownUnlocked(self, worker: BaseWorker, entry: Entry, actions: list[Action]) -> None:
+        """
+        Stop counting a slot as busy, now that the outcome of its task was told.
+
+        @param actions: what to do about it without the lock is added to these.
+        """
         if not worker._abandoned:
             self._busy -= 1
         worker._current_task = None
@@ -120,16 +173,41 @@ class Scheduler(WaitingTasks):
             worker._garbage.append(entry.cancellation)
             entry.cancellation = None
         if self._fences:
-            actions = self._TakeDownFencesUnlocked()
-            if actions:
-                lock.release()
-                Do(actions)
-                Acquire(lock)
+            self._TakeDownFencesUnlocked(actions)
 
-    def _CountUnlocked(self, entry: Entry, outcome: int) -> None:
+    def _RecoverUnlocked(self, worker: BaseWorker, failure: Failure) -> None:
+        """
+        Finish the task of a slot whose thread met an exception outside of the task, such as
+        one that another thread has sent it (C{PyThreadState_SetAsyncExc}). The task fails
+        with it, unless it has its outcome already.
+
+        The lock may be held or not; it is held on return.
+        """
+        Retake(self._lock)
+        entry = worker._current_task
+        if entry is None:
+            return
+        if not worker._isCounted:
+            self._CountUnlocked(worker, entry, FAILED)
+        self._isHeld = False
+        self._lock.release()
+        worker._garbage.clear()
+        if not worker._isTold:
+            worker._isTold = True
+            Tell(self._name, entry, FAILED, failure)
+        Acquire(self)
+        actions: list[Action] = []
+        self._PutDownUnlocked(worker, entry, actions)
+        self._isHeld = False
+        self._lock.release()
+        Do(actions)
+        Acquire(self)
+
+    def _CountUnlocked(self, worker: BaseWorker, entry: Entry, outcome: int) -> None:
         """
         Count an outcome of a running task, and free its ID.
         """
+        worker._isCounted = True
         self._running -= 1
         if outcome == SUCCEEDED:
             self._succeeded += 1
@@ -139,6 +217,10 @@ class Scheduler(WaitingTasks):
             self._unstarted += 1
         else:
             self._failed += 1
+        if type(entry.cancellation) is list:
+            # They may have the task's objects, which are released before its outcome is told.
+            worker._garbage.append(entry.cancellation)  # see Tell
+            entry.cancellation = None
         if entry[2] is not None:
             self._ForgetRunningUnlocked(entry)
 
@@ -146,16 +228,34 @@ class Scheduler(WaitingTasks):
         """
         Free the ID of a task that has run.
         """
-        if self._running_ids.get(entry[2]) is entry:
-            # Two tasks of one ID may run, if one was added while the other ran.
-            # By a dictionary, which compares IDs as that of the running ones does.
-            older = {twin[2]: twin for twin in self._older_twins}.get(entry[2])
-            if older is not None:
-                self._running_ids[entry[2]] = entry = older
-            else:
-                del self._running_ids[entry[2]]
+        try:
+            if self._running_ids.get(entry[2]) is entry:
+                # Two tasks of one ID may run, if one was added while the other ran.
+                # By a dictionary, which compares IDs as that of the running ones does.
+                older = {twin[2]: twin for twin in self._older_twins}.get(entry[2])
+                if older is not None:
+                    self._running_ids[entry[2]] = entry = older
+                else:
+                    del self._running_ids[entry[2]]
+        except BaseException:
+            # The hash or the equality of an ID.
+            self._RebuildRunningUnlocked(entry)
         if self._older_twins:
             self._older_twins = [twin for twin in self._older_twins if twin is not entry]
+
+    def _RebuildRunningUnlocked(self, gone: Entry) -> None:
+        """
+        Record the IDs of all running tasks anew, without that of one whose ID cannot be
+        found any more. There are no more of them than workers.
+        """
+        running = [entry for entry in self._running_ids.values() if entry is not gone]
+        self._running_ids = {}
+        for entry in running:
+            try:
+                self._running_ids[entry[2]] = entry
+            except BaseException:
+                # It cannot be interrupted by its ID, and runs on.
+                continue
 
     def _DeferUnlocked(self, worker: BaseWorker, entry: Entry, priority: Any) -> tuple[int, Any]:
         """
@@ -174,25 +274,27 @@ class Scheduler(WaitingTasks):
         if entry.completion is not None:
             # It is told before the task can start again, so that what it records
             # of this deferral comes before what it records of the next start.
+            self._isHeld = False
             self._lock.release()
             failure = None
             try:
                 entry.completion.deferred(priority, order)
             except BaseException:
                 failure = Failure()
-            Acquire(self._lock)
+            Acquire(self)
             if failure is not None:
                 return FAILED, failure
             hindrance = self._HindranceUnlocked(worker, entry)
             if hindrance is not None:
                 return hindrance, None
-        self._running -= 1
-        self._deferrals += 1
-        self._ForgetRunningUnlocked(entry)
         entry[0] = priority
         entry[1] = order
         entry.since = self._clock()
         self._queue.push(entry)
+        worker._isCounted = worker._isTold = True
+        self._running -= 1
+        self._deferrals += 1
+        self._ForgetRunningUnlocked(entry)
         return DEFERRED, None
 
     def _HindranceUnlocked(self, worker: BaseWorker, entry: Entry) -> int | None:
@@ -230,9 +332,12 @@ class Scheduler(WaitingTasks):
         """
         heads = (queue.head() for queue in self._QueuesUnlocked())
         head = next((head for head in heads if head is not None), None)
+        queued = self._QueuedUnlocked()
+        ended = self._succeeded + self._failed + self._cancelled + self._unstarted
         return PoolStatistics(
-            added=self._added,
-            queued=self._QueuedUnlocked(),
+            # Not counted by itself: a signal handler could raise between that and the push.
+            added=queued + self._running + ended,
+            queued=queued,
             running=self._running,
             succeeded=self._succeeded,
             failed=self._failed,

@@ -10,16 +10,30 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from ..errors import WouldWaitForItself
+from ..errors import PoolForked, WouldWaitForItself
 from ..interfaces import ICompletion
 from ._locking import Action, Do
 from ._scheduler import Scheduler
 from ._worker import BaseWorker
 
-__all__ = ["Staff"]
+__all__ = ["Farewell", "Staff", "Starting"]
 
 
-class _Farewell:
+def _isIn(worker: BaseWorker, workers: Sequence[BaseWorker]) -> bool:
+    """
+    Whether a worker is among others, whatever its class calls equal.
+    """
+    return len(_without(worker, workers)) < len(workers)
+
+
+def _without(worker: BaseWorker, workers: Sequence[BaseWorker]) -> list[BaseWorker]:
+    """
+    The others of some workers.
+    """
+    return [other for other in workers if other is not worker]
+
+
+class Farewell:
     """
     Somebody waits for workers to end.
 
@@ -30,9 +44,23 @@ class _Farewell:
 
     __slots__ = ("done", "missing")
 
-    def __init__(self, workers: Sequence[BaseWorker], done: Callable[[], object] | None) -> None:
-        self.missing: set[object] = {self, *workers}
+    def __init__(self, done: Callable[[], object] | None) -> None:
+        # By identity: a worker's class may have an equality of its own.
+        self.missing: dict[int, object] = {id(self): self}
         self.done = done
+
+
+class Starting:
+    """
+    Workers that a call is starting.
+
+    @ivar count: how many the pool counts for it.
+    """
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
 
 
 class Staff(Scheduler):
@@ -43,15 +71,17 @@ class Staff(Scheduler):
     @ivar _termworkers: those that were told to end and have not left yet.
     @ivar _size: how many workers were last decided on.
     @ivar _starting: how many are being started and are not among the others yet.
+    @ivar _isForked: whether this is a child process, and the threads are the parent's.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._workers: list[BaseWorker] = []
         self._termworkers: list[BaseWorker] = []
-        self._farewells: list[_Farewell] = []
+        self._farewells: list[Farewell] = []
         self._size = 0
         self._starting = 0
+        self._isForked = False
 
     # Coming and going
 
@@ -61,40 +91,58 @@ class Staff(Scheduler):
         that others can see is decided here, at one go; what follows carries it
         out. So the last one to decide wins.
 
-        @return: how many are to be started (they are counted as starting), those
+        @return: how many are to be started (the caller counts them as starting), those
             that are to leave, and those of them that must be woken for it.
         """
         self._size = size
         missing = max(0, size - len(self._workers) - self._starting)
-        self._starting += missing
         excess = max(0, len(self._workers) - size)
         # Idle workers first, then the youngest. One that has just been woken is
         # not idle: it leaves when it looks for its task, and passes the wake on.
-        idle: list[BaseWorker] = []
-        while self._idle and len(idle) < excess:
-            idle.append(self._idle.pop())
-        chosen = set(idle)
-        busy = [worker for worker in reversed(self._workers) if worker not in chosen]
+        kept = len(self._idle) - min(excess, len(self._idle))
+        idle = self._idle[kept:][::-1]
+        busy = [worker for worker in reversed(self._workers) if not _isIn(worker, idle)]
         surplus = idle + busy[: excess - len(idle)]
+        workers = [worker for worker in self._workers if not _isIn(worker, surplus)]
+        leaving = self._termworkers + surplus
         for worker in surplus:
             worker._retired = True
-            self._workers.remove(worker)
-        self._termworkers += surplus
+        for worker in idle:
+            worker._isIdle = False
+        # Nothing is called between these, so no signal handler interrupts them.
+        del self._idle[kept:]
+        self._workers = workers
+        self._termworkers = leaving
         return missing, surplus, idle
 
-    def _EnlistUnlocked(self, started: Sequence[BaseWorker], count: int) -> None:
+    def _EnlistUnlocked(self, started: Sequence[BaseWorker], starting: Starting) -> None:
         """
-        Count workers in that have been started, and are yet to be woken.
+        Count workers in that have been started, and are yet to be woken. A second call does
+        nothing.
 
-        @param count: how many were counted as starting for them, with those that
-            could not be started.
+        @param starting: what was counted for them, and for those that could not be
+            started.
         """
-        self._starting -= count
+        if not starting.count:
+            return
+        workers, leaving = self._workers.copy(), self._termworkers.copy()
         for worker in started:
             # A termination, or a smaller size, may have come meanwhile.
-            worker._retired = len(self._workers) >= self._size
-            (self._termworkers if worker._retired else self._workers).append(worker)
+            worker._retired = len(workers) >= self._size
+            (leaving if worker._retired else workers).append(worker)
+        # Nothing is called between these, so no signal handler interrupts them.
+        count, starting.count = starting.count, 0
+        self._starting -= count
+        self._workers = workers
+        self._termworkers = leaving
         self._changed.notify_all()
+
+    def _IsEnlisted(self, worker: BaseWorker) -> bool:
+        """
+        Whether a new worker has been counted in, or will not be.
+        """
+        with self._lock:
+            return worker._retired or _isIn(worker, self._workers)
 
     def _AbandonWorkers(self) -> list[ICompletion]:
         """
@@ -105,16 +153,17 @@ class Staff(Scheduler):
         @return: the completions of those tasks.
         """
         completions = []
+        actions: list[Action] = []
         with self._lock:
             busy = [worker for worker in self._termworkers if worker._current_task is not None]
             for worker in busy:
-                self._termworkers.remove(worker)
+                self._termworkers = _without(worker, self._termworkers)
                 worker._abandoned = True
                 self._busy -= 1
                 assert worker._current_task is not None
                 if worker._current_task.completion is not None:
                     completions.append(worker._current_task.completion)
-            actions = self._TakeDownFencesUnlocked()
+            self._TakeDownFencesUnlocked(actions)
         Do(actions)
         return completions
 
@@ -125,8 +174,7 @@ class Staff(Scheduler):
         @return: what to do about it without the lock.
         """
         for workers in (self._workers, self._termworkers, self._idle):
-            if worker in workers:
-                workers.remove(worker)
+            workers[:] = _without(worker, workers)
         if self._waking is worker:
             self._waking = None
         actions = self._PartUnlocked(worker)
@@ -135,18 +183,16 @@ class Staff(Scheduler):
             actions.append(wake._Wake)
         return actions
 
-    def _AwaitUnlocked(
-        self, workers: Sequence[BaseWorker], done: Callable[[], object] | None
-    ) -> _Farewell:
+    def _AwaitUnlocked(self, farewell: Farewell, workers: Sequence[BaseWorker]) -> None:
         """
-        Have C{done} called once those workers have left and L{_Part} was called
-        with the farewell itself, which says that whoever waits is ready for it.
+        Have the C{done} of a farewell called once those workers have left and L{_Part} was
+        called with the farewell itself, which says that its maker is ready for it.
         """
-        farewell = _Farewell(workers, done)
+        for worker in workers:
+            farewell.missing[id(worker)] = worker
         self._farewells.append(farewell)
-        return farewell
 
-    def _Part(self, farewell: _Farewell) -> None:
+    def _Part(self, farewell: Farewell) -> None:
         """
         Whoever made a farewell has done all that comes before it is over.
         """
@@ -161,7 +207,7 @@ class Staff(Scheduler):
         @return: what to do about it without the lock.
         """
         for farewell in self._farewells:
-            farewell.missing.discard(who)
+            farewell.missing.pop(id(who), None)
         over = [farewell for farewell in self._farewells if not farewell.missing]
         for farewell in over:
             self._farewells.remove(farewell)
@@ -179,7 +225,10 @@ class Staff(Scheduler):
     def _RefuseOwnWorker(self, call: str) -> None:
         """
         @raise WouldWaitForItself: on a worker of this pool.
+        @raise PoolForked: in the child of a fork.
         """
+        if self._isForked:
+            raise PoolForked(self._name)
         worker = self._OnOwnWorker()
         if worker is not None:
             raise WouldWaitForItself(call, self._name, worker._worker_id)

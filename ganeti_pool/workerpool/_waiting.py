@@ -8,7 +8,8 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from .._taskqueue import Entry, newEntry
-from ..errors import DuplicateTaskID, NoSuchTask, PoolError, PoolTerminated
+from .._text import safeRepr
+from ..errors import DuplicateTaskID, NoSuchTask, PoolError, PoolTerminated, TaskCancelled
 from ._arguments import (
     CheckArgs,
     CheckCompletion,
@@ -18,8 +19,8 @@ from ._arguments import (
     OneForEach,
 )
 from ._fences import FencedQueue
-from ._locking import Acquire, Action, Do, Guarded
-from ._outcomes import CANCELLED, Tell
+from ._locking import Action, Do, GiveWay, Guarded
+from ._outcomes import TellUnstarted
 
 __all__ = ["WaitingTasks"]
 
@@ -36,7 +37,6 @@ class WaitingTasks(FencedQueue):
         # Those that another task of their ID has joined before they ended.
         self._older_twins: list[Entry] = []
         self._next_order = 0
-        self._added = 0
         self._cancelled = 0
 
     # Adding
@@ -124,31 +124,39 @@ class WaitingTasks(FencedQueue):
         refusal = self._RefusalUnlocked(entry)
         if refusal is not None:
             raise self._MakeRefusal(entry, refusal)
-        self._AddUnlocked(entry, hold=False)
-        wake = self._NextToWakeUnlocked()
-        if wake is not None:
-            wake._Wake()
+        try:
+            self._AddUnlocked(entry, hold=False)
+            wake = self._NextToWakeUnlocked()
+            if wake is not None:
+                wake._Wake()
+        except BaseException:
+            self._WakeAgain()
+            raise
 
     def _SubmitOne(self, entry: Entry, hold: bool, new: bool = False) -> None:
         """
         Add an entry, as L{_Submit} adds many.
         """
         lock = self._lock
-        if not lock.acquire(False):
-            Acquire(lock)
         try:
-            if self._fences and not hold:
-                self._WaitWhileQuiescingUnlocked()
-            refusal = None
-            if self._terminated or entry[2] is not None:
-                refusal = self._RefusalUnlocked(entry, new)
-            if refusal is None:
-                self._AddUnlocked(entry, hold)
-            wake = self._NextToWakeUnlocked() if self._idle else None
-        finally:
-            lock.release()
-        if wake is not None:
-            wake._Wake()
+            if self._isHeld:
+                GiveWay(self)
+            with lock:
+                self._isHeld = True
+                if self._fences and not hold:
+                    self._WaitWhileQuiescingUnlocked()
+                refusal = None
+                if self._terminated or entry[2] is not None:
+                    refusal = self._RefusalUnlocked(entry, new)
+                if refusal is None:
+                    self._AddUnlocked(entry, hold)
+                wake = self._NextToWakeUnlocked() if self._idle else None
+                self._isHeld = False
+            if wake is not None:
+                wake._Wake()
+        except BaseException:
+            self._WakeAgain()
+            raise
         if refusal is not None:
             raise self._MakeRefusal(entry, refusal)
 
@@ -163,21 +171,45 @@ class WaitingTasks(FencedQueue):
             or as an earlier pool did.
         @param new: an ID must not be that of a running task either.
         """
-        Acquire(self._lock)
+        withdrawn: list[Entry] = []
         try:
-            if self._fences and not hold:
-                self._WaitWhileQuiescingUnlocked()
-            refused = self._FirstRefusedUnlocked(entries, new)
-            if refused is None:
-                for entry in entries:
-                    self._AddUnlocked(entry, hold, ordered)
-            wake = self._NextToWakeUnlocked()
-        finally:
-            self._lock.release()
-        if wake is not None:
-            wake._Wake()
+            if self._isHeld:
+                GiveWay(self)
+            with self._lock:
+                self._isHeld = True
+                if self._fences and not hold:
+                    self._WaitWhileQuiescingUnlocked()
+                refused = self._FirstRefusedUnlocked(entries, new)
+                if refused is None:
+                    try:
+                        for entry in entries:
+                            self._AddUnlocked(entry, hold, ordered)
+                    except BaseException:
+                        # A signal handler, or the hash of an ID that has changed its mind.
+                        self._TakeBackUnlocked(entries, withdrawn)
+                        raise
+                wake = self._NextToWakeUnlocked()
+                self._isHeld = False
+            if wake is not None:
+                wake._Wake()
+        except BaseException:
+            self._WakeAgain()
+            raise
         if refused is not None:
             raise self._MakeRefusal(*refused)
+
+    def _TakeBackUnlocked(self, entries: Sequence[Entry], withdrawn: list[Entry]) -> None:
+        """
+        Take out the entries that were added of a number of new ones. The lock was not
+        released in between.
+
+        @param withdrawn: they are added to these, to be released without the lock.
+        """
+        for entry in entries:
+            queue = entry.queue
+            if queue is not None:
+                withdrawn.append(queue.withdraw(entry))
+                withdrawn += queue.release()
 
     def _AddUnlocked(self, entry: Entry, hold: bool, ordered: bool = False) -> None:
         """
@@ -188,7 +220,6 @@ class WaitingTasks(FencedQueue):
             self._next_order += 1
         elif entry[1] >= self._next_order:
             self._next_order = entry[1] + 1
-        self._added += 1
         # Chosen here: until now a finaliser may have taken a fence down.
         queue = self._fences[-1].held if hold and self._fences else self._queue
         queue.push(entry)
@@ -212,8 +243,8 @@ class WaitingTasks(FencedQueue):
             return "terminated"
         task_id = entry[2]
         if task_id is not None:
-            if task_id in self._taskdata or (
-                self._fences and any(task_id in fence.held.byID for fence in self._fences)
+            if self._queue.find(task_id) is not None or (
+                self._fences and any(fence.held.find(task_id) is not None for fence in self._fences)
             ):
                 return "it is queued"
             if new and task_id in self._running_ids:
@@ -243,7 +274,7 @@ class WaitingTasks(FencedQueue):
         C{repr} of an ID, so this is done without the lock.
         """
         if refusal == "terminated":
-            return PoolTerminated(self._name, f"task {entry[2]!r} was not added")
+            return PoolTerminated(self._name, f"task {safeRepr(entry[2])} was not added")
         return DuplicateTaskID(entry[2], self._name, refusal)
 
     # Moving and cancelling
@@ -255,20 +286,23 @@ class WaitingTasks(FencedQueue):
         """
         priority = CheckPriority(priority)
         CheckTaskId(task_id)
-        dropped: list[Entry] = []
+        dropped: list[Any] = []
+        queued = 0
         lock = self._lock
-        if not lock.acquire(False):
-            Acquire(lock)
-        try:
-            entry = self._WaitingUnlocked(task_id) if self._fences else self._taskdata.get(task_id)
-            if entry is not None and entry.queue is not None:
+        if self._isHeld:
+            GiveWay(self)
+        with lock:
+            self._isHeld = True
+            entry = self._WaitingUnlocked(task_id) if self._fences else self._queue.find(task_id)
+            if entry is None:
+                queued = self._QueuedUnlocked()
+            else:
                 queue = entry.queue
+                assert queue is not None
                 queue.reprioritise(task_id, priority)
                 if queue.dropped:
                     dropped = queue.release()
-            queued = self._QueuedUnlocked() if entry is None else 0
-        finally:
-            lock.release()
+            self._isHeld = False
         dropped.clear()
         if entry is None:
             raise NoSuchTask(task_id, self._name, queued)
@@ -279,16 +313,23 @@ class WaitingTasks(FencedQueue):
         <ganeti_pool.interfaces.IWorkerPool.CancelTask>}.
         """
         CheckTaskId(task_id)
-        Acquire(self._lock)
+        actions: list[Action] = []
         try:
-            entry = self._WaitingUnlocked(task_id)
-            queued = self._QueuedUnlocked()
-            actions = [] if entry is None else self._WithdrawUnlocked(entry)
-        finally:
-            self._lock.release()
+            if self._isHeld:
+                GiveWay(self)
+            with self._lock:
+                self._isHeld = True
+                entry = self._WaitingUnlocked(task_id)
+                queued = self._QueuedUnlocked()
+                if entry is not None:
+                    self._WithdrawUnlocked(entry, actions)
+                self._isHeld = False
+            Do(actions)
+        except BaseException:
+            Do(actions)
+            raise
         if entry is None:
             raise NoSuchTask(task_id, self._name, queued)
-        Do(actions)
 
     def InterruptTask(self, task_id: Hashable) -> None:
         """
@@ -296,67 +337,89 @@ class WaitingTasks(FencedQueue):
         <ganeti_pool.interfaces.IWorkerPool.InterruptTask>}.
         """
         CheckTaskId(task_id)
-        Acquire(self._lock)
+        actions: list[Action] = []
         try:
-            entry = self._running_ids.get(task_id)
-            queued = self._QueuedUnlocked()
-            actions = [] if entry is None else self._InterruptUnlocked(entry)
-        finally:
-            self._lock.release()
+            if self._isHeld:
+                GiveWay(self)
+            with self._lock:
+                self._isHeld = True
+                entry = self._running_ids.get(task_id)
+                queued = self._QueuedUnlocked()
+                if entry is not None:
+                    self._InterruptUnlocked(entry, actions)  # it runs
+                self._isHeld = False
+            Do(actions)
+        except BaseException:
+            Do(actions)
+            raise
         if entry is None:
             raise NoSuchTask(task_id, self._name, queued, "running")
-        Do(actions)
 
     def _CancelEntry(self, entry: Entry) -> None:
         """
         Withdraw the task of an entry, or tell it that it is cancelled, or do
         nothing if it has ended.
         """
-        Acquire(self._lock)
+        actions: list[Action] = []
         try:
-            task_id = entry[2]
-            if task_id is not None and entry.queue is None and entry.completion is not None:
-                # A change of priority has put another entry in its place; the
-                # completion tells the same task from a later one of the same ID.
-                # The ID may have been queued again while the task runs.
-                for current in (
-                    self._WaitingUnlocked(task_id),
-                    self._running_ids.get(task_id),
-                    *self._older_twins,
-                ):
-                    if current is not None and current.completion is entry.completion:
-                        entry = current
-            if entry.queue is not None:
-                actions = self._WithdrawUnlocked(entry)
-            else:
-                actions = self._InterruptUnlocked(entry)
-        finally:
-            self._lock.release()
-        Do(actions)
+            if self._isHeld:
+                GiveWay(self)
+            with self._lock:
+                self._isHeld = True
+                if entry[2] is not None and entry.queue is None and entry.completion is not None:
+                    entry = self._CurrentUnlocked(entry)
+                if entry.queue is not None:
+                    self._WithdrawUnlocked(entry, actions)
+                else:
+                    self._InterruptUnlocked(entry, actions)
+                self._isHeld = False
+            Do(actions)
+        except BaseException:
+            Do(actions)
+            raise
 
-    def _WithdrawUnlocked(self, entry: Entry) -> list[Action]:
+    def _CurrentUnlocked(self, entry: Entry) -> Entry:
+        """
+        The entry that a task has now, whose entry at first does not wait any more: a change
+        of priority has put another in its place, or it runs, or it has ended.
+        """
+        # The completion tells the same task from a later one of the same ID. The ID may
+        # have been queued again while the task runs.
+        for current in (
+            self._WaitingUnlocked(entry[2]),
+            self._running_ids.get(entry[2]),
+            *self._older_twins,
+        ):
+            if current is not None and current.completion is entry.completion:
+                entry = current
+        return entry
+
+    def _WithdrawUnlocked(self, entry: Entry, actions: list[Action]) -> None:
         """
         Take a waiting task out of its queue.
 
-        @return: what to do about it without the lock.
+        @param actions: what to do about it without the lock is added to these.
         """
         queue = entry.queue
         assert queue is not None
-        withdrawn = queue.withdraw(entry)
-        dropped = queue.release()
-        self._cancelled += 1
-        return [
-            lambda: Tell(self._name, withdrawn, CANCELLED, None),
-            dropped.clear,
-            *self._TakeDownFencesUnlocked(),
-        ]
+        withdrawn = queue.copyOf(entry)
+        try:
+            queue.abandon(entry)
+        finally:
+            # A signal handler may have raised when it had left already.
+            if entry.queue is None:
+                self._cancelled += 1
+                actions.append(lambda: TellUnstarted(self._name, withdrawn, TaskCancelled))
+        actions.append(queue.release().clear)
+        self._TakeDownFencesUnlocked(actions)
 
-    def _InterruptUnlocked(self, entry: Entry) -> list[Action]:
+    def _InterruptUnlocked(self, entry: Entry, actions: list[Action]) -> None:
         """
         Set the flag of a running task.
 
-        @return: what to do about it without the lock.
+        @param actions: what to do about it without the lock is added to these.
         """
         listeners = entry.cancellation
+        if isinstance(listeners, list):
+            actions += [Guarded(listener) for listener in listeners]
         entry.cancellation = True
-        return [Guarded(listener) for listener in listeners or ()] if listeners is not True else []

@@ -8,14 +8,15 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .._taskqueue import Entry
+from .._text import safeRepr
 from ..errors import InvalidArgument, ProgrammerError
 from ..interfaces import IWorker
-from ._locking import Acquire, Do
+from ._locking import Acquire, Do, Report, Retake
 
 if TYPE_CHECKING:
     from ._pool import WorkerPool
@@ -50,6 +51,11 @@ class BaseWorker(threading.Thread):
         self.pool = pool
         self._worker_id = worker_id
         self._current_task: Entry | None = None
+        # What it has taken from the queue and has not begun yet.
+        self._taken: Entry | None = None
+        # Whether the outcome of the current task is counted, and whether its report was begun.
+        self._isCounted = False
+        self._isTold = False
         self._task_name: str | None = None
         # What the last task came to; only this worker's thread touches it.
         self._value: Any = None
@@ -57,8 +63,10 @@ class BaseWorker(threading.Thread):
         self._garbage: list[object] = []
         self._retired = False
         self._abandoned = False
+        # Whether it is among the idle ones of the pool.
+        self._isIdle = False
         # Held while the worker has nothing to do: before the pool has recorded
-        # it, and while it is idle. Who takes it from the idle ones releases it.
+        # it, and while it is idle. The thread that takes it from the idle ones releases it.
         self._park = threading.Lock()
         self._park.acquire()
 
@@ -152,39 +160,93 @@ class BaseWorker(threading.Thread):
         Run tasks until told to end.
         """
         pool = self.pool
-        trouble: Failure | None = None
-        self._Park()
-        Acquire(pool._lock)
-        try:
-            while True:
-                task = pool._WaitForTaskUnlocked(self)
+        isReady = False
+        while not isReady:
+            try:
+                self._Park()
+                isReady = True
+            except BaseException:
+                # Only another thread can have sent it (PyThreadState_SetAsyncExc). It may
+                # have come after the wake, which is not repeated.
+                self._ReportTrouble(Failure())
+                isReady = pool._IsEnlisted(self)
+        Acquire(pool)
+        wait = pool._WaitForTaskUnlocked
+        while True:
+            try:
+                task = wait(self)
                 if task is TERMINATE:
                     break
+                self._taken = None
+                wait = pool._WaitForTaskUnlocked
                 if task is not None:
                     pool._ExecuteUnlocked(self, task)
                     # An idle worker keeps nothing alive; C{_garbage} has it yet.
                     task = None
+            except BaseException:
+                if not pool._isForked:
+                    # The hooks that a subclass of the pool overrides run in here. They are
+                    # asked again after the next task: they may fail each time.
+                    self._GoOnUnlocked(Failure())
+                    wait = pool._WaitAfterFailureUnlocked
+            if pool._isForked:
+                # A task has forked, and has returned in the child. The parent has this
+                # worker and the queue.
+                return
+        self._Leave()
+
+    def _GoOnUnlocked(self, trouble: Failure) -> None:
+        """
+        Go on after an exception between two tasks, or in what the pool does about one. The
+        lock may be held or not; it is held on return.
+        """
+        pool = self.pool
+        if self._taken is not None and self._taken.queue is not None:
+            # A hook has put it back.
+            self._taken = None
+        try:
+            pool._RecoverUnlocked(self, trouble)
         except BaseException:
-            # The hooks that a subclass of the pool overrides run in here.
-            trouble = Failure()
+            Retake(pool._lock)
+            Report(_log, "Worker {worker!r} could not end its task", worker=self._worker_id)
+        pool._isHeld = False
+        pool._lock.release()
+        self._ReportTrouble(trouble)
+        self._garbage.clear()
+        Acquire(pool)
+
+    def _ReportTrouble(self, trouble: Failure) -> None:
+        """
+        Log an exception between two tasks. Called without the lock.
+        """
+        Report(
+            _log,
+            "Worker {worker!r} met an exception between two tasks, and goes on",
+            trouble,
+            worker=self._worker_id,
+        )
+
+    def _Leave(self) -> None:
+        """
+        Leave the pool, whose lock is held on the call and free on return.
+        """
+        pool = self.pool
         # The wake goes on before user objects are let go, whose finalisers may take
         # their time; and they go before this worker is said to have left.
         wake = pool._NextToWakeUnlocked()
+        pool._isHeld = False
         pool._lock.release()
         if wake is not None:
             wake._Wake()
         self._garbage.clear()
-        Acquire(pool._lock)
+        Acquire(pool)
         actions = pool._LeaveUnlocked(self)
+        pool._isHeld = False
         pool._lock.release()
-        Do(actions)
-        if trouble is not None:
-            _log.failure(
-                "Worker {worker!r} failed between two tasks, and ends",
-                failure=trouble,
-                level=LogLevel.critical,
-                worker=self._worker_id,
-            )
+        try:
+            Do(actions)
+        except BaseException:
+            Report(_log, "The end of worker {worker!r} could not be told", worker=self._worker_id)
 
     def _RunningUnlocked(self) -> Entry:
         """
@@ -209,9 +271,13 @@ class BaseWorker(threading.Thread):
 
     def _Wake(self) -> None:
         """
-        End the L{_Park} of a worker that the caller has taken from the idle ones.
+        End the L{_Park} of a worker that the caller has taken from the idle ones. It does
+        no harm to do it again, or to a worker that is still idle.
         """
-        self._park.release()
+        try:
+            self._park.release()
+        except RuntimeError:  # it was woken already
+            return
 
 
 class HostWorker(BaseWorker):
@@ -243,4 +309,6 @@ def ProvideWorker(pool: WorkerPool, worker_id: str) -> BaseWorker:
         missing = "it has no method RunTask"
     else:
         return HostWorker(pool, worker_id, made)
-    raise InvalidArgument(f"{pool._worker_class!r} made {made!r}, which is no worker: {missing}")
+    raise InvalidArgument(
+        f"{safeRepr(pool._worker_class)} made {safeRepr(made)}, which is no worker: {missing}"
+    )

@@ -70,6 +70,7 @@ SCHEDULER = "workerpool/_scheduler.py"
 STAFF = "workerpool/_staff.py"
 POOL = "workerpool/_pool.py"
 WORKER = "workerpool/_worker.py"
+OUTCOMES = "workerpool/_outcomes.py"
 DELIVERY = "_delivery.py"
 TASKS = "deferred/_tasks.py"
 LIFE = "deferred/_life.py"
@@ -83,6 +84,9 @@ REACTOR = "deferred/test_interleavings.py::InterleavingTests::"
 WAKING = "workerpool/test_waking.py::WakingTests::"
 QUIESCING = "workerpool/test_quiescing.py::QuiescingTests::"
 RESIZING = "workerpool/test_resizing.py::ResizingTests::"
+INTERRUPTED = "workerpool/test_interrupted.py::InterruptedTests::"
+FOREIGN = "workerpool/test_foreign_code.py::"
+FORKING = "workerpool/test_forking.py::"
 RELEASING = "workerpool/test_releasing.py::ReleasingTests::"
 GIVEN_UP = "workerpool/test_given_up.py::GivenUpTests::"
 LINGERING = "deferred/test_resize.py::LingeringThreadTests::"
@@ -99,28 +103,28 @@ FAULTS = (
         "A change of priority does not find a task that a worker is taking.",
         QUEUE + "test_moveWhilePopping",
         POOL,
-        "            return self._queue.pop()",
-        "return (self._lock.release(), self._queue.pop(), self._lock.acquire())[1]",
+        "            worker._taken = task = self._queue.pop()",
+        "self._lock.release(); worker._taken = task = self._queue.pop(); self._lock.acquire()",
     ),
     Fault(
         "A worker that looks for a task does not see a cancellation half done.",
         QUEUE + "test_popWhileCancelling",
         WAITING,
-        "        withdrawn = queue.withdraw(entry)",
-        "self._lock.release(); withdrawn = queue.withdraw(entry); self._lock.acquire()",
+        "            queue.abandon(entry)",
+        "self._lock.release(); queue.abandon(entry); self._lock.acquire()",
     ),
     Fault(
         "A cancellation does not find a task that a worker is taking.",
         QUEUE + "test_cancelWhilePopping",
         POOL,
-        "            return self._queue.pop()",
-        "return (self._lock.release(), self._queue.pop(), self._lock.acquire())[1]",
+        "            worker._taken = task = self._queue.pop()",
+        "self._lock.release(); worker._taken = task = self._queue.pop(); self._lock.acquire()",
     ),
     Fault(
         "A wake-up that comes before the worker waits is not lost.",
         QUEUE + "test_addBeforePark",
         POOL,
-        "                worker._Park()",
+        "            worker._Park()",
         "worker._park.acquire(False); worker._Park()",
     ),
     Fault(
@@ -145,8 +149,8 @@ FAULTS = (
         "if self._idle and self._tasks and self._active:",
     ),
     Fault(
-        "A woken worker that fails instead of looking for a task passes the wake on.",
-        WAKING + "test_parkFails",
+        "A woken worker that leaves instead of looking for a task passes the wake on.",
+        WAKING + "test_leavesWhereItWaits",
         STAFF,
         "            actions.append(wake._Wake)",
         "pass",
@@ -169,7 +173,7 @@ FAULTS = (
         "Of two sizes the last holds, also for threads that the first has started.",
         RESIZE + "test_smallerWhileGrowing",
         STAFF,
-        "            worker._retired = len(self._workers) >= self._size",
+        "            worker._retired = len(workers) >= self._size",
         "worker._retired = False",
     ),
     Fault(
@@ -183,7 +187,7 @@ FAULTS = (
         "Workers that another thread is starting count when a worker would shrink the pool.",
         RESIZE + "test_ownWorkerWhileGrowing",
         POOL,
-        "            if done is None and num_workers < len(self._workers) + self._starting:",
+        "                if done is None and num_workers < len(self._workers) + self._starting:",
         "if done is None and num_workers < len(self._workers):",
     ),
     Fault(
@@ -211,7 +215,7 @@ FAULTS = (
         "No termination comes between the check of a task and its place in the queue.",
         TERMINATION + "test_terminatedWhileAdding",
         WAITING,
-        "                refusal = self._RefusalUnlocked(entry, new)",
+        "                    refusal = self._RefusalUnlocked(entry, new)",
         "lock.release(); refusal = self._RefusalUnlocked(entry, new); lock.acquire()",
     ),
     Fault(
@@ -239,8 +243,8 @@ FAULTS = (
         "Who waits for quiet goes on when the last busy worker is abandoned.",
         QUIESCING + "test_abandonedToQuiet",
         STAFF,
-        "            actions = self._TakeDownFencesUnlocked()",
-        "actions = []",
+        "            self._TakeDownFencesUnlocked(actions)",
+        "pass",
     ),
     Fault(
         "An ID is freed before the outcome is told, and never after.",
@@ -253,14 +257,14 @@ FAULTS = (
         "A task that ends does not free the ID of another one that runs.",
         QUIESCING + "test_twoOfOneIDRun",
         SCHEDULER,
-        "        if self._running_ids.get(entry[2]) is entry:",
+        "            if self._running_ids.get(entry[2]) is entry:",
         "if self._running_ids.pop(entry[2], None) and False:",
     ),
     Fault(
         "When the later of two tasks of one ID ends, the earlier one is found by it.",
         QUIESCING + "test_laterOfOneIDEndsFirst",
         SCHEDULER,
-        "            older = {twin[2]: twin for twin in self._older_twins}.get(entry[2])",
+        "                older = {twin[2]: twin for twin in self._older_twins}.get(entry[2])",
         "older = None",
     ),
     Fault(
@@ -274,15 +278,15 @@ FAULTS = (
         "A task whose outcome is being told cannot be cancelled.",
         COMPLETION + "test_cancelledWhileTelling",
         SCHEDULER,
-        "                self._CountUnlocked(entry, outcome)",
-        "self._CountUnlocked(entry, outcome); self._running_ids[entry[2]] = entry",
+        "                self._CountUnlocked(worker, entry, outcome)",
+        "self._CountUnlocked(worker, entry, outcome); self._running_ids[entry[2]] = entry",
     ),
     Fault(
         "Who listens for a cancellation is called without the lock.",
         COMPLETION + "test_endsWhileBeingCancelled",
         WAITING,
-        "            actions = [] if entry is None else self._InterruptUnlocked(entry)",
-        "actions = [] if entry is None else Do(self._InterruptUnlocked(entry)) or []",
+        "                    self._InterruptUnlocked(entry, actions)  # it runs",
+        "self._InterruptUnlocked(entry, actions); Do(actions)",
     ),
     Fault(
         "The objects of a task are dropped without the lock.",
@@ -309,22 +313,22 @@ FAULTS = (
         "A finaliser that adds a task in the middle of a section does not free the lock.",
         GIVEN_UP + "test_finaliserAddsDuringQuiesce",
         FENCES,
-        "        isNested = self._lock._is_owned()  # type: ignore[attr-defined]",
+        "            isNested = self._lock._is_owned()  # type: ignore[attr-defined]",
         "isNested = False",
     ),
     Fault(
         "What a finaliser adds while the heap is swept is not lost.",
         CALLS + "test_finaliserWhileSweeping",
         "_taskqueue.py",
-        "        tasks += kept",
+        "            tasks += kept",
         "tasks[:] = [entry for entry, _ in [(entry, {id(entry)}) for entry in kept]]",
     ),
     Fault(
         "Each who waits for quiet is told of it, however many they are.",
         CALLS + "test_twoQuiesce",
         FENCES,
-        "            fence = self._fences.pop(0)",
-        "fence = self._fences.pop(0); self._fences.clear()",
+        "            fence = self._fences[0]",
+        "fence = self._fences[0]; del self._fences[1:]",
     ),
     Fault(
         "Who waits to add goes on when the pool is quiet.",
@@ -337,7 +341,7 @@ FAULTS = (
         "Who waits to add goes on when nobody waits for quiet any more.",
         QUIESCING + "test_liftReleases",
         FENCES,
-        "                self._changed.notify_all()",
+        "                    self._changed.notify_all()",
         "pass",
     ),
     Fault(
@@ -358,7 +362,7 @@ FAULTS = (
         "What the pool's own workers add does not wait for quiet.",
         QUIESCING + "test_ownTasksAreLetIn",
         FENCES,
-        "        if not isNested and not self._OnOwnWorker():",
+        "            if not isNested and not self._OnOwnWorker():",
         "if not isNested:",
     ),
     Fault(
@@ -393,21 +397,21 @@ FAULTS = (
         "The cancellation of a Deferred leaves a later task of the same ID alone.",
         REACTOR + "test_cancelledWhileWithdrawing",
         WAITING,
-        "                    if current is not None and current.completion is entry.completion:",
+        "            if current is not None and current.completion is entry.completion:",
         "if current is not None:",
     ),
     Fault(
         "An ID is free when the Deferred fires, though the worker still tells the outcome.",
         REACTOR + "test_readdedWhileTelling",
         SCHEDULER,
-        "                self._CountUnlocked(entry, outcome)",
-        "self._CountUnlocked(entry, outcome); self._running_ids[entry[2]] = entry",
+        "                self._CountUnlocked(worker, entry, outcome)",
+        "self._CountUnlocked(worker, entry, outcome); self._running_ids[entry[2]] = entry",
     ),
     Fault(
         "An outcome that is put when the reactor has found none left is not missed.",
         REACTOR + "test_putWhileADrainEnds",
         DELIVERY,
-        "                self._armed = bool(self._batch)",
+        "            self._armed = bool(self._batch)",
         "self._lock.release(); self._armed = bool(self._batch); self._lock.acquire()",
     ),
     Fault(
@@ -458,6 +462,97 @@ FAULTS = (
         LIFE,
         "        if threading.get_ident() != self._thread:",
         "if False:",
+    ),
+    Fault(
+        "An exception from a signal handler does not leave the lock taken.",
+        INTERRUPTED + "test_addTask",
+        WAITING,
+        "            with lock:",
+        "with lock if lock.acquire() and lock.release() is None else lock:",
+    ),
+    Fault(
+        "A worker that was chosen before such an exception is woken all the same.",
+        INTERRUPTED + "test_addTask",
+        FENCES,
+        "            wake = self._waking",
+        "return",
+    ),
+    Fault(
+        "Many tasks of which some were added before such an exception are taken back.",
+        INTERRUPTED + "test_addManyTasks",
+        WAITING,
+        "                        self._TakeBackUnlocked(entries, withdrawn)",
+        "pass",
+    ),
+    Fault(
+        "A task that was withdrawn before such an exception has its outcome told.",
+        INTERRUPTED + "test_cancelTask",
+        WAITING,
+        "            if entry.queue is None:",
+        "if False:",
+    ),
+    Fault(
+        "Threads that are being started when such an exception comes are not waited for.",
+        INTERRUPTED + "test_resize",
+        POOL,
+        "                if starting.count:",
+        "if False:",
+    ),
+    Fault(
+        "A worker that was woken without a reason is idle once.",
+        WAKING + "test_wokenTwice",
+        POOL,
+        "        if worker._isIdle:",
+        "if False:",
+    ),
+    Fault(
+        "A worker that meets an exception where it waits for its start has its wake.",
+        FOREIGN + "WorkerTests::test_exceptionForNewWorker",
+        WORKER,
+        "                isReady = pool._IsEnlisted(self)",
+        "pass",
+    ),
+    Fault(
+        "A task whose ID cannot be hashed when a worker takes it fails alone.",
+        FOREIGN + "IDTests::test_hashOfStart",
+        SCHEDULER,
+        "                broken = error",
+        "raise",
+    ),
+    Fault(
+        "A task that a hook had taken when it failed is run.",
+        "workerpool/test_ganeti.py::HookTests::test_failingHookHasTheTask",
+        POOL,
+        "        task: Any = worker._taken",
+        "task: Any = None",
+    ),
+    Fault(
+        "What a queued task is called with is released before it is told that it will not run.",
+        "workerpool/test_releasing.py::EarlyReleaseTests::test_unstarted",
+        OUTCOMES,
+        "    _Release(entry)  # unstarted",
+        "pass",
+    ),
+    Fault(
+        "What a task was called with is released before its outcome is told.",
+        "workerpool/test_releasing.py::EarlyReleaseTests::test_completion",
+        OUTCOMES,
+        "    _Release(entry)",
+        "pass",
+    ),
+    Fault(
+        "A worker whose task has forked does nothing more in the child.",
+        FORKING + "ForkingTests::test_workerEnds",
+        WORKER,
+        "            if pool._isForked:",
+        "if False:",
+    ),
+    Fault(
+        "A lock that another thread holds at the time of a fork is not waited for in the child.",
+        FORKING + "ForkingTests::test_noThreads",
+        "workerpool/_forking.py",
+        "    pool._lock = threading.RLock()",
+        "pass",
     ),
 )
 

@@ -87,8 +87,7 @@ class HookTests(ThreadCase):
 
     def test_failingHook(self) -> None:
         """
-        A worker that meets an error in a hook ends, and another one takes the task.
-        It is logged without the lock.
+        A worker that meets an error in a hook goes on. The error is logged without the lock.
         """
         free: list[bool] = []
         levels: list[object] = []
@@ -118,12 +117,45 @@ class HookTests(ThreadCase):
         workers = list(pool._workers)
         pool.AddTask((self.see, 1))
         Other(pool.Quiesce).result()
-        self.assertEqual((self.seen, len(pool._workers)), ([1], 1))
-        for worker in workers:
-            if worker not in pool._workers:
-                Other(worker.join, PATIENCE).result()
+        pool.waitUntilIdle(2)
+        self.assertEqual((self.seen, pool._workers), ([1], workers))
         self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
         self.assertEqual((free, levels), ([False], [LogLevel.critical]))
+
+    def test_failingHookHasTheTask(self) -> None:
+        """
+        A task that a worker has taken when a hook fails is run, once.
+        """
+
+        class Failing(WatchedPool):
+            def _WaitForTaskUnlocked(self, worker: BaseWorker) -> Any:
+                super()._WaitForTaskUnlocked(worker)
+                raise SystemExit
+
+        pool = self.makePool(1, poolClass=Failing)
+        pool.AddManyTasks([(self.see, 1), (self.see, 2)])
+        Other(pool.Quiesce).result()
+        self.assertEqual(self.seen, [1, 2])
+        Other(pool.TerminateWorkers).result()
+        self.flushLoggedErrors(SystemExit)
+
+    def test_failingTermination(self) -> None:
+        """
+        Workers whose pool cannot say whether they are to end work, and end when the
+        pool was told to terminate.
+        """
+
+        class Failing(WatchedPool):
+            def _ShouldWorkerTerminateUnlocked(self, worker: BaseWorker) -> bool:
+                raise LookupError
+
+        pool = self.makePool(2, poolClass=Failing)
+        pool.AddManyTasks([(self.see, 1), (self.see, 1)])
+        Other(pool.Quiesce).result()
+        self.assertEqual(self.seen, [1, 1])
+        Other(pool.TerminateWorkers).result()
+        self.assertEqual(pool._workers, [])
+        self.assertGreater(len(self.flushLoggedErrors(LookupError)), 1)
 
     def test_currentThread(self) -> None:
         """

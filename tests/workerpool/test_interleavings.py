@@ -194,10 +194,11 @@ class QueueTests(InterleavingCase):
         self, call: Callable[..., object], *args: object, pool: WatchedPool, taskID: StoppingId
     ) -> Other:
         """
-        Have another thread change something about a task, and stop it when the
-        task's entry is abandoned and nothing else has been done yet.
+        Have another thread change something about a task, and stop it when it has found
+        the task's entry, and nothing else has been done yet.
         """
-        taskID.when = lambda: any(entry[3] is None for entry in pool._tasks)
+        looks = iter([False, True])
+        taskID.when = lambda: pool._lock._is_owned() and next(looks)  # type: ignore[attr-defined]
         other = Other(call, *args)
         taskID.gate.reached()
         return other

@@ -165,7 +165,11 @@ class QuiescingTests(ThreadCase):
         self.patch(
             _pool,
             "threading",
-            SimpleNamespace(Lock=InterruptedLock, current_thread=threading.current_thread),
+            SimpleNamespace(
+                Lock=InterruptedLock,
+                current_thread=threading.current_thread,
+                get_ident=threading.get_ident,
+            ),
         )
         self.assertRaises(KeyboardInterrupt, pool.Quiesce)
         self.assertEqual(pool._fences, [])
@@ -193,7 +197,7 @@ class QuiescingTests(ThreadCase):
         adder = Other(pool.AddTask, (self.see, 1))
         assert waits.wait(PATIENCE)
         with pool._lock:  # the adder lets go of it when it waits
-            self.assertEqual(pool._added, 1)
+            self.assertEqual(pool.GetStatistics().added, 1)
         gate.open()
         adder.result()
         Other(pool.Quiesce).result()

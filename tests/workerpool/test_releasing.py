@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from contextvars import ContextVar, copy_context
 from threading import Event
 from typing import Any
 from weakref import ref
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from ganeti_pool.deferred import deferToPool
 from ganeti_pool.errors import PoolError
+from ganeti_pool.testing import makeSteppingPool
 from ganeti_pool.workerpool import BaseWorker, DeferTask
 
 from ..poolcontract import Recorder
@@ -379,3 +383,141 @@ class ReleasingTests(ThreadCase):
         self.addCleanup(threshold, *gc.get_threshold())
         gc.set_threshold(1, 1, 1)
         gc.enable()
+
+
+class Weak:
+    """
+    A callable or an argument that is watched, and keeps no frame of its own alive.
+
+    @ivar error: what a call raises, if anything.
+    """
+
+    def __init__(self, error: type[BaseException] | None = None) -> None:
+        self.error = error
+
+    def __call__(*args: Any, **kwargs: Any) -> None:
+        error = args[0].error
+        # A failure has this frame.
+        del args, kwargs
+        if error is not None:
+            raise error
+
+
+class ForgettingWorker(BaseWorker):
+    """
+    A worker whose failures do not keep what it was called with.
+    """
+
+    def RunTask(*args: Any) -> object:
+        """
+        Call the first argument after the worker.
+        """
+        f, arguments = args[1], args[2:]
+        try:
+            del args
+            return f(*arguments)
+        finally:
+            del f, arguments
+
+
+class EarlyReleaseTests(ThreadCase):
+    """
+    Tests for the release of what a task is called with, before its outcome is told. The
+    garbage collector is off.
+
+    @ivar watched: references to what the tasks of a test were called with.
+    @ivar alive: how many of them were alive when an outcome was told.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.watched: list[ref[Any]] = []
+        self.alive: list[int] = []
+        gc.disable()
+        self.addCleanup(gc.enable)
+
+    def watch(self, thing: Any) -> Any:
+        """
+        Watch something that a task is called with.
+        """
+        self.watched.append(ref(thing))
+        return thing
+
+    def look(self, *args: object) -> None:
+        """
+        Count what is alive.
+        """
+        self.alive.append(sum(reference() is not None for reference in self.watched))
+
+    def makeTask(self, error: type[BaseException] | None = None) -> tuple[Any, ...]:
+        """
+        Make what a task is called with.
+        """
+        return (self.watch(Weak(error)), self.watch(Weak()))
+
+    def test_completion(self) -> None:
+        """
+        Nothing of it is alive when a completion is told of a success or of a failure, nor
+        are those who listened for a cancellation.
+        """
+        pool = self.makePool(1, ForgettingWorker)
+
+        def listen() -> None:
+            pool._workers[0].CallWhenCancelled(self.watch(Weak()))
+
+        for error, begin in ((None, str), (ZeroDivisionError, str), (None, listen)):
+            completion = Recorder(begin=begin, succeed=self.look, fail=self.look)
+            # This thread must have nothing of it any more when the worker has.
+            pool.SetActive(False)
+            pool.AddTask(self.makeTask(error), completion=completion)
+            pool.SetActive(True)
+            Other(pool.Quiesce).result()
+        self.assertEqual((self.alive, len(self.watched)), ([0, 0, 0], 7))
+
+    def test_unstarted(self) -> None:
+        """
+        Nor when it is told that the task was cancelled or will not start, or that a deferred
+        one could not be put back.
+        """
+        pool = self.makePool(1, ForgettingWorker)
+        pool.SetActive(False)
+        for taskID in ("cancelled", "moved", "unstarted"):
+            pool.AddTask(self.makeTask(), 0, taskID, completion=Recorder(fail=self.look))
+        pool.ChangeTaskPriority("moved", 1)
+        pool.CancelTask("cancelled")
+        pool.CancelTask("moved")
+        Other(pool.TerminateWorkers).result()
+        pool.SetActive(True)
+        pool.Resize(1)
+        interrupt = Recorder(begin=lambda: pool.InterruptTask("t"), fail=self.look)
+        pool.AddTask(self.makeTask(DeferTask), 0, "t", completion=interrupt)
+        Other(pool.Quiesce).result()
+        # The first two are told while what comes after them waits.
+        self.assertEqual(self.alive, [4, 2, 0, 0])
+
+    def test_deferred(self) -> None:
+        """
+        Nor when a Deferred fires, with a result or with a failure, whatever context the
+        task was submitted in.
+        """
+        pool, stepping, reactor = makeSteppingPool(2, ForgettingWorker)
+
+        def add(error: type[BaseException] | None) -> Deferred[Any]:
+            return pool.addTask(self.makeTask(error))
+
+        def defer(error: type[BaseException] | None) -> Deferred[Any]:
+            return deferToPool(
+                pool, self.watch(Weak(error)), self.watch(Weak()), key=self.watch(Weak())
+            )
+
+        variable: ContextVar[int | None] = ContextVar("variable")
+        for submit in (add, defer):
+            for error in (None, ZeroDivisionError):
+                for number in (None, 1):
+                    context = copy_context()
+                    context.run(variable.set, number)
+                    result = context.run(submit, error) if number else submit(error)
+                    result.addBoth(self.look)
+                    stepping.runAll()
+                    reactor.run()
+        self.assertEqual((self.alive, len(self.watched)), ([0] * 8, 20))

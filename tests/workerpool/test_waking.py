@@ -5,65 +5,69 @@ No wake-up is lost, and none is wasted on the lock.
 from __future__ import annotations
 
 from threading import Barrier, local
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ganeti_pool.workerpool import BaseWorker
-from ganeti_pool.workerpool._locking import Acquire
+from ganeti_pool.workerpool import _TERMINATE, BaseWorker, _locking
+from ganeti_pool.workerpool._locking import GiveWay
 
 from ..poolcontract import FunctionWorker, Recorder
 from .threadcase import PATIENCE, Gate, Other, ThreadCase, WatchedPool
 
 
-class FakeLock:
+class HeldObject:
     """
-    A lock that is held for a number of attempts.
+    An object whose lock seems to be held for a number of looks.
     """
+
+    _lock = None
 
     def __init__(self, held: int) -> None:
         self.held = held
-        self.calls: list[bool] = []
+        self.looks = 0
 
-    def acquire(self, blocking: bool = True) -> bool:
-        """
-        Take it, if it is free by now.
-        """
-        self.calls.append(blocking)
-        return blocking or len(self.calls) > self.held
+    @property
+    def _isHeld(self) -> bool:
+        self.looks += 1
+        return self.looks <= self.held
 
 
-class AcquireTests(SynchronousTestCase):
+class GiveWayTests(SynchronousTestCase):
     """
-    Tests for L{Acquire}.
+    Tests for L{GiveWay}.
     """
 
-    def acquire(self, held: int) -> list[bool]:
+    def yields(self, held: int) -> list[float]:
         """
-        The attempts on a lock; whether each was a wait.
+        Give way.
+
+        @return: how long the thread slept each time.
         """
-        lock: Any = FakeLock(held)
-        Acquire(lock)
-        calls: list[bool] = lock.calls
-        return calls
+        sleeps: list[float] = []
+        self.patch(_locking, "time", SimpleNamespace(sleep=sleeps.append))
+        owner: Any = HeldObject(held)
+        GiveWay(owner)
+        return sleeps
 
     def test_free(self) -> None:
         """
-        A free lock is taken without a wait.
+        A thread does not yield to a lock that is free.
         """
-        self.assertEqual(self.acquire(0), [False])
+        self.assertEqual(self.yields(0), [])
 
     def test_heldBriefly(self) -> None:
         """
-        A lock that is held for a moment is tried again, without a wait.
+        While a lock is held for a moment the thread yields.
         """
-        self.assertEqual(self.acquire(20), [False] * 21)
+        self.assertEqual(self.yields(5), [0] * 5)
 
     def test_heldLonger(self) -> None:
         """
-        After twenty attempts more it is waited for.
+        After twenty times the thread does not yield any more, and waits for the lock.
         """
-        self.assertEqual(self.acquire(99), [False] * 21 + [True])
+        self.assertEqual(self.yields(99), [0] * 20)
 
 
 class HeldWorker(FunctionWorker):
@@ -256,17 +260,15 @@ class WakingTests(ThreadCase):
         Other(pool.leaver.join, PATIENCE).result()
         self.assertEqual(pool.GetStatistics().workers, 1)
 
-    def test_parkFails(self) -> None:
+    def failingPool(
+        self, poolClass: type[WatchedPool] = WatchedPool
+    ) -> tuple[WatchedPool, list[BaseWorker]]:
         """
-        A worker that fails where it waits is neither idle nor being woken any more:
-        another one takes the task.
+        Make a pool of three workers that are idle. C{pool1} has failed before its second wait,
+        and C{pool2} fails after it, and is the next to be woken.
         """
 
         class Failing(FunctionWorker):
-            """
-            The worker C{pool1} fails before its second wait, C{pool2} after it.
-            """
-
             parks = 0
 
             def _Park(self) -> None:
@@ -283,8 +285,42 @@ class WakingTests(ThreadCase):
             made.append(Failing(pool, workerID))
             return made[-1]
 
-        pool = self.makePool(3, make)
-        first, second, third = made
+        pool = self.makePool(3, make, poolClass)
+        return pool, made
+
+    def test_parkFails(self) -> None:
+        """
+        A worker that meets an exception where it waits goes on: it is idle still, or takes
+        the task that it was woken for.
+        """
+        pool, made = self.failingPool()
+        pool.waitUntilIdle(3)
+        with pool._lock:
+            pool._idle.sort(key=lambda worker: worker is not made[1])
+        pool.AddTask((self.seen.append,))
+        Other(pool.Quiesce).result()
+        pool.waitUntilIdle(3)
+        self.assertEqual((self.seen, pool._workers), ([made[1]], made))
+        barrier = Barrier(3)
+        pool.AddManyTasks([(lambda worker: barrier.wait(PATIENCE),)] * 3)
+        Other(pool.Quiesce).result()
+        self.assertEqual(pool.GetStatistics().succeeded, 4)
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 2)
+
+    def test_leavesWhereItWaits(self) -> None:
+        """
+        A worker that a hook ends where it waits is neither idle nor being woken any more:
+        another one takes the task.
+        """
+
+        class Ending(WatchedPool):
+            def _WaitForTaskUnlocked(self, worker: BaseWorker) -> Any:
+                try:
+                    return super()._WaitForTaskUnlocked(worker)
+                except LookupError:
+                    return _TERMINATE
+
+        pool, (first, second, third) = self.failingPool(Ending)
         Other(first.join, PATIENCE).result()
         pool.waitUntilIdle(2)
         self.assertNotIn(first, pool._idle)
@@ -294,7 +330,24 @@ class WakingTests(ThreadCase):
         Other(second.join, PATIENCE).result()
         Other(pool.Quiesce).result()
         self.assertEqual((self.seen, pool._workers), ([True], [third]))
-        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 2)
+
+    def test_wokenTwice(self) -> None:
+        """
+        A worker that is woken without a reason stays idle, once, and can be woken for
+        a task.
+        """
+        pool = self.heldPool(1)
+        gate = self.holdNext()
+        (worker,) = pool._workers
+        worker._Wake()
+        worker._Wake()
+        gate.reached()
+        self.assertEqual(pool._idle, [worker])
+        gate.open()
+        pool.AddTask((self.see, 1))
+        Other(pool.Quiesce).result()
+        pool.waitUntilIdle(1)
+        self.assertEqual((self.seen, pool._idle), ([1], [worker]))
 
     def test_heldTasksWake(self) -> None:
         """

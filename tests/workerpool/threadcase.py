@@ -151,11 +151,10 @@ class WatchedPool(WorkerPool):
         super()._WaitWhileQuiescingUnlocked()
         self.adding -= 1
 
-    def _OpenFence(self, done: Callable[..., object]) -> Fence:
-        fence = super()._OpenFence(done)
+    def _SetUpFence(self, fence: Fence) -> None:
+        super()._SetUpFence(fence)
         with self._lock:
             self._changed.notify_all()
-        return fence
 
 
 class ThreadCase(SynchronousTestCase):

@@ -1,0 +1,46 @@
+"""
+Text of objects that users made, for messages, whatever those objects do.
+
+An error text is often made in the middle of something that must be finished: a
+worker that reports an outcome, a termination. So nothing here raises.
+"""
+
+from __future__ import annotations
+
+__all__ = ["nameOfType", "safeRepr", "safeStr"]
+
+_typeName = type.__dict__["__name__"].__get__
+
+
+def nameOfType(value: object) -> str:
+    """
+    Return the name of an object's type, as the class statement gave it.
+    """
+    # The descriptor itself: a metaclass may have a C{__name__} of its own.
+    name: str = _typeName(type(value))
+    return name
+
+
+def safeRepr(value: object) -> str:
+    """
+    Return C{repr(value)}, or a substitute if that raises.
+
+    L{twisted.python.reflect.safe_repr} puts a whole traceback there, which makes a
+    message of one line one of ten. Python itself refuses the C{repr} of an integer of
+    more than 4,300 digits.
+    """
+    try:
+        # An exact string: a subclass could raise when it is put into the message.
+        return str.__str__(repr(value))
+    except BaseException as error:
+        return f"<{nameOfType(value)} whose repr raises {nameOfType(error)}>"
+
+
+def safeStr(value: object) -> str:
+    """
+    Return C{str(value)}, or a substitute if that raises.
+    """
+    try:
+        return str.__str__(str(value))
+    except BaseException as error:
+        return f"<{nameOfType(value)} whose str raises {nameOfType(error)}>"

@@ -1,0 +1,110 @@
+"""
+What becomes of pools in a child process that os.fork has made.
+
+Only the thread that has called C{fork} exists in the child. Another thread may have held a
+lock at that moment, and nobody will release it. A pool that had threads cannot do
+anything there, and refuses everything; one that had none yet goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from functools import cache, partial
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from ..errors import PoolForked
+
+if TYPE_CHECKING:
+    from ._pool import WorkerPool
+
+__all__ = ["LostLock", "afterFork", "watchForks"]
+
+# By id, since a subclass may have an equality of its own.
+_pools: dict[int, ref[WorkerPool]] = {}
+
+
+class LostLock:
+    """
+    The lock of a pool that has no threads in this process. Everything that a pool does
+    begins with its lock, so everything is refused here, at no cost for other pools.
+    """
+
+    def __init__(self, pool: str) -> None:
+        self._pool = pool
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """
+        Refuse.
+
+        @raise PoolForked: always.
+        """
+        raise PoolForked(self._pool)
+
+    __enter__ = acquire
+
+    def release(self) -> None:
+        """
+        Do nothing: a section that was entered before the fork ends.
+        """
+
+    def __exit__(self, *exception: object) -> None:
+        """
+        Do nothing, as L{release}.
+        """
+
+    def _is_owned(self) -> bool:
+        """
+        No thread has it.
+        """
+        return False
+
+
+def watchForks(pool: WorkerPool) -> None:
+    """
+    Have a pool know when it is in a forked child.
+    """
+    key = id(pool)
+    # The callback is no Python code, which a signal handler could interrupt.
+    _pools[key] = ref(pool, partial(_pools.pop, key))
+    _watch()
+
+
+@cache
+def _watch() -> None:
+    """
+    Have all pools know, once in a process: it cannot be undone.
+    """
+    with suppress(AttributeError):  # where nothing can fork
+        os.register_at_fork(after_in_child=_afterForks)
+
+
+def _afterForks() -> None:
+    """
+    Tell all pools. In the child, before C{fork} returns there.
+    """
+    for reference in list(_pools.values()):
+        pool = reference()
+        if pool is not None:
+            afterFork(pool)
+
+
+def afterFork(pool: WorkerPool) -> None:
+    """
+    Tell a pool that it is in the child of a fork.
+    """
+    workers = pool._workers + pool._termworkers
+    # A worker that a test steps through has no thread.
+    if pool._starting or any(worker.ident is not None for worker in workers):
+        pool._isForked = True
+        pool._lock = LostLock(pool._name)  # type: ignore[assignment]
+        return
+    pool._lock = threading.RLock()
+    pool._isHeld = False
+    pool._changed = threading.Condition(pool._lock)
+    # Whoever was blocked until the pool is quiet is not here any more.
+    me = threading.get_ident()
+    for fence in [fence for fence in pool._fences if fence.thread not in (None, me)]:
+        pool._LiftFence(fence)
