@@ -390,7 +390,8 @@ class CommandTests(DaemonCase):
         meeting.awaitArrival()
         self.done("quiesce", "--timeout", "0.1", code=124)
         self.assertEqual(self.done("submit", "--", "true"), "2\n")
-        self.assertEqual(self.done("wait", "2"), "2 succeeded\n")
+        # The daemon lets the quiesce of a lost client stand for a second, and this may report it.
+        self.assertEqual(self.run_("wait", "2").stdout, "2 succeeded\n")
         meeting.letGo()
 
     def test_daemonRestarts(self) -> None:
