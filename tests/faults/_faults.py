@@ -488,7 +488,7 @@ FAULTS = (
         "A task that was withdrawn before such an exception has its outcome told.",
         INTERRUPTED + "test_cancelTask",
         WAITING,
-        "            if entry.queue is None:  # pragma: no branch - without an exception it has left",
+        "            if entry.queue is None:  # pragma: no branch - it has left without an error",
         "if False:",
     ),
     Fault(
