@@ -185,6 +185,14 @@ class QuiesceTests(CommandCase):
         self.assertEqual(self.codeOf(running), 4)
         self.assertIn("the daemon stops (a quiesce ends with its connection", self.err.text())
 
+    def test_daemonRejects(self) -> None:
+        """
+        A quiesce that the daemon rejects, as inside a job, ends with the daemon's sentence alone.
+        """
+        running = self.start("quiesce")
+        self.client.fences.pop().errback(RequestRefused(409, "inside_job", "job 7 must not wait"))
+        self.checkEnd(running, err="ganeti-pool: job 7 must not wait\n", code=4)
+
     def test_timeoutBeforeTheAnswer(self) -> None:
         """
         C{--timeout} holds from the start, for a daemon that does not answer at all too.

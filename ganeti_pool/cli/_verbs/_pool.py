@@ -80,6 +80,7 @@ async def quiesce(session: Session, timeout: float | None) -> int:
     ends early, by Ctrl-C, --timeout or a stop of the daemon. A job cannot quiesce its own
     daemon.
     """
+    from ...client import RequestRefused
     from .._patience import within
     from .._prospects import whyNothingStarts
     from .._reconnect import attend
@@ -98,7 +99,13 @@ async def quiesce(session: Session, timeout: float | None) -> int:
             "a quiesce ends with its connection: jobs submitted meanwhile are not held back any "
             "more; quiesce again when the daemon is back"
         )
-        quiesced = await attend(session, client, client.quiesce())
+        try:
+            quiesced = await attend(session, client, client.quiesce())
+        except RequestRefused as error:
+            if error.code != "stopping":
+                # The daemon rejected the quiesce and keeps running.
+                session.aftermath = ""
+            raise
         session.emit({"quiesced": quiesced}, "quiesced")
         return ExitCode.DONE
 
