@@ -311,7 +311,7 @@ class EarlierAttemptTests(EndingCase):
         The next attempt waits while it cannot be looked for.
         """
         self.forbid(os, "scandir", OSError(errno.EMFILE, "Too many open files"))
-        self.assertWaits("cannot be looked for")
+        self.assertWaits("cannot be searched for")
 
     def test_notGone(self) -> None:
         """
@@ -354,7 +354,7 @@ class ProcessTests(EndingCase):
             patch = self.patch(signal, "pidfd_send_signal", refuse)
             killSessions([child.pid], 0.001)
             patch.restore()
-        self.assertIn("are alive", str(formatEvent(logged[0])))
+        self.assertIn("are still alive", str(formatEvent(logged[0])))
 
     def test_notSeen(self) -> None:
         """

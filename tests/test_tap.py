@@ -870,12 +870,12 @@ class RefusalTests(TapCase):
 
     def test_noEndpoint(self) -> None:
         """
-        What is no endpoint is refused.
+        An invalid endpoint is rejected.
         """
         token = self.file(b"secret")
         for endpoint in ("nonsense:1", "tcp:"):
             error = self.refuse("--listen", endpoint, "--token-file", token)
-            self.assertSentence(error, endpoint, "no endpoint")
+            self.assertSentence(error, endpoint, "not a valid endpoint")
 
     def test_missingExtra(self) -> None:
         """

@@ -40,8 +40,8 @@ async def explainUnknownKey(session: Session, error: Exception) -> Exception:
     return RequestRefused(
         error.status,
         error.code,
-        f"{error}: this command is version {own}; restart the daemon (version {running}) to run "
-        "that too",
+        f"{error}: this command is version {own}; restart the daemon (version {running}) to "
+        "update it too",
         error.errors,
     )
 

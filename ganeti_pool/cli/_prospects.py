@@ -111,7 +111,7 @@ def _whyTheseWait(pool: Wire, queued: Sequence[Wire]) -> tuple[str, str] | None:
         return (
             f"a quiesce waits for job {own}, which waits here, and holds back jobs submitted "
             "after it",
-            "the quiesce is given up",
+            "the quiesce is cancelled",
         )
     return None
 

@@ -66,7 +66,7 @@ async def reconnect(
     @param error: what the request failed with. Any other error is raised as it is.
     @param ask: a request with a quick answer, which changes nothing.
     @param say: reports the loss and the return.
-    @param aftermath: what is not known while the daemon is away.
+    @param aftermath: what is not known while the daemon is unreachable.
     @return: the answer.
 
     @raise DaemonUnreachable: if the daemon has not answered for 60 seconds.
@@ -77,7 +77,7 @@ async def reconnect(
     lostAt = clock.seconds()
     pause = _FIRST_PAUSE
     session.isAway = True
-    say(f"the daemon is away ({reason}): trying for {formatDuration(_PATIENCE)} to reach it again")
+    say(f"the daemon is unreachable ({reason}): reconnecting for up to {formatDuration(_PATIENCE)}")
     while True:
         await deferLater(clock, pause)
         pause = min(2 * pause, _LONGEST_PAUSE)

@@ -141,12 +141,12 @@ def killSessions(leaders: Collection[int], timeout: float | None = None) -> None
     except (CannotHold, OSError) as error:
         if timeout is not None:
             _log.warn(
-                "What a command has left in process groups of its own may be alive: {error}",
+                "Processes that a command left in other process groups may be alive: {error}",
                 error=error,
             )
         return
     if left:
-        _log.warn("Processes of a command were killed, and are alive: {pids}", pids=left)
+        _log.warn("Processes of a command are still alive after KILL: {pids}", pids=left)
 
 
 def _awaitEnd(isWanted: Callable[[int], bool], timeout: float) -> list[int]:

@@ -100,7 +100,7 @@ def _checkInstallation(user: User) -> None:
 def _checkDirectory(directory: str, status: os.stat_result, user: User) -> None:
     if status.st_uid != user.uid:
         raise usage.UsageError(
-            f"the state directory {directory} belongs to another user (the daemon's has the "
+            f"the state directory {directory} belongs to another user (the daemon's user is "
             f"number {user.uid}): choose another --state-dir, or chown it"
         )
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -146,7 +146,7 @@ def _checkPath(path: str, what: str, uid: int) -> None:
         if isExchangeable and status.st_uid not in (0, uid):
             raise usage.UsageError(
                 f"{what} {path} is not safe: {place} belongs to another user "
-                f"(number {status.st_uid}), who could lead it elsewhere. Choose another path"
+                f"(number {status.st_uid}), who could redirect it. Choose another path"
             )
         if not isLink:
             way.append((place, status.st_mode, isOpen or bool(status.st_mode & stat.S_IWOTH)))

@@ -149,7 +149,7 @@ class Connections:
         if not self._isReported:
             self._isReported = True
             _log.warn(
-                "{count} connections to {where} are open, and {most} is the limit. Those that "
+                "{count} connections to {where} are open; the limit is {most}. Those that "
                 "wait for a request are closed to make room; new ones wait to be accepted.",
                 count=len(self._open),
                 where=self._where,
