@@ -1,5 +1,5 @@
 """
-Get over a restart of the daemon, and notice one that stopped to answer.
+Reconnect after a restart of the daemon, and detect a daemon that stops answering.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 
 _PATIENCE = 60.0
 """
-The seconds after which a daemon that does not answer is given up.
+The seconds after which reconnecting fails.
 """
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
@@ -39,9 +39,9 @@ _STOPPING = "stopping"
 
 def _why(error: Exception) -> str:
     """
-    Why the connection is lost, as part of a sentence.
+    Return why the connection is lost, as part of a sentence.
 
-    @raise Exception: the error itself, if it is the answer to the request.
+    @raise Exception: the error itself, if it is the daemon's answer to the request.
     """
     if isinstance(error, DaemonUnreachable):
         return judge(error)[1]
@@ -99,12 +99,12 @@ async def reconnect(
 
 async def attend(session: Session, client: JobClient, asking: Deferred[_T]) -> _T:
     """
-    Wait for an answer that takes as long as it takes, and check now and then that the daemon
-    still answers other requests.
+    Wait for an answer without a time limit, and check every 30 seconds that the daemon still
+    answers other requests.
 
     @return: the answer.
 
-    @raise DaemonUnreachable: if it does not; the request is cancelled then.
+    @raise DaemonUnreachable: if the daemon does not; the request is cancelled then.
     """
     lost: list[DaemonUnreachable] = []
 

@@ -1,5 +1,5 @@
 """
-Processes as the system shows them, and descriptors that hold them.
+Find processes in C{/proc}, and refer to them by pidfds.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ __all__ = ["GONE", "CannotHold", "Held", "Status", "hasEnded", "send", "statusOf
 
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 """
-What a look into C{/proc} raises for a process that has ended, or that belongs to
-another user. Any other error says nothing about the process: there may be no more
-descriptors.
+The errors of C{/proc} for a process that has ended or belongs to another user. Any
+other error does not concern the process: the descriptors may be used up, for example.
 """
 
 
 @dataclass(frozen=True)
 class Status:
     """
-    What the system says of a process.
+    The status of a process in C{/proc}.
 
     @ivar start: the time of its start, in clock ticks after the boot.
     """

@@ -45,7 +45,7 @@ descriptors.
 
 class Session:
     """
-    What lives in a session beside its leader, while that is told to end.
+    The processes of a session except its leader, while the session is being terminated.
 
     Threads: one at a time.
     """

@@ -1,5 +1,5 @@
 """
-Which descriptors a child that is forked must not keep.
+Release descriptors of the daemon in forked children.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __all__ = ["Descriptors", "giveUpInChildren"]
 
 Descriptors = Callable[[], Iterable[int]]
 """
-Tells which descriptors are open at this moment; negative ones are none.
+Returns the descriptors that are open now; negative numbers are ignored.
 """
 
 _sources: list[Descriptors] = []
@@ -22,10 +22,10 @@ def giveUpInChildren(
     descriptors: Descriptors, register: Callable[..., object] = os.register_at_fork
 ) -> None:
     """
-    Have each process that is forked from now on give up some descriptors of this one. A
-    command closes them as it is executed, but a worker class may fork and execute
-    nothing. Such a child would hold the daemon's lock, its sockets and its clients'
-    connections after the daemon's death, and the next start would be rejected.
+    Release some descriptors in each process that is forked from now on. A command closes
+    them on C{exec}, but a worker class may fork without C{exec}. Such a child would hold
+    the daemon's lock, its sockets and its clients' connections after the daemon dies, and
+    the next start would be rejected.
 
     @param descriptors: called in the child.
     @param register: C{os.register_at_fork}.

@@ -1,5 +1,5 @@
 """
-Watch the files of a store from outside, and name the errors of the disk.
+Check that the files of a store are still in place, and explain disk errors.
 
 SQLite keeps writing to a file that was removed, and the next daemon would not find
 what was acknowledged in the meantime. The sessions ask here before they answer.

@@ -1,5 +1,5 @@
 """
-How many connections there may be, and which one makes room for another.
+Limit the number of connections, and choose the ones to close at the limit.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ How many connections a port accepts in one turn of the reactor at most.
 
 class Connection(Protocol):
     """
-    What is counted.
+    A counted connection.
 
     @ivar idleSince: the time when it began to wait for a request; L{None} while it
         has one.

@@ -1,5 +1,5 @@
 """
-What a request says in a header of its own.
+Encode and decode the C{Ganeti-Pool-Job} header.
 """
 
 from __future__ import annotations
