@@ -569,7 +569,7 @@ class MakeTests(TapCase):
         self.patch(_make, "endOnSignals", lambda *args, **others: guards.append("end"))
         self.patch(_make, "surviveSignals", lambda reopen: guards.append("survive"))
         self.patch(_make, "unignoreSignals", lambda: guards.append("unignore"))
-        self.patch(_make, "giveUpInChildren", sources.append)
+        self.patch(_make, "releaseInChildren", sources.append)
         service = self.make()
         self.assertEqual((guards, sources), ([], []))
         service._guard()

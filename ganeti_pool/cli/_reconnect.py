@@ -58,15 +58,15 @@ async def reconnect(
     aftermath: str,
 ) -> _T:
     """
-    Ask again until the daemon answers, after a request has failed since the daemon stops, has
-    ended or is silent.
+    Retry until the daemon answers, after a request has failed because the daemon is stopping,
+    has ended or is silent.
 
-    While the daemon says that it is stopping, it is there: only then do the 60 seconds begin.
+    The 60 seconds begin when the daemon no longer reports that it is stopping.
 
-    @param error: what the request failed with. Any other error is raised as it is.
-    @param ask: a request with a quick answer, which changes nothing.
+    @param error: the failure of the request. Any other error is raised unchanged.
+    @param ask: sends a request that is answered quickly and changes nothing.
     @param say: reports the loss and the return.
-    @param aftermath: what is not known while the daemon is unreachable.
+    @param aftermath: what is unknown while the daemon is unreachable.
     @return: the answer.
 
     @raise DaemonUnreachable: if the daemon has not answered for 60 seconds.

@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from time import monotonic
 
-__all__ = ["GONE", "CannotHold", "Held", "Status", "hasEnded", "send", "statusOf"]
+__all__ = ["GONE", "CannotHold", "ProcessSet", "Status", "hasEnded", "send", "statusOf"]
 
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 """
@@ -69,7 +69,7 @@ class CannotHold(Exception):
         self.error = error
 
 
-class Held:
+class ProcessSet:
     """
     Living processes that have something in common. A descriptor of each makes sure that
     no other process with its ID is taken for it.
@@ -91,7 +91,7 @@ class Held:
         self._held: dict[int, int] = {}
         self._descriptors = ExitStack()
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> ProcessSet:
         return self
 
     def __exit__(self, *args: object) -> None:

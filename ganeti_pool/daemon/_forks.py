@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-__all__ = ["Descriptors", "giveUpInChildren"]
+__all__ = ["Descriptors", "releaseInChildren"]
 
 Descriptors = Callable[[], Iterable[int]]
 """
@@ -18,7 +18,7 @@ Returns the descriptors that are open now; negative numbers are ignored.
 _sources: list[Descriptors] = []
 
 
-def giveUpInChildren(
+def releaseInChildren(
     descriptors: Descriptors, register: Callable[..., object] = os.register_at_fork
 ) -> None:
     """
@@ -31,16 +31,16 @@ def giveUpInChildren(
     @param register: C{os.register_at_fork}.
     """
     if not _sources:
-        register(after_in_child=_giveUpAll)
+        register(after_in_child=_releaseAll)
     _sources.append(descriptors)
 
 
-def _giveUpAll() -> None:
+def _releaseAll() -> None:
     for descriptors in _sources:
-        _giveUp(descriptors())
+        _release(descriptors())
 
 
-def _giveUp(descriptors: Iterable[int]) -> None:
+def _release(descriptors: Iterable[int]) -> None:
     """
     Put the null device in the place of each. Closed numbers would be given to files of the
     child, and objects that the child has inherited might close them.
