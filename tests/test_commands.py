@@ -655,6 +655,21 @@ class OutputTests(CommandCase):
         self.assertEqual(self.sizes["stdout"], OutputSize(0, True))
         self.assertEqual(self.kept("stderr"), b"done\n")
 
+    def test_notEmptied(self) -> None:
+        """
+        A file that cannot be emptied is refused, and its descriptor is given back.
+        """
+        opened: list[int] = []
+
+        def refuse(descriptor: int, size: int) -> None:
+            opened.append(descriptor)
+            raise OSError(errno.EIO, "Input/output error")
+
+        self.patch(os, "ftruncate", refuse)
+        self.assertRaises(OSError, OutputFile, str(self.output / "stdout"), 1)
+        (descriptor,) = opened
+        self.assertRaises(OSError, os.fstat, descriptor)
+
     def test_inTheWay(self) -> None:
         """
         What stands in the place of an output file, and is not one, fails the job: no link

@@ -398,3 +398,27 @@ class ProcessTests(EndingCase):
         self.patch(os, "readlink", lambda path: "1")
         with ProcessSet(lambda pid: True) as held:
             self.assertFalse(held.look())
+
+    def test_notLookedAtAgain(self) -> None:
+        """
+        The descriptor of a process that cannot be looked at again is given back at once.
+        """
+        looks = iter([True])
+
+        def isWanted(pid: int) -> bool:
+            for isFirst in looks:
+                return isFirst
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        opened: list[int] = []
+        hold = os.pidfd_open
+
+        def note(pid: int) -> int:
+            opened.append(hold(pid))
+            return opened[-1]
+
+        self.patch(os, "pidfd_open", note)
+        with Held(isWanted) as held:
+            self.assertRaises(OSError, held.look)
+            (descriptor,) = opened
+            self.assertRaises(OSError, os.fstat, descriptor)

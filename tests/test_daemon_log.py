@@ -287,6 +287,17 @@ class WriterTests(SynchronousTestCase):
         self.writer.put("of the child")
         self.assertEqual(self.sink.written, ["of the child"])
 
+    def test_startInChild(self) -> None:
+        """
+        A writer that is started in a forked child, as twistd's is in the background, has
+        its lines written on its thread.
+        """
+        process = os.getpid()
+        self.patch(os, "getpid", lambda: process + 1)
+        self.block()
+        self.assertEqual(self.sink.written, [])
+        self.assertEqual(self.finish(), ["first"])
+
 
 class DescriptorTests(SynchronousTestCase):
     """

@@ -31,7 +31,7 @@ from ganeti_pool import tap, web
 from ganeti_pool.commands import CommandWorker, checkArgs
 from ganeti_pool.commands._groups import processGroups
 from ganeti_pool.daemon import InUse, JobQueueService, LockFile, UnixEndpoint
-from ganeti_pool.errors import InvalidJob
+from ganeti_pool.errors import InvalidJob, StoreError
 from ganeti_pool.interfaces import IWorker
 from ganeti_pool.jobqueue import JobQueue
 from ganeti_pool.jobs import OnCrash
@@ -557,6 +557,21 @@ class MakeTests(TapCase):
         self.assertIs(queue._checkArgs, checkArgs)
         self.assertIs(queue._pool.pool._worker_class, CommandWorker)
         self.assertTrue(queue._places._desk.reportsStart)
+
+    def test_newStore(self) -> None:
+        """
+        A new store beside files that are not its output is rejected before anything is made.
+        One that exists is left to the queue, which can read its ID.
+        """
+        output = self.state / "output" / "2024"
+        self.state.mkdir(0o700)
+        output.mkdir(parents=True)
+        (output / "data.csv").write_text("1")
+        error = self.assertRaises(StoreError, self.make)
+        self.assertIn("belongs to another store or to you", str(error))
+        self.assertEqual(os.listdir(self.state), ["output"])
+        (self.state / "jobs.sqlite").touch(0o600)
+        self.make()
 
     def test_guard(self) -> None:
         """

@@ -106,9 +106,12 @@ def _openFile(path: str) -> int:
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     file = os.open(path, flags, 0o600)
-    status = os.fstat(file)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise FileExistsError(errno.EEXIST, "another file is in the way", path)
+        os.ftruncate(file, 0)
+    except BaseException:
         os.close(file)
-        raise FileExistsError(errno.EEXIST, "another file is in the way", path)
-    os.ftruncate(file, 0)
+        raise
     return file

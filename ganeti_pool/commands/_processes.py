@@ -12,6 +12,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from time import monotonic
 
+from ..errors import PoolError
+
 __all__ = ["GONE", "CannotHold", "ProcessSet", "Status", "hasEnded", "send", "statusOf"]
 
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
@@ -55,18 +57,19 @@ def statusOf(pid: int) -> Status | None:
     return Status(int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
 
 
-class CannotHold(Exception):
+class CannotHold(PoolError):
     """
     The system has no descriptor for a process: Linux before 5.3 has none, a sandbox may
     forbid it, or this process has too many open files.
 
     @ivar pid: the process.
+    @ivar why: the system's reason.
     """
 
-    def __init__(self, pid: int, error: Exception) -> None:
-        super().__init__(f"process {pid} cannot be held ({error})")
+    def __init__(self, pid: int, why: str) -> None:
+        super().__init__(f"process {pid} cannot be held ({why})")
         self.pid = pid
-        self.error = error
+        self.why = why
 
 
 class ProcessSet:
@@ -130,13 +133,14 @@ class ProcessSet:
             except ProcessLookupError:
                 continue
             except (AttributeError, OSError) as error:
-                raise CannotHold(pid, error) from error
-            # asked again, since the one that was looked at may have made room for
-            # another before it was held
-            if hasEnded(descriptor) or not self._isWanted(pid):
-                os.close(descriptor)
-                continue
-            self._descriptors.callback(os.close, descriptor)
+                raise CannotHold(pid, str(error)) from error
+            with ExitStack() as opened:
+                opened.callback(os.close, descriptor)
+                # asked again, since the one that was looked at may have made room for
+                # another before it was held
+                if hasEnded(descriptor) or not self._isWanted(pid):
+                    continue
+                self._descriptors.enter_context(opened.pop_all())
             self._held[pid] = descriptor
             found = True
             self._whenHeld(pid, descriptor)

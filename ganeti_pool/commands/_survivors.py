@@ -136,7 +136,7 @@ def _killAll(
             # so when a look finds nobody new, all are in hand
             held.stop()
         except CannotHold as error:
-            raise left([error.pid], f"they cannot be opened for a kill ({error.error})") from error
+            raise left([error.pid], f"they cannot be opened for a kill ({error.why})") from error
         finally:
             held.kill()
         alive = held.awaitEnd(timeout)

@@ -170,6 +170,9 @@ class LogWriter(Generic[_LineT]):
         From now on, write on a thread. If the system has no more threads, callers go on
         writing their lines themselves.
         """
+        if self._process != os.getpid():
+            # Twistd has forked since this was made. The first line would else do this.
+            self._reset()
         thread = Thread(target=self._run, name="log", daemon=True)
         with suppress(RuntimeError):
             thread.start()

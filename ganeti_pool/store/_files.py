@@ -73,7 +73,7 @@ def probe(path: str) -> OSError | None:
     @param path: where, beside the files that the disk has just refused to write.
     @return: the error of the disk; L{None} if it took the file.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o600)
         try:

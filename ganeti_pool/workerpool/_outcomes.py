@@ -17,7 +17,6 @@ from twisted.python.failure import Failure
 from .._taskqueue import Entry
 from .._text import safeRepr
 from ..errors import DeferTask, DuplicateTaskID, TaskCancelled, TaskNotStarted, UnusableResult
-from ..interfaces import ICompletion
 from ._arguments import CheckPriority
 from ._locking import Report
 
@@ -113,7 +112,13 @@ def Tell(pool: str, entry: Entry, outcome: int, value: Any) -> None:
         value = Failure(DuplicateTaskID(entry[2], pool, "it was queued again while the task ran"))
     completion = entry.completion
     if completion is not None:
-        _Report(pool, entry, completion, outcome == SUCCEEDED, value)
+        try:
+            if outcome == SUCCEEDED:
+                completion.succeed(value)
+            else:
+                completion.fail(value)
+        except BaseException:
+            _ReportBroken(pool, entry)
     elif outcome != CANCELLED:
         Report(
             _log,
@@ -134,25 +139,23 @@ def TellUnstarted(pool: str, entry: Entry, cause: type[TaskCancelled | TaskNotSt
     completion = entry.completion
     if completion is not None:
         failure = Failure(cause(pool, entry[2]))
-        # Not before: a signal handler may have raised until now, and then this is done again.
-        entry.completion = None
-        _Report(pool, entry, completion, False, failure)
+        try:
+            # No signal handler runs between these two steps. If one has raised before them,
+            # the caller comes again.
+            entry.completion = None
+            completion.fail(failure)
+        except BaseException:
+            _ReportBroken(pool, entry)
 
 
-def _Report(pool: str, entry: Entry, completion: ICompletion, isSuccess: bool, value: Any) -> None:
+def _ReportBroken(pool: str, entry: Entry) -> None:
     """
-    Report an outcome to a completion; never raises.
+    Log that a completion has raised; never raises.
     """
-    try:
-        if isSuccess:
-            completion.succeed(value)
-        else:
-            completion.fail(value)
-    except BaseException:
-        Report(
-            _log,
-            "The completion of task {task} of pool {pool!r} failed",
-            pool=pool,
-            task=safeRepr(entry[2]),
-            task_id=entry[2],
-        )
+    Report(
+        _log,
+        "The completion of task {task} of pool {pool!r} failed",
+        pool=pool,
+        task=safeRepr(entry[2]),
+        task_id=entry[2],
+    )

@@ -117,14 +117,11 @@ class Staff(Scheduler):
 
     def _EnlistUnlocked(self, started: Sequence[BaseWorker], starting: Starting) -> None:
         """
-        Count workers in that have been started, and are yet to be woken. A second call does
-        nothing.
+        Count workers in that have been started, and are yet to be woken.
 
         @param starting: what was counted for them, and for those that could not be
             started.
         """
-        if not starting.count:
-            return
         workers, leaving = self._workers.copy(), self._termworkers.copy()
         for worker in started:
             # A termination, or a smaller size, may have come meanwhile.

@@ -407,7 +407,7 @@ class WaitingTasks(FencedQueue):
             queue.abandon(entry)
         finally:
             # A signal handler may have raised when it had left already.
-            if entry.queue is None:
+            if entry.queue is None:  # pragma: no branch - without an exception it has left
                 self._cancelled += 1
                 actions.append(lambda: TellUnstarted(self._name, withdrawn, TaskCancelled))
         actions.append(queue.release().clear)

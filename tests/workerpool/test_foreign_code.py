@@ -306,6 +306,18 @@ class IDTests(ThreadCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), len(UNSPEAKABLE))
         self.assertEqual(len(self.flushLoggedErrors(SystemExit)), len(UNSPEAKABLE))
 
+    def test_completionOfACancelledTask(self) -> None:
+        """
+        A completion that raises when its task is cancelled is logged, and stops nothing.
+        """
+        pool = self.pausedPool()
+        pool.AddTask((self.see, 1), 0, "t", completion=Recorder(fail=sys.exit))
+        pool.CancelTask("t")
+        self.assertEqual(len(self.flushLoggedErrors(SystemExit)), 1)
+        self.assertEqual(pool.GetStatistics().cancelled, 1)
+        self.assertQuiet(pool)
+        self.assertEqual(self.seen, [])
+
     def test_hashOfStart(self) -> None:
         """
         A task whose ID cannot be hashed any more when a worker takes it fails with that, and

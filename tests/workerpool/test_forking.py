@@ -27,7 +27,7 @@ from ganeti_pool.workerpool._fences import Fence
 from ganeti_pool.workerpool._forking import afterFork
 
 from ..poolcontract import FunctionWorker, Recorder
-from .threadcase import PATIENCE, Other, ThreadCase
+from .threadcase import PATIENCE, Other, ThreadCase, WatchedPool
 
 SCRIPT = """\
 import os, signal, sys
@@ -265,6 +265,29 @@ class ForkingTests(ThreadCase):
             self.assertFalse(worker.is_alive())
             self.assertEqual(completion.events, [("begin", 1)])
             self.assertFalse(lock._is_owned())  # type: ignore[attr-defined]
+
+    def test_hookFails(self) -> None:
+        """
+        A worker ends in the child even if a hook of the pool has forked, and then raises.
+        """
+
+        class Forking(WatchedPool):
+            forks = False
+
+            def _ShouldWorkerTerminateUnlocked(self, worker: BaseWorker) -> bool:
+                if self.forks:
+                    afterFork(self)
+                    raise ZeroDivisionError
+                return super()._ShouldWorkerTerminateUnlocked(worker)
+
+        pool = Forking("pool", 1, FunctionWorker)
+        pool.waitUntilIdle(1)
+        (worker,) = pool._workers
+        pool.forks = True
+        pool.AddTask((self.see, 1))
+        Other(worker.join, PATIENCE).result()
+        self.assertFalse(worker.is_alive())
+        self.assertEqual(self.seen, [])
 
     def test_noThreads(self) -> None:
         """

@@ -103,3 +103,22 @@ class GivenUpTests(ThreadCase):
         gate.open()
         quiesce.result()
         self.assertEqual(ran, [1])
+
+    def test_cancelledDeferral(self) -> None:
+        """
+        A task without a completion that defers itself after a cancellation ends as cancelled,
+        which nobody is told.
+        """
+        pool = self.makePool(1)
+        gate = self.makeGate()
+
+        def defer(worker: BaseWorker) -> None:
+            gate()
+            raise DeferTask()
+
+        pool.AddTask((defer,), 0, "t")
+        gate.reached()
+        pool.InterruptTask("t")
+        gate.open()
+        pool.Quiesce()
+        self.assertEqual(pool.GetStatistics().cancelled, 1)

@@ -1,65 +1,19 @@
 """
 Calls of a pool that an exception interrupts at every step, as a signal handler may.
 
-The interpreter runs signal handlers when a Python function is entered, after a call of a
-C function, and, before Python 3.11, when a Python function has returned. A profile function is
-called at just these steps. So a test raises at the first of them, at the second, and so on,
-until the call ends before.
+A test raises at the first step, at the second, and so on, until the call ends before.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import FrameType
 
-import ganeti_pool
-from ganeti_pool._taskqueue import MOST_ABANDONED
+from ganeti_pool._taskqueue import MOST_ABANDONED, Entry, TaskQueue, newEntry
 from ganeti_pool.errors import TaskCancelled
 from ganeti_pool.workerpool import BaseWorker
 
 from ..poolcontract import Recorder
-from .threadcase import PATIENCE, Other, ThreadCase, WatchedPool
-
-PACKAGE = str(Path(ganeti_pool.__file__).parent)
-
-
-class Interruption(BaseException):
-    """
-    What the signal handler raises.
-    """
-
-
-class Interrupted:
-    """
-    A call that is interrupted at one step.
-
-    @ivar isOver: whether the call ended before that step.
-    """
-
-    def __init__(self, step: int, call: Callable[[], object]) -> None:
-        self._left = step
-        self.isOver = False
-        before = sys.getprofile()
-        sys.setprofile(self._look)
-        try:
-            call()
-            self.isOver = True
-        except Interruption:
-            self.isOver = False
-        finally:
-            sys.setprofile(before)
-
-    def _look(self, frame: FrameType, event: str, argument: object) -> None:
-        if event == "c_call" or (event == "return" and sys.version_info >= (3, 11)):
-            return
-        # What the standard library does then, as in Thread.start, is not looked at here.
-        if not frame.f_code.co_filename.startswith(PACKAGE):
-            return
-        self._left -= 1
-        if self._left == 0:
-            raise Interruption
+from .threadcase import PATIENCE, Interrupted, Interruption, Other, ThreadCase, WatchedPool
 
 
 class InterruptedTests(ThreadCase):
@@ -227,6 +181,57 @@ class InterruptedTests(ThreadCase):
             Other(pool.TerminateWorkers).result()
             self.assertEqual([event for event, *_ in completions[-1].events], ["fail"])
             self.assertEqual(self.seen, [])
+
+    def test_addTaskUnlocked(self) -> None:
+        """
+        An interrupted C{_AddTaskUnlocked} has added its task, or has not.
+        """
+
+        def call(pool: WatchedPool) -> None:
+            with pool._lock:
+                pool._AddTaskUnlocked((self.see, 1), 0, "t")
+
+        added = set()
+        for pool in self.everyStep(call, str):
+            self.assertQuiet(pool)
+            self.assertIn(self.seen, ([], [1]))
+            added.add(len(self.seen))
+        self.assertEqual(added, {0, 1})
+
+    def test_absorb(self) -> None:
+        """
+        An interrupted move of all tasks from one queue to another loses none and doubles none.
+        """
+        isOver = False
+        step = 0
+        while not isOver:
+            step += 1
+            source, target = TaskQueue(), TaskQueue()
+            entries: list[Entry] = [newEntry(0, n, n, (), None, None, 0.0) for n in range(3)]
+            for entry in entries:
+                source.push(entry)
+            isOver = Interrupted(step, lambda: target.absorb(source)).isOver  # noqa: B023
+            places = [entry.queue for entry in entries]
+            self.assertEqual(sorted([*source.tasks, *target.tasks]), entries, f"step {step}")
+            for entry, place in zip(entries, places, strict=True):
+                self.assertIn(entry, place.tasks)  # type: ignore[union-attr]
+        self.assertGreater(step, 5)
+
+    def test_terminateWhileStarting(self) -> None:
+        """
+        A termination that is interrupted where it waits for workers to start leaves the lock free.
+        """
+        pool = self.makePool(1)
+
+        def wait() -> None:
+            pool._lock.release()
+            raise Interruption
+
+        pool._starting = 1
+        self.patch(pool._changed, "wait", wait)
+        self.assertRaises(Interruption, pool.TerminateWorkers)
+        pool._starting = 0
+        self.assertTrue(Other(self.tryLock, pool).result())
 
     def test_addWhileQuiescing(self) -> None:
         """

@@ -4,12 +4,15 @@ No wake-up is lost, and none is wasted on the lock.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Barrier, local
 from types import SimpleNamespace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from ganeti_pool._delivery import Delivery
+from ganeti_pool.testing import FakeReactor
 from ganeti_pool.workerpool import _TERMINATE, BaseWorker, _locking
 from ganeti_pool.workerpool._locking import GiveWay
 
@@ -32,6 +35,45 @@ class HeldObject:
     def _isHeld(self) -> bool:
         self.looks += 1
         return self.looks <= self.held
+
+
+class StaleHintTests(ThreadCase):
+    """
+    Tests for a hint that says that a lock is held, which nobody holds.
+    """
+
+    def test_pool(self) -> None:
+        """
+        Each call that yields to the hint goes on, and clears it.
+        """
+        pool, gate = self.busyPool()
+        calls: list[Callable[[], object]] = [
+            lambda: pool.AddTask((self.see, 1), 0, "t"),
+            lambda: pool.AddManyTasks([(self.see, 2)]),
+            lambda: pool.ChangeTaskPriority("t", 1),
+            lambda: pool.CancelTask("t"),
+            lambda: pool.InterruptTask("busy"),
+        ]
+        for call in calls:
+            pool._isHeld = True
+            call()
+            self.assertFalse(pool._isHeld)
+        gate.open()
+        pool.Quiesce()
+        self.assertEqual(self.seen, [2])
+
+    def test_delivery(self) -> None:
+        """
+        So do the two calls of a delivery.
+        """
+        reactor = FakeReactor()
+        delivery = Delivery(reactor)
+        delivery._isHeld = True
+        delivery.putCall(lambda: self.seen.append(1))
+        self.assertFalse(delivery._isHeld)
+        delivery._isHeld = True
+        reactor.run()
+        self.assertEqual((self.seen, delivery._isHeld), ([1], False))
 
 
 class GiveWayTests(SynchronousTestCase):

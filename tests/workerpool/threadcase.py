@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from threading import Event, Thread
+from types import FrameType
 from typing import Any
 from unittest import skipUnless
 
 from twisted.trial.unittest import SynchronousTestCase
 
+import ganeti_pool
 from ganeti_pool.workerpool import BaseWorker, WorkerPool
 from ganeti_pool.workerpool._fences import Fence
 
@@ -21,12 +24,16 @@ from ..poolcontract import FunctionWorker
 __all__ = [
     "PATIENCE",
     "Gate",
+    "Interrupted",
+    "Interruption",
     "Litter",
     "Other",
     "ThreadCase",
     "WatchedPool",
     "needsDropping",
 ]
+
+PACKAGE = str(Path(ganeti_pool.__file__).parent)
 
 PATIENCE = 10.0
 """
@@ -116,6 +123,46 @@ class Litter:
         self._act(self._remaining)
         if self._remaining:
             Litter(self._remaining - 1, self._act)
+
+
+class Interruption(BaseException):
+    """
+    What the signal handler raises.
+    """
+
+
+class Interrupted:
+    """
+    A call that is interrupted at one step.
+
+    The interpreter runs signal handlers when a Python function is entered, after a call of
+    a C function, and, before Python 3.11, when a Python function has returned. A profile
+    function is called at just these steps.
+
+    @ivar isOver: whether the call ended before that step.
+    """
+
+    def __init__(self, step: int, call: Callable[[], object]) -> None:
+        self._left = step
+        before = sys.getprofile()
+        sys.setprofile(self._look)
+        try:
+            call()
+        except Interruption:
+            pass  # If a completion runs, this is a failure of the completion, and is logged.
+        finally:
+            sys.setprofile(before)
+        self.isOver = self._left > 0
+
+    def _look(self, frame: FrameType, event: str, argument: object) -> None:
+        if event == "c_call" or (event == "return" and sys.version_info >= (3, 11)):
+            return
+        # What the standard library does then, as in Thread.start, is not looked at here.
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return
+        self._left -= 1
+        if self._left == 0:
+            raise Interruption
 
 
 class WatchedPool(WorkerPool):
