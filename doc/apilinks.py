@@ -83,18 +83,18 @@ class PublicNames(ModuleMixin):
 
 class WholeLinks(InheritableMixin):
     """
-    Links from the docstrings of methods and attributes with the name of the page in front of
-    the anchor, even to the same page. Such a docstring is shown on the pages of all classes that
-    inherit it, or get it from their interface, and on those pydoctor's short links lead nowhere.
+    Links in the docstrings of methods and attributes that name the page before the anchor, even
+    on the same page. pydoctor shows such a docstring on the page of each class that inherits it
+    or implements its interface, where its short links are dead.
     """
 
     @property
     def docstring_linker(self) -> DocstringLinker:
         """
-        What makes the links.
+        The linker of this object.
         """
         linker: DocstringLinker = super().docstring_linker
-        # pydoctor's way to say so.
+        # In pydoctor this disables short links.
         linker._page_object = None
         return linker
 

@@ -1,10 +1,10 @@
 """
-Find links that lead nowhere in the pages that were built.
+Find dead links in the built pages.
 
 Sphinx warns of a wrong reference in its own pages, and pydoctor of a name that does not exist;
 neither checks the anchors that both write. C{python doc/deadlinks.py DIRECTORY} reads every
-HTML page below a directory and checks that the file and the anchor of each link are there. Links
-to other sites are not followed, so the check needs no network.
+HTML page below a directory and checks that the file and the anchor of each link exist. It does
+not follow links to other sites, so it needs no network.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Page(HTMLParser):
     """
     The links and the anchors of one page.
 
-    @ivar links: each as (line, address).
-    @ivar anchors: what a link to this page may have behind its C{#}.
+    @ivar links: pairs of line and address.
+    @ivar anchors: the valid fragments of a link to this page.
     """
 
     def __init__(self, text: str) -> None:
@@ -35,7 +35,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """
-        Take what one tag has.
+        Collect the links and anchors of a tag.
         """
         for name, value in attrs:
             if value is None:
@@ -48,7 +48,7 @@ class Page(HTMLParser):
 
 def deadLinks(root: Path) -> Iterator[str]:
     """
-    The links that lead nowhere, each as a sentence with the page and the line.
+    Iterate over the dead links, each as a sentence with the page and the line.
 
     @param root: the directory with the pages.
     """
@@ -64,16 +64,16 @@ def deadLinks(root: Path) -> Iterator[str]:
                 target /= "index.html"
             where = f"{path.relative_to(root)}:{line}: {address}"
             if not target.is_file():
-                yield f"{where}: there is no such file"
+                yield f"{where}: the file does not exist"
             elif target in pages and unquote(parts.fragment) not in pages[target].anchors:
-                yield f"{where}: the page has no such anchor"
+                yield f"{where}: the page does not have this anchor"
 
 
 def main(arguments: list[str]) -> int:
     """
-    Print the links that lead nowhere.
+    Print the dead links.
 
-    @return: the exit code: 1 if there are any, and 2 if there are no pages.
+    @return: the exit code: 1 for dead links, and 2 for a directory without pages.
     """
     root = Path(*arguments)
     if not any(root.rglob("*.html")):

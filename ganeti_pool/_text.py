@@ -1,8 +1,8 @@
 """
-Text of objects that users made, for messages, whatever those objects do.
+Format objects of user classes for messages, without ever raising.
 
-An error text is often made in the middle of something that must be finished: a
-worker that reports an outcome, a termination. So nothing here raises.
+An error text is often made in the middle of an operation that must be finished, such
+as reporting an outcome or a termination.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def safeRepr(value: object) -> str:
     """
     Return C{repr(value)}, or a substitute if that raises.
 
-    L{twisted.python.reflect.safe_repr} puts a whole traceback there, which makes a
-    message of one line one of ten. Python itself refuses the C{repr} of an integer of
-    more than 4,300 digits.
+    L{twisted.python.reflect.safe_repr} inserts a whole traceback, which turns a one-line
+    message into ten lines. Python itself rejects the C{repr} of an integer of more than
+    4,300 digits.
     """
     try:
         # An exact string: a subclass could raise when it is put into the message.

@@ -73,8 +73,8 @@ class DeferTask(PicklableException):
 
 class PoolError(PicklableException):
     """
-    Anything that this package refuses or reports. It can be pickled and copied, and so can
-    every subclass, whatever its C{__init__} takes.
+    Base of the errors that this package raises or reports. They can be pickled and copied, and
+    so can every subclass, whatever its C{__init__} takes.
     """
 
 
@@ -179,7 +179,7 @@ class PoolForked(PoolTerminated):
     The pool's threads were started before a fork, and this is the child process, where
     they do not exist.
 
-    It is a L{PoolTerminated} too: what handles a pool that has ended handles this.
+    It is a L{PoolTerminated}, so code that handles a terminated pool handles it, too.
     """
 
     def __init__(self, pool: str) -> None:
@@ -350,11 +350,11 @@ class JobNotRunnable(JobError):
 
 class OutputUnreadable(JobError):
     """
-    The output of a job is there and cannot be read.
+    The output of a job exists and cannot be read.
 
     @ivar jobID: the job.
-    @ivar path: the file, or the directory in its path, that is in the way.
-    @ivar why: what the system says, or what is found there.
+    @ivar path: the file, or the directory in its path, that cannot be read.
+    @ivar why: the error of the system, or the kind of the file.
     """
 
     code = "output_unreadable"
@@ -434,8 +434,7 @@ class KeyConflict(JobError):
 
 class InsideJob(JobError):
     """
-    A running job asked for something that waits for the end of that very job. Nothing was
-    changed.
+    A running job sent a request that would wait for the end of that job. Nothing was changed.
 
     @ivar jobID: the job.
     """
@@ -444,32 +443,33 @@ class InsideJob(JobError):
 
     def __init__(self, jobID: int, what: str) -> None:
         """
-        @param what: what was asked for, as a noun.
+        @param what: the rejected operation, as a noun.
         """
         super().__init__(
-            f"this {what} was asked for by job {jobID} and would wait for the end of job {jobID}: "
-            "ask for it from outside the job"
+            f"job {jobID} requested this {what}, which would wait for the end of job {jobID}: "
+            "send the request from outside the job"
         )
         self.jobID = jobID
 
 
 class ResizeFailed(JobError):
     """
-    The pool of a daemon could not be given as many workers as it was to have. Those that were
-    started stay; the cause is in C{__cause__}.
+    The system could not start enough threads to resize the pool of a daemon. The workers that
+    were started stay; the cause is in C{__cause__}.
 
-    @ivar workers: how many workers the pool has.
+    @ivar workers: the number of workers in the pool now.
     """
 
     code = "internal_error"
 
     def __init__(self, wanted: int, workers: int, why: str) -> None:
         """
-        @param why: what the system said.
+        @param wanted: the requested number of workers.
+        @param why: the error of the system.
         """
         super().__init__(
-            f"the pool cannot have {wanted} workers and has {workers}: {why}: resize it to fewer, "
-            "or let the daemon's user have more threads and memory"
+            f"the pool cannot be resized to {wanted} workers and has {workers}: {why}: choose "
+            "fewer workers, or raise the limits on threads and memory of the daemon's user"
         )
         self.workers = workers
 
@@ -516,8 +516,7 @@ class StoreFull(StoreError):
 
 class StoreDamaged(StoreError):
     """
-    The store's file cannot be read as it was written: it is damaged, or the disk
-    fails.
+    The store's file cannot be read: it is damaged, or the disk fails.
     """
 
 

@@ -360,7 +360,7 @@ class JobOrigin:
 
 def originOf(environment: Mapping[str, str], host: str) -> JobOrigin | None:
     """
-    The job in whose command a process runs, by the process's environment.
+    Return the job in whose command a process runs, by the environment of the process.
 
     @param host: the name of this machine.
     @return: L{None} outside a job.

@@ -233,7 +233,7 @@ def _familiesOf(status: Mapping[str, Any]) -> Iterator[Metric]:
     yield jobs
     oldest = GaugeMetricFamily(
         "ganeti_pool_quiesce_timestamp_seconds",
-        "When the oldest standing quiesce began, in seconds since 1970; absent without one.",
+        "When the oldest active quiesce began, in seconds since 1970; absent without one.",
     )
     since = status["quiesces"]["since"]
     if since is not None:

@@ -89,10 +89,9 @@ class StatePaths:
         home = os.environ.get("HOME", os.path.expanduser("~"))
         if not (os.path.isabs(home) or os.environ.get("XDG_STATE_HOME")):
             raise InvalidArgument(
-                "there is no home directory for the state directory: HOME is "
-                f"{'not an absolute path' if 'HOME' in os.environ else 'not set'}, and the user "
-                f"with the number {os.getuid()} has none otherwise. Name a directory with "
-                "--state-dir"
+                "the default state directory cannot be found: HOME is "
+                f"{'not an absolute path' if 'HOME' in os.environ else 'not set'}, and user ID "
+                f"{os.getuid()} has no home directory. Name a directory with --state-dir"
             )
         return cls.at(user_state_dir("ganeti-pool"))
 

@@ -1343,4 +1343,4 @@ class PoolContract(_Case):
         pool._BeginTerminate(lambda: self.seen.append("terminated"))
         pool._BeginTerminate()
         self.assertEqual(self.seen, ["resized", "terminated"])
-        self.assertEqual(pool._farewells, [])
+        self.assertEqual(pool._barriers, [])

@@ -413,7 +413,7 @@ class NoDaemonTests(SynchronousTestCase):
         self.patch(sys.modules[Exchange.__module__], "_LARGEST", 10)
         self.successResultOf(self.answering(200, b'"12345678"').pool())
         why = self.unreachable(self.answering(200, b'"123456789"').pool())
-        self.assertEqual(why, "what came has more than 10 bytes, unlike any answer")
+        self.assertEqual(why, "the response has more than 10 bytes, the most that a daemon sends")
 
     def test_noProblem(self) -> None:
         """
@@ -441,7 +441,7 @@ class NoDaemonTests(SynchronousTestCase):
             (OSError("AF_UNIX path too long"), "AF_UNIX path too long"),
             (
                 ConnectError(string=Failure(ConnectionDone())),
-                "the connection was not accepted: too many others wait. Try again",
+                "the connection was not accepted: too many others are waiting. Try again",
             ),
             (
                 ResponseNeverReceived([Failure(OSError("gone")), Failure(ValueError())]),
@@ -531,7 +531,7 @@ class LimitTests(SynchronousTestCase):
             self.assertEqual((error.seconds, error.mayHaveArrived), (seconds, True))
             self.assertEqual(
                 str(error),
-                f"there is no answer from a daemon at there: it did not come within {seconds} "
+                f"there is no answer from a daemon at there: it did not arrive within {seconds} "
                 "seconds. Check whether the daemon is suspended or its machine overloaded, and "
                 "try again",
             )

@@ -15,7 +15,7 @@ from subprocess import DEVNULL, Popen
 
 from twisted.logger import capturedLogs, formatEvent
 
-from ganeti_pool.commands._processes import Held, hasEnded, statusOf
+from ganeti_pool.commands._processes import ProcessSet, hasEnded, statusOf
 from ganeti_pool.commands._session import _awaitEnd, killSessions
 from ganeti_pool.commands._survivors import handleOf, killAttempts
 from ganeti_pool.errors import PoolError
@@ -311,7 +311,7 @@ class EarlierAttemptTests(EndingCase):
         The next attempt waits while it cannot be looked for.
         """
         self.forbid(os, "scandir", OSError(errno.EMFILE, "Too many open files"))
-        self.assertWaits("cannot be looked for")
+        self.assertWaits("cannot be searched for")
 
     def test_notGone(self) -> None:
         """
@@ -354,7 +354,7 @@ class ProcessTests(EndingCase):
             patch = self.patch(signal, "pidfd_send_signal", refuse)
             killSessions([child.pid], 0.001)
             patch.restore()
-        self.assertIn("are alive", str(formatEvent(logged[0])))
+        self.assertIn("are still alive", str(formatEvent(logged[0])))
 
     def test_notSeen(self) -> None:
         """
@@ -378,15 +378,15 @@ class ProcessTests(EndingCase):
         The wait for the killed goes on until a look finds none of them.
         """
         child = self.session('echo > "$1"; exec sleep 1000')
-        awaitEnd = Held.awaitEnd
+        awaitEnd = ProcessSet.awaitEnd
         waits: list[float] = []
 
-        def killAndWait(held: Held, timeout: float) -> list[int]:
+        def killAndWait(held: ProcessSet, timeout: float) -> list[int]:
             waits.append(timeout)
             child.kill()
             return awaitEnd(held, timeout)
 
-        self.patch(Held, "awaitEnd", killAndWait)
+        self.patch(ProcessSet, "awaitEnd", killAndWait)
         self.assertEqual(_awaitEnd(lambda pid: pid == child.pid, PATIENCE), [])
         self.assertEqual(len(waits), 1)
 
@@ -396,7 +396,7 @@ class ProcessTests(EndingCase):
         of a session.
         """
         self.patch(os, "readlink", lambda path: "1")
-        with Held(lambda pid: True) as held:
+        with ProcessSet(lambda pid: True) as held:
             self.assertFalse(held.look())
 
     def test_notLookedAtAgain(self) -> None:

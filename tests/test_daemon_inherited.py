@@ -22,7 +22,7 @@ from ganeti_pool.daemon import (
     Locks,
     _forks,
     forgetCoercedLocale,
-    giveUpInChildren,
+    releaseInChildren,
     runBelowInit,
     unblockSignals,
     unignoreSignals,
@@ -130,7 +130,7 @@ class SignalTests(SynchronousTestCase):
 
 class ForkTests(SynchronousTestCase):
     """
-    Tests for L{giveUpInChildren}, with no fork: what is called in a child is called here.
+    Tests for L{releaseInChildren}, with no fork: what is called in a child is called here.
     """
 
     def setUp(self) -> None:
@@ -153,8 +153,8 @@ class ForkTests(SynchronousTestCase):
         A child gives up what is open when it is forked; the numbers stay taken, and no
         program inherits them.
         """
-        giveUpInChildren(lambda: [self.writeEnd, -1], self.register)
-        giveUpInChildren(list, self.register)
+        releaseInChildren(lambda: [self.writeEnd, -1], self.register)
+        releaseInChildren(list, self.register)
         (hook,) = self.hooks
         hook()
         self.addCleanup(os.close, self.writeEnd)
@@ -170,7 +170,7 @@ class ForkTests(SynchronousTestCase):
             raise OSError(24, "Too many open files")
 
         self.patch(os, "open", refuse)
-        giveUpInChildren(lambda: [self.writeEnd], self.register)
+        releaseInChildren(lambda: [self.writeEnd], self.register)
         self.hooks[0]()
         self.assertGivenUp()
 

@@ -199,7 +199,7 @@ class OwnershipTests(OutputCase):
 
         daemon = self.start("--workers", "1", "--paused")
         aside = self.output / "aside-1"
-        self.assertIn(f"1 directories are in {aside}", daemon.log)
+        self.assertIn(f"not of a run of this store, to {aside}", daemon.log)
         self.assertEqual(daemon.ask("GET", "/v1/pool")["output"]["set_aside"], [str(aside)])
         self.assertIn(f"set aside  {aside}: check", self.run_("status").stdout)
         self.assertEqual((aside / str(late) / "1.0" / "stdout").read_text(), "late\n")

@@ -45,10 +45,10 @@ class LostStoreTests(DaemonCase):
         ):
             status, answer = daemon.request(method, path, body)
             self.assertEqual((status, answer["code"]), (500, "store_lost"), answer)
-            self.assertIn("jobs.sqlite is not there any more", answer["detail"])
+            self.assertIn("jobs.sqlite no longer exists", answer["detail"])
         pool = daemon.ask("GET", "/v1/pool")
         self.assertEqual((pool["active"], pool["jobs"]["queued"]), (False, 1))
-        self.assertIn("jobs.sqlite is not there any more", pool["store"]["last_error"])
+        self.assertIn("jobs.sqlite no longer exists", pool["store"]["last_error"])
         self.assertIn(b"ganeti_pool_store_trouble 1.0", daemon.ask("GET", "/metrics"))
         told = self.run_("status")
         self.assertEqual((told.returncode, told.stderr), (0, ""))

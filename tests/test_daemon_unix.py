@@ -92,7 +92,7 @@ class RemoveTests(SocketCase):
         A socket of another kind stays.
         """
         self.bind(socket.SOCK_DGRAM)
-        self.assertStays("cannot be found out", os.strerror(errno.EPROTOTYPE))
+        self.assertStays("cannot determine", os.strerror(errno.EPROTOTYPE))
 
     def test_noSocket(self) -> None:
         """

@@ -66,10 +66,10 @@ class DeadLinksTests(SynchronousTestCase):
         self.write("api/p.html", '<a href="#q">x</a>\n<img src="no.png"><a href="../api/">x</a>')
         self.check(
             1,
-            "api/p.html:2: #q: the page has no such anchor",
-            "api/p.html:3: no.png: there is no such file",
-            "api/p.html:3: ../api/: there is no such file",
-            "index.html:2: api/p.html#q: the page has no such anchor",
+            "api/p.html:2: #q: the page does not have this anchor",
+            "api/p.html:3: no.png: the file does not exist",
+            "api/p.html:3: ../api/: the file does not exist",
+            "index.html:2: api/p.html#q: the page does not have this anchor",
         )
 
     def test_nothingBuilt(self) -> None:

@@ -423,7 +423,7 @@ class CommandTests(DaemonCase):
                 self.assertEqual(waiter.returncode, 0, said)
                 self.assertRegex(
                     said,
-                    rf"\Aganeti-pool: the daemon is away \([^\n]*\n"
+                    rf"\Aganeti-pool: the daemon is unreachable \([^\n]*\n"
                     rf"ganeti-pool: the daemon is back\n{jobID} succeeded\n\Z",
                 )
 

@@ -431,7 +431,7 @@ class StoreTests(InFile, SynchronousTestCase):
             turns.wait(store.acquire("host:1"))
         self.assertEqual(told, [True, False])
         texts = [formatEvent(event) for event in logs]
-        self.assertIn(f"its {os.stat(copy).st_size} bytes are checked", texts[0])
+        self.assertIn(f"checking its {os.stat(copy).st_size} bytes", texts[0])
         self.assertIn("has ended", texts[1])
         self.assertEqual(len(turns.wait(store.listJobs(JobFilter(), True, 9, None))), 1)
 

@@ -87,7 +87,7 @@ class LostTests(LostCase):
             self.addCleanup(self.store.close)
             self.fill()
             os.unlink(self.store.path + suffix)
-            self.assertLost(f"{self.store.path}{suffix} is not there any more")
+            self.assertLost(f"{self.store.path}{suffix} no longer exists")
 
     def test_directoryRemoved(self) -> None:
         """
@@ -98,7 +98,7 @@ class LostTests(LostCase):
         self.addCleanup(os.rename, f"{directory}-moved", directory)
         with open(directory, "w"):
             self.addCleanup(os.unlink, directory)
-        self.assertLost("is not there any more")
+        self.assertLost("no longer exists")
 
     def test_replaced(self) -> None:
         """
@@ -148,10 +148,10 @@ class LostTests(LostCase):
         """
         path = self.store.path
         os.rename(path, f"{path}-moved")
-        self.assertLost(f"{path} is not there any more")
+        self.assertLost(f"{path} no longer exists")
         os.rename(f"{path}-moved", path)
         self.store.said.clear()
-        self.assertLost(f"{path} is not there any more")
+        self.assertLost(f"{path} no longer exists")
         self.assertEqual(self.store.said, [])
 
     def afterCommit(self, f: Callable[[], object]) -> None:
@@ -203,7 +203,7 @@ class LostTests(LostCase):
         os.unlink(path)
         kind, sentence = self.store.readOutcome(_reads.getLastPosition)
         self.assertIs(kind, errors.StoreLost)
-        self.assertIn(f"{path} is not there any more", sentence)
+        self.assertIn(f"{path} no longer exists", sentence)
 
     def test_lostWhileItOpens(self) -> None:
         """
@@ -212,7 +212,7 @@ class LostTests(LostCase):
         path = temporary(self)
         with self.assertRaises(errors.StoreLost) as caught:
             StoreFiles(path).opened(self.store.connection)
-        self.assertIn(f"{path} is not there", str(caught.exception))
+        self.assertIn(f"{path} does not exist", str(caught.exception))
 
     def test_linkedLog(self) -> None:
         """
@@ -227,7 +227,7 @@ class LostTests(LostCase):
         self.assertWell()
         self.assertEqual(os.stat(target).st_mode & 0o777, 0o600)
         os.unlink(f"{target}-wal")
-        self.assertLost(f"{target}-wal is not there any more")
+        self.assertLost(f"{target}-wal no longer exists")
 
     def test_otherLink(self) -> None:
         """

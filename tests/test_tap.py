@@ -584,7 +584,7 @@ class MakeTests(TapCase):
         self.patch(_make, "endOnSignals", lambda *args, **others: guards.append("end"))
         self.patch(_make, "surviveSignals", lambda reopen: guards.append("survive"))
         self.patch(_make, "unignoreSignals", lambda: guards.append("unignore"))
-        self.patch(_make, "giveUpInChildren", sources.append)
+        self.patch(_make, "releaseInChildren", sources.append)
         service = self.make()
         self.assertEqual((guards, sources), ([], []))
         service._guard()
@@ -885,12 +885,12 @@ class RefusalTests(TapCase):
 
     def test_noEndpoint(self) -> None:
         """
-        What is no endpoint is refused.
+        An invalid endpoint is rejected.
         """
         token = self.file(b"secret")
         for endpoint in ("nonsense:1", "tcp:"):
             error = self.refuse("--listen", endpoint, "--token-file", token)
-            self.assertSentence(error, endpoint, "no endpoint")
+            self.assertSentence(error, endpoint, "not a valid endpoint")
 
     def test_missingExtra(self) -> None:
         """

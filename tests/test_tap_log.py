@@ -332,7 +332,7 @@ class OpenTests(TapCase):
         """
         A log that could not be written says in its own form how many lines are missing.
         """
-        says = "Lines missing here, since the log could not be written: 1"
+        says = "1 lines were dropped here, since the log could not be written"
         log = self.open(nodaemon=1)
         with open(os.devnull) as null:
             # Nothing can be written to it.

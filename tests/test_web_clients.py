@@ -280,12 +280,12 @@ class CrowdTests(DaemonCase):
             connection = socket.create_connection(("127.0.0.1", int(port[1])), PATIENCE)
             self.addCleanup(connection.close)
             connection.sendall(b"GET /v1/pool HTTP/1.1\r\na: b\r\n")
-        daemon.awaitLog("is the limit")
+        daemon.awaitLog("the limit is")
         (jobID,) = daemon.submit({"args": [["true"], {}]})
         (job,) = daemon.awaitEnds(jobID)
         self.assertEqual(job["state"], "succeeded")
         self.assertLess(len(os.listdir(f"/proc/{daemon.process.pid}/fd")), 100)
-        self.assertEqual(daemon.log.count("is the limit"), 1)
+        self.assertEqual(daemon.log.count("the limit is"), 1)
         self.assertEqual(daemon.stop(), 0)
 
     def test_killed(self) -> None:

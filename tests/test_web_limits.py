@@ -144,9 +144,7 @@ class ConnectionsTests(SynchronousTestCase):
                 self.connections.closed(each)
             self.open(9)
         self.assertEqual(len(events), 2)
-        self.assertIn(
-            "connections to the door are open, and 10 is the limit", formatEvent(events[0])
-        )
+        self.assertIn("connections to the door are open; the limit is 10", formatEvent(events[0]))
 
 
 class SiteTests(WebCase):

@@ -39,7 +39,7 @@ def copyWhatIsThere(source, target):
         try:
             mode = entry.lstat().st_mode
             if not stat.S_ISREG(mode):
-                # A job has made it. To open a FIFO would wait for whoever writes to it.
+                # A job has created it. Opening a FIFO would wait for a writer.
                 print(f"left out: {entry} is not a regular file", file=sys.stderr)
                 continue
             file = open(entry, "rb", opener=openWithoutWaiting)

@@ -44,7 +44,7 @@ class Bar:
 
     def tell(self, text: str, style: str = "red") -> None:
         """
-        Write a line above it, such as what went wrong.
+        Write a line above the bar, such as an error.
         """
         self._console.print(text, style=style)
 

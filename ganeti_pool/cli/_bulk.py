@@ -80,7 +80,7 @@ def _note(session: Session, change: Change, done: int, total: int) -> None:
     progress = f"{done} of {total} jobs are known to be {change.participle}"
     session.interruption = f"interrupted: {progress}"
     session.aftermath = progress if total > 1 else ""
-    session.doubt = "the daemon may have done it all the same" if total == 1 else ""
+    session.doubt = "the daemon may have done it anyway" if total == 1 else ""
 
 
 async def askEach(

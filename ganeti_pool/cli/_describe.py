@@ -132,7 +132,7 @@ def describeStatus(status: Wire, now: datetime) -> str:
     if store["last_error"] is not None:
         lines.append(("last error", store["last_error"]))
     if output["adopted"]:
-        lines.append(("output", "adopted: it had no store id, so nothing of it was removed"))
+        lines.append(("output", "adopted: it had no store id, so nothing was removed from it"))
     for directory in output["set_aside"]:
         lines.append(("set aside", f"{directory}: check this output, then remove it"))
     return "\n".join(f"{label:<11}{escapeControls(text)}" for label, text in lines)

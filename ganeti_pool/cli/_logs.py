@@ -204,8 +204,8 @@ async def copyOutput(
             lines.write(b"", isLast=True)
             attempt, wasAway = job["attempt"], False
             session.say(
-                f"job {jobID} was started again after the daemon was away: what follows is "
-                f"from attempt {attempt}"
+                f"job {jobID} was started again while the daemon was unreachable: the following "
+                f"output is from attempt {attempt}"
             )
             lines, reader = _open(session, jobID, attempt, stream, None)
         elif job["finished_at"] is not None or job["attempt"] > attempt:

@@ -1,5 +1,5 @@
 """
-A daemon that is older than the command.
+Explain a rejection by a daemon that is older than the command.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ async def explainUnknownKey(session: Session, error: Exception) -> Exception:
         pool = await session.connect().pool()
         running = pool["daemon"]["version"]
     except Exception:
-        # What the daemon has said is the reason for the end.
+        # The daemon's own rejection remains the reason.
         return error
     own = version("ganeti-pool")
     if running == own:
@@ -40,8 +40,8 @@ async def explainUnknownKey(session: Session, error: Exception) -> Exception:
     return RequestRefused(
         error.status,
         error.code,
-        f"{error}: this command is version {own}; restart the daemon (version {running}) to run "
-        "that too",
+        f"{error}: this command is version {own}; restart the daemon (version {running}) to "
+        "update it too",
         error.errors,
     )
 

@@ -1,5 +1,5 @@
 """
-Whether jobs that are waited for can start, and whether they can end.
+Check whether the jobs that a command waits for can start and end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _origin() -> JobOrigin | None:
 
 def ownJob(pool: Wire) -> int | None:
     """
-    The job in which this command runs, if the daemon that answered runs that job.
+    Return the ID of the job in which this command runs, if the daemon that answered runs it.
 
     @param pool: the answer of C{GET /v1/pool}.
     """
@@ -44,7 +44,7 @@ def ownJob(pool: Wire) -> int | None:
 
 def whyNothingStarts(pool: Wire) -> tuple[str, str] | None:
     """
-    Why no queued job starts, and until when; L{None} if jobs start.
+    Return why no queued job starts, and until when; L{None} if jobs start.
 
     @param pool: the answer of C{GET /v1/pool}.
     """
@@ -82,9 +82,9 @@ async def refuseOwnOutput(
     session: Session, client: JobClient, jobID: int, attempt: int | None
 ) -> None:
     """
-    Refuse to follow in a job the output of that job to its end.
+    Refuse to follow the output of the attempt in which this command runs.
 
-    @raise Ending: if this is the attempt.
+    @raise Ending: if C{attempt} is that attempt.
     """
     if _origin() is None:
         return
@@ -95,7 +95,7 @@ async def refuseOwnOutput(
 
 def _whyTheseWait(pool: Wire, queued: Sequence[Wire]) -> tuple[str, str] | None:
     """
-    As L{whyNothingStarts}, for queued jobs that this command waits for.
+    Return why these queued jobs do not start, like L{whyNothingStarts}.
     """
     reason = whyNothingStarts(pool)
     if reason is not None:
@@ -103,7 +103,7 @@ def _whyTheseWait(pool: Wire, queued: Sequence[Wire]) -> tuple[str, str] | None:
     own = ownJob(pool)
     if own is not None and pool["workers"] == 1:
         return f"the pool's only worker runs job {own}, which waits here", "it is resized"
-    # An older daemon does not tell of quiesces. All times are written alike, and in UTC.
+    # An older daemon does not report quiesces. All times have the same format, in UTC.
     since = pool.get("quiesces", {"since": None})["since"]
     if since is not None and any(job["submitted_at"] >= since for job in queued):
         if own is None:
@@ -111,14 +111,14 @@ def _whyTheseWait(pool: Wire, queued: Sequence[Wire]) -> tuple[str, str] | None:
         return (
             f"a quiesce waits for job {own}, which waits here, and holds back jobs submitted "
             "after it",
-            "the quiesce is given up",
+            "the quiesce is cancelled",
         )
     return None
 
 
 class Prospects:
     """
-    Says why jobs that are waited for do not start, once for each reason.
+    Reporter of why the jobs that a command waits for do not start, once for each reason.
     """
 
     def __init__(self, session: Session, client: JobClient, untilFirst: bool = False) -> None:
@@ -132,13 +132,13 @@ class Prospects:
 
     async def check(self, jobs: Sequence[Wire], say: Callable[[str], object]) -> None:
         """
-        Ask the daemon how its pool is.
+        Ask the daemon for the state of its pool.
 
-        @param jobs: those that are waited for, as they are now. At least one of them is not
+        @param jobs: the jobs to wait for, as they are now. At least one of them is not
             finished.
         @param say: reports the reason.
 
-        @raise Ending: if this waits in a job for the end of that job.
+        @raise Ending: if this command runs in one of the jobs and would wait for its end.
         """
         pending = [job for job in jobs if job["finished_at"] is None]
         pool = await self._client.pool()

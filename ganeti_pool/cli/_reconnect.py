@@ -1,5 +1,5 @@
 """
-Get over a restart of the daemon, and notice one that stopped to answer.
+Reconnect after a restart of the daemon, and detect a daemon that stops answering.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 
 _PATIENCE = 60.0
 """
-The seconds after which a daemon that does not answer is given up.
+The seconds after which reconnecting fails.
 """
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
@@ -39,9 +39,9 @@ _STOPPING = "stopping"
 
 def _why(error: Exception) -> str:
     """
-    Why the connection is lost, as part of a sentence.
+    Return why the connection is lost, as part of a sentence.
 
-    @raise Exception: the error itself, if it is the answer to the request.
+    @raise Exception: the error itself, if it is the daemon's answer to the request.
     """
     if isinstance(error, DaemonUnreachable):
         return judge(error)[1]
@@ -58,15 +58,15 @@ async def reconnect(
     aftermath: str,
 ) -> _T:
     """
-    Ask again until the daemon answers, after a request has failed since the daemon stops, has
-    ended or is silent.
+    Retry until the daemon answers, after a request has failed because the daemon is stopping,
+    has ended or is silent.
 
-    While the daemon says that it is stopping, it is there: only then do the 60 seconds begin.
+    The 60 seconds begin when the daemon no longer reports that it is stopping.
 
-    @param error: what the request failed with. Any other error is raised as it is.
-    @param ask: a request with a quick answer, which changes nothing.
+    @param error: the failure of the request. Any other error is raised unchanged.
+    @param ask: sends a request that is answered quickly and changes nothing.
     @param say: reports the loss and the return.
-    @param aftermath: what is not known while the daemon is away.
+    @param aftermath: what is unknown while the daemon is unreachable.
     @return: the answer.
 
     @raise DaemonUnreachable: if the daemon has not answered for 60 seconds.
@@ -77,7 +77,7 @@ async def reconnect(
     lostAt = clock.seconds()
     pause = _FIRST_PAUSE
     session.isAway = True
-    say(f"the daemon is away ({reason}): trying for {formatDuration(_PATIENCE)} to reach it again")
+    say(f"the daemon is unreachable ({reason}): reconnecting for up to {formatDuration(_PATIENCE)}")
     while True:
         await deferLater(clock, pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
@@ -99,12 +99,12 @@ async def reconnect(
 
 async def attend(session: Session, client: JobClient, asking: Deferred[_T]) -> _T:
     """
-    Wait for an answer that takes as long as it takes, and check now and then that the daemon
-    still answers other requests.
+    Wait for an answer without a time limit, and check every 30 seconds that the daemon still
+    answers other requests.
 
     @return: the answer.
 
-    @raise DaemonUnreachable: if it does not; the request is cancelled then.
+    @raise DaemonUnreachable: if the daemon does not; the request is cancelled then.
     """
     lost: list[DaemonUnreachable] = []
 

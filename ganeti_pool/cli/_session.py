@@ -227,7 +227,7 @@ class Session:
         What goes on if the verb ends as it stands.
         """
         if self.isAway and self.aftermath:
-            return f"the daemon is away, and {_join(self.aftermath, self.assurance)}"
+            return f"the daemon is unreachable, and {_join(self.aftermath, self.assurance)}"
         return self.interruption.removeprefix("interrupted: ")
 
     def sayInterrupted(self) -> None:

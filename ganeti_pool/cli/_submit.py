@@ -60,7 +60,7 @@ def _decode(line: bytes, label: str, where: str) -> str:
     """
     isWide = line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE))
     if isWide or b"\0" in line:
-        what = f"{label} is UTF-16 or UTF-32" if isWide else f"{where}: there is a NUL byte"
+        what = f"{label} is UTF-16 or UTF-32" if isWide else f"{where}: the line has a NUL byte"
         raise click.UsageError(
             f"{what}, and the file must be UTF-8: convert it, for example with "
             "iconv -f UTF-16 -t UTF-8."
@@ -74,7 +74,7 @@ def _decode(line: bytes, label: str, where: str) -> str:
         ) from error
     if text.startswith("\ufeff"):
         raise click.UsageError(
-            f"{where}: a byte order mark can stand at the start of a file only: remove it."
+            f"{where}: a byte order mark is valid only at the start of the file: remove it."
         )
     return text
 
@@ -224,7 +224,7 @@ def _doubt(batch: Sequence[Mapping[str, Any]]) -> str:
     if "key" in batch[0]:
         return f"{unknown}: submit again with the same --key, which adds nothing twice"
     return (
-        f"{unknown}: see `ganeti-pool list` before you submit again; with --key, submitting "
+        f"{unknown}: check `ganeti-pool list` before you submit again; with --key, submitting "
         "again adds nothing twice"
     )
 

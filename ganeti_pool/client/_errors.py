@@ -51,16 +51,16 @@ class DaemonUnreachable(PoolError):
 
 class DaemonSilent(DaemonUnreachable):
     """
-    The answer, or the rest of it, did not come in time.
+    The answer, or the rest of it, did not arrive in time.
 
-    @ivar seconds: the time that it had.
+    @ivar seconds: the time limit.
     """
 
     def __init__(self, where: str, seconds: float, mayHaveArrived: bool = True) -> None:
         super().__init__(
             where,
-            f"it did not come within {seconds:.0f} seconds. Check whether the daemon is suspended "
-            "or its machine overloaded, and try again",
+            f"it did not arrive within {seconds:.0f} seconds. Check whether the daemon is "
+            "suspended or its machine overloaded, and try again",
             mayHaveArrived,
         )
         self.seconds = seconds

@@ -137,7 +137,7 @@ def _explain(error: BaseException | None) -> str:
         return _CUT_OFF
     if isinstance(error, ConnectError) and any(isinstance(arg, Failure) for arg in error.args):
         # Twisted's words for a Unix socket on which too many connections wait to be accepted.
-        return "the connection was not accepted: too many others wait. Try again"
+        return "the connection was not accepted: too many others are waiting. Try again"
     if isinstance(error, (ResponseFailed, RequestTransmissionFailed)):
         return "; ".join(_explain(reason.value) for reason in error.reasons)
     return str(error) or type(error).__name__
@@ -326,7 +326,8 @@ class Exchange:
             size += len(data)
             if size > _LARGEST:
                 raise DaemonUnreachable(
-                    self._where, f"what came has more than {_LARGEST} bytes, unlike any answer"
+                    self._where,
+                    f"the response has more than {_LARGEST} bytes, the most that a daemon sends",
                 )
             pieces.append(data)
 

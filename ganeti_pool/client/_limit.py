@@ -1,5 +1,5 @@
 """
-The time that an answer may take.
+Limit the time of an answer.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ answer of a few bytes now and then is.
 
 _HELD_UP = 5.0
 """
-A timer that fires so many seconds late was held up together with its process: by Ctrl-Z,
-a suspended machine, or a reader of standard output. The answer may be in the socket.
+A timer that fires this many seconds late was delayed together with its process: by Ctrl-Z,
+a suspended machine, or a slow reader of standard output. The answer may be in the socket.
 """
 
 
 class Limit:
     """
-    Cancels a request whose answer takes too long.
+    A time limit that cancels a request whose answer takes too long.
 
     Threads: used on the reactor thread only.
     """
@@ -86,11 +86,11 @@ class Limit:
 
     def receive(self, size: int, take: Callable[[], object]) -> None:
         """
-        Take bytes of the answer, and prolong the time by what they earn. The time that it
-        takes to take them does not count.
+        Process bytes of the answer, and extend the limit in proportion to their number. The
+        time spent in C{take} does not count.
 
         @param size: the number of bytes.
-        @param take: takes them.
+        @param take: processes the bytes.
         """
         call, clock, seconds = self._call, self._clock, self._seconds
         if call is None or clock is None or seconds is None or not call.active():

@@ -1,5 +1,5 @@
 """
-Processes as the system shows them, and descriptors that hold them.
+Find processes in C{/proc}, and refer to them by pidfds.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from time import monotonic
 
 from ..errors import PoolError
 
-__all__ = ["GONE", "CannotHold", "Held", "Status", "hasEnded", "send", "statusOf"]
+__all__ = ["GONE", "CannotHold", "ProcessSet", "Status", "hasEnded", "send", "statusOf"]
 
 GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 """
-What a look into C{/proc} raises for a process that has ended, or that belongs to
-another user. Any other error says nothing about the process: there may be no more
-descriptors.
+The errors of C{/proc} for a process that has ended or belongs to another user. Any
+other error does not concern the process: the descriptors may be used up, for example.
 """
 
 
 @dataclass(frozen=True)
 class Status:
     """
-    What the system says of a process.
+    The status of a process in C{/proc}.
 
     @ivar start: the time of its start, in clock ticks after the boot.
     """
@@ -73,7 +72,7 @@ class CannotHold(PoolError):
         self.why = why
 
 
-class Held:
+class ProcessSet:
     """
     Living processes that have something in common. A descriptor of each makes sure that
     no other process with its ID is taken for it.
@@ -95,7 +94,7 @@ class Held:
         self._held: dict[int, int] = {}
         self._descriptors = ExitStack()
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> ProcessSet:
         return self
 
     def __exit__(self, *args: object) -> None:

@@ -77,9 +77,9 @@ def runCommand(
     """
     Run a command and return when it exited with status 0; then nothing of its
     process group is left. Where there are no descriptors, processes, memory or room
-    for its output, it is started when there are; and where processes of an earlier
-    attempt cannot be ended, when these are gone. The attempt is told why it waits,
-    and of the start.
+    for its output, it is started when these are available; if processes of an earlier
+    attempt cannot be killed, it is started when they are gone. The attempt's callbacks
+    report why it waits, and the start.
 
     A cancellation sends TERM to all processes of the command's session, and waits until
     none is alive; what is alive after C{killDelay} gets KILL. If the command ends in any
@@ -174,7 +174,7 @@ def _makeLatch() -> Latch:
 
 def _endEarlier(attempt: AttemptContext | None) -> None:
     """
-    End what earlier attempts of the job have left in sessions of their own.
+    Kill the processes that earlier attempts of the job left in other sessions.
     """
     if attempt is None or not attempt.hasRunBefore:
         return
@@ -183,7 +183,7 @@ def _endEarlier(attempt: AttemptContext | None) -> None:
     except SurvivorsLeft as error:
         raise _Scarce(str(error)) from error
     except OSError as error:
-        raise _Scarce(f"earlier attempts cannot be looked for: {error.strerror}") from error
+        raise _Scarce(f"earlier attempts cannot be searched for: {error.strerror}") from error
     if count:
         _log.warn(
             "{count} processes that earlier attempts of job {job} left were killed",

@@ -18,7 +18,7 @@ from time import monotonic
 
 from twisted.logger import Logger
 
-from ._processes import CannotHold, Held, hasEnded, send, statusOf
+from ._processes import CannotHold, ProcessSet, hasEnded, send, statusOf
 
 __all__ = ["Session", "killSessions", "signalGroup"]
 
@@ -45,7 +45,7 @@ descriptors.
 
 class Session:
     """
-    What lives in a session beside its leader, while that is told to end.
+    The processes of a session except its leader, while the session is being terminated.
 
     Threads: one at a time.
     """
@@ -57,7 +57,7 @@ class Session:
         """
         self._leader = leader
         self._selector = selector
-        self._watched = Held(self._has)
+        self._watched = ProcessSet(self._has)
 
     def _has(self, pid: int) -> bool:
         return _isIn({self._leader}, pid)
@@ -84,7 +84,7 @@ class Session:
         what the first one has had started to tidy up. What is started from now on gets
         none.
         """
-        with Held(self._headsGroup) as others:
+        with ProcessSet(self._headsGroup) as others:
             # Those that cannot be found now get KILL in the end.
             with suppress(CannotHold, OSError):
                 others.look()
@@ -101,7 +101,7 @@ class Session:
         if not all(hasEnded(descriptor) for _, descriptor in self._watched):
             return False
         self.close()
-        self._watched = Held(self._has)
+        self._watched = ProcessSet(self._has)
         try:
             isEmpty = not self._watched.look(_WATCHED)
         except (CannotHold, OSError):
@@ -131,7 +131,7 @@ def killSessions(leaders: Collection[int], timeout: float | None = None) -> None
         return pid in members and _isIn(leaders, pid, inOwnGroup=True)
 
     try:
-        with Held(isOther, lambda pid, held: send(held, signal.SIGSTOP)) as others:
+        with ProcessSet(isOther, lambda pid, held: send(held, signal.SIGSTOP)) as others:
             try:
                 others.stop()
             finally:
@@ -141,12 +141,12 @@ def killSessions(leaders: Collection[int], timeout: float | None = None) -> None
     except (CannotHold, OSError) as error:
         if timeout is not None:
             _log.warn(
-                "What a command has left in process groups of its own may be alive: {error}",
+                "Processes that a command left in other process groups may be alive: {error}",
                 error=error,
             )
         return
     if left:
-        _log.warn("Processes of a command were killed, and are alive: {pids}", pids=left)
+        _log.warn("Processes of a command are still alive after KILL: {pids}", pids=left)
 
 
 def _awaitEnd(isWanted: Callable[[int], bool], timeout: float) -> list[int]:
@@ -157,7 +157,7 @@ def _awaitEnd(isWanted: Callable[[int], bool], timeout: float) -> list[int]:
     """
     deadline = monotonic() + timeout
     while True:
-        with Held(isWanted) as held:
+        with ProcessSet(isWanted) as held:
             if not held.look(_WATCHED):
                 return []
             left = held.awaitEnd(deadline - monotonic())

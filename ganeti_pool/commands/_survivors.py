@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..errors import PoolError
 from ._arguments import JOB_VARIABLE, STATE_VARIABLE
-from ._processes import GONE, CannotHold, Held, hasEnded, send, statusOf
+from ._processes import GONE, CannotHold, ProcessSet, hasEnded, send, statusOf
 
 __all__ = ["SurvivorsLeft", "handleOf", "killAttempts", "killSurvivors"]
 
@@ -130,13 +130,13 @@ def killAttempts(stateDirectory: str, jobID: int, timeout: float = 10.0) -> int:
 def _killAll(
     hunt: _Hunt, timeout: float, left: Callable[[Iterable[int], str], SurvivorsLeft]
 ) -> int:
-    with Held(hunt.isSurvivor, hunt.catch) as held:
+    with ProcessSet(hunt.isSurvivor, hunt.catch) as held:
         try:
             # what is stopped forks no more, and a stopped leader keeps its group's id:
             # so when a look finds nobody new, all are in hand
             held.stop()
         except CannotHold as error:
-            raise left([error.pid], f"they cannot be held to be killed ({error.why})") from error
+            raise left([error.pid], f"they cannot be opened for a kill ({error.why})") from error
         finally:
             held.kill()
         alive = held.awaitEnd(timeout)

@@ -4,7 +4,7 @@ ends, and whom it tells.
 """
 
 from ._clock import goSteady
-from ._forks import giveUpInChildren
+from ._forks import releaseInChildren
 from ._inherited import forgetCoercedLocale, unblockSignals, unignoreSignals
 from ._init import runBelowInit
 from ._joblog import logEvent
@@ -33,9 +33,9 @@ __all__ = [
     "escapeControls",
     "forgetCoercedLocale",
     "freezeMemory",
-    "giveUpInChildren",
     "goSteady",
     "logEvent",
+    "releaseInChildren",
     "runBelowInit",
     "stopOnce",
     "surviveSignals",

@@ -1,5 +1,5 @@
 """
-Which descriptors a child that is forked must not keep.
+Release descriptors of the daemon in forked children.
 """
 
 from __future__ import annotations
@@ -8,39 +8,39 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-__all__ = ["Descriptors", "giveUpInChildren"]
+__all__ = ["Descriptors", "releaseInChildren"]
 
 Descriptors = Callable[[], Iterable[int]]
 """
-Tells which descriptors are open at this moment; negative ones are none.
+Returns the descriptors that are open now; negative numbers are ignored.
 """
 
 _sources: list[Descriptors] = []
 
 
-def giveUpInChildren(
+def releaseInChildren(
     descriptors: Descriptors, register: Callable[..., object] = os.register_at_fork
 ) -> None:
     """
-    Have each process that is forked from now on give up some descriptors of this one. A
-    command closes them as it is executed, but a worker class may fork and execute
-    nothing. Such a child would hold the daemon's lock, its sockets and its clients'
-    connections after the daemon's death, and the next start would be rejected.
+    Release some descriptors in each process that is forked from now on. A command closes
+    them on C{exec}, but a worker class may fork without C{exec}. Such a child would hold
+    the daemon's lock, its sockets and its clients' connections after the daemon dies, and
+    the next start would be rejected.
 
     @param descriptors: called in the child.
     @param register: C{os.register_at_fork}.
     """
     if not _sources:
-        register(after_in_child=_giveUpAll)
+        register(after_in_child=_releaseAll)
     _sources.append(descriptors)
 
 
-def _giveUpAll() -> None:
+def _releaseAll() -> None:
     for descriptors in _sources:
-        _giveUp(descriptors())
+        _release(descriptors())
 
 
-def _giveUp(descriptors: Iterable[int]) -> None:
+def _release(descriptors: Iterable[int]) -> None:
     """
     Put the null device in the place of each. Closed numbers would be given to files of the
     child, and objects that the child has inherited might close them.

@@ -1,5 +1,5 @@
 """
-What the daemon got from the process that started it, and jobs are not to inherit.
+Reset inherited process state that jobs must not inherit from the daemon.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["forgetCoercedLocale", "unblockSignals", "unignoreSignals"]
 
 _COERCED = frozenset({"C.UTF-8", "C.utf8", "UTF-8"})
 """
-What Python sets C{LC_CTYPE} to when it finds no locale (PEP 538).
+The values that Python gives C{LC_CTYPE} when it finds no locale (PEP 538).
 """
 
 

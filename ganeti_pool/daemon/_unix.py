@@ -63,7 +63,7 @@ def removeDeadSocket(path: str) -> None:
         raise CannotListenError(
             None,
             path,
-            f"it cannot be found out whether another program uses it ({os.strerror(code)}): "
+            f"cannot determine whether another program uses it ({os.strerror(code)}): "
             "choose another path, or remove it",
         )
 

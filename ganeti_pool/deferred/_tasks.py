@@ -172,7 +172,7 @@ class TaskCompletion:
                 # The hash of its ID, say. The Deferred must fire all the same.
                 Report(
                     _log,
-                    "A task of pool {pool!r} could not be told that it is cancelled",
+                    "A task of pool {pool!r} could not be notified of its cancellation",
                     pool=self._pool._name,
                 )
 

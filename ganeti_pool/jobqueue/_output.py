@@ -134,7 +134,7 @@ def removeTrees(directories: Iterable[str]) -> None:
         # A job can nest directories deeper than Python calls.
         except (OSError, RecursionError) as error:
             _log.warn(
-                "The output in {directory} is not removed: {error}: check what is there, and "
+                "Cannot remove the output in {directory}: {error}: check its contents, and "
                 "remove it yourself",
                 directory=directory,
                 error=error,
@@ -267,7 +267,7 @@ class Output:
             os.rename(os.path.join(self.directory, name), target)
             moved += 1
         _log.warn(
-            "Moved output that is not of a run of this store: {count} directories are in {aside}",
+            "Moved {count} directories, which are not of a run of this store, to {aside}",
             count=moved,
             aside=aside,
         )

@@ -261,7 +261,7 @@ class JobQueue(QueueLife):
             where = f"/{number}" if len(jobs) > 1 else ""
             if job.worker != self.workerName:
                 sentence = (
-                    f"this daemon runs jobs of {self.workerName} and none of {job.worker}: submit "
+                    f"this daemon runs jobs of {self.workerName}, not of {job.worker}: submit "
                     "the job to a daemon of that class"
                 )
                 problems.append((f"{where}/worker", "other_worker", sentence))

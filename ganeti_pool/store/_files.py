@@ -1,5 +1,5 @@
 """
-Watch the files of a store from outside, and name the errors of the disk.
+Check that the files of a store are still in place, and explain disk errors.
 
 SQLite keeps writing to a file that was removed, and the next daemon would not find
 what was acknowledged in the meantime. The sessions ask here before they answer.
@@ -29,8 +29,8 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _GONE = (FileNotFoundError, NotADirectoryError)
 
 _SAVE = (
-    "The daemon starts no job and takes no change until it is restarted. Before you stop it, "
-    "read about a lost store in the operator's guide: what was stored may still be saved"
+    "The daemon starts no job and accepts no change until it is restarted. Before you stop it, "
+    "read about a lost store in the operator's guide: the jobs may still be saved"
 )
 
 _UNKNOWN = (
@@ -39,7 +39,7 @@ _UNKNOWN = (
 )
 
 _RESTORE = (
-    "Jobs could be missing from it. Restore a backup, or save what can be read with the command "
+    "Jobs could be missing from it. Restore a backup, or save the readable jobs with the command "
     ".recover of sqlite3: see the operator's guide"
 )
 
@@ -143,7 +143,7 @@ class StoreFiles:
         try:
             found = [(path, os.stat(path)) for path in paths]
         except OSError as error:
-            raise self._lose(f"{error.filename} is not there") from error
+            raise self._lose(f"{error.filename} does not exist") from error
         self._opened = {
             path: _File(path, (status.st_dev, status.st_ino), status.st_size)
             for path, status in found
@@ -165,7 +165,7 @@ class StoreFiles:
             try:
                 status = os.stat(file.path)
             except _GONE as error:
-                raise self._lose(f"{file.path} is not there any more") from error
+                raise self._lose(f"{file.path} no longer exists") from error
             except OSError as error:
                 raise StoreError(
                     f"the store {self.path} cannot be used: {file.path} cannot be examined "

@@ -1,5 +1,5 @@
 """
-Look for damage in a write-ahead log that nobody has closed.
+Find damage in a write-ahead log that was not closed.
 
 SQLite takes a log as ended at the first frame that is not valid. That is right for a
 transaction that was being written when the power failed, but it also drops, without a

@@ -245,7 +245,7 @@ class WriteSession(_Session):
                 place = f"at frame {frame}" if frame else "in its header"
                 raise StoreDamaged(
                     f"the write-ahead log {path} is damaged {place}, and changes that were "
-                    "acknowledged stand behind that. Restore a backup, or give these changes up: "
+                    "acknowledged follow the damage. Restore a backup, or discard these changes: "
                     f"sqlite3 {self._files.path} 'PRAGMA wal_checkpoint(TRUNCATE)'"
                 )
 

@@ -92,8 +92,8 @@ class SQLiteJobStore(Writer):
             _log.info("The check of the store {path} has ended", path=self.path)
         else:
             _log.info(
-                "The store {path} was not closed cleanly: its {size} bytes are checked before "
-                "anything is started",
+                "The store {path} was not closed cleanly: checking its {size} bytes before "
+                "starting any job",
                 path=self.path,
                 size=size,
             )

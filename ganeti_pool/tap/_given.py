@@ -259,7 +259,7 @@ def listenAt(reactor: Any, text: str, token: bytes | None) -> IStreamServerEndpo
         endpoint = _endpointOf(reactor, text)
     # Each kind of endpoint reads its own arguments.
     except Exception as error:
-        raise usage.UsageError(f"--listen {text} is no endpoint: {error}") from error
+        raise usage.UsageError(f"--listen {text} is not a valid endpoint: {error}") from error
     isUnix = isinstance(endpoint, UNIXServerEndpoint)
     # Twisted's own default is 666.
     if token is None and not (isUnix and not endpoint._mode & stat.S_IRWXO):

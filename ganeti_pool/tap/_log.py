@@ -46,7 +46,7 @@ _PATIENCE = 2.0
 The seconds that the last lines get before the process ends.
 """
 
-_MISSING = "Lines missing here, since the log could not be written: {dropped}"
+_MISSING = "{dropped} lines were dropped here, since the log could not be written"
 
 
 class Log:
@@ -196,7 +196,8 @@ def _sinkOf(ofTwistd: Mapping[str, Any], openFile: Callable[[str], int]) -> LogS
     if name == "-" or (isForeground and not name):
         if sys.stdout is None:
             raise usage.UsageError(
-                "the log has no place, since standard output is closed: name a file with --logfile"
+                "the log cannot be written, since standard output is closed: name a file with "
+                "--logfile"
             )
         sys.stdout.flush()
         return DescriptorSink(sys.stdout.fileno(), sys.stdout.encoding)

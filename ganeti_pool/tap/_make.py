@@ -27,9 +27,9 @@ from ..daemon import (
     endOnSignals,
     forgetCoercedLocale,
     freezeMemory,
-    giveUpInChildren,
     goSteady,
     logEvent,
+    releaseInChildren,
     runBelowInit,
     stopOnce,
     surviveSignals,
@@ -193,7 +193,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         # Last: what is still ignored is ignored by the daemon alone from now on.
         unignoreSignals()
         # Not before: twistd has forked to go into the background, and its child goes on.
-        giveUpInChildren(
+        releaseInChildren(
             lambda: chain(service.descriptors(), *(site.descriptors() for _, site in doors))
         )
 

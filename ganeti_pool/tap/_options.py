@@ -160,8 +160,8 @@ def _checkPort(endpoint: str) -> None:
     found = _PORT.match(endpoint)
     if found and not isDigits(found[1]):
         raise usage.UsageError(
-            f"--listen {endpoint} is no endpoint: the port must be a number such as 8080, not "
-            f"{found[1]!r}"
+            f"--listen {endpoint} is not a valid endpoint: the port must be a number such as "
+            f"8080, not {found[1]!r}"
         )
 
 

@@ -1,5 +1,5 @@
 """
-The state directory and its parents: whose they are, and that they last.
+Check and create the state directory and its parents.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ The number of symbolic links that the system follows in one path.
 
 _CANNOT_SYNC = frozenset({errno.EACCES, errno.EINVAL, errno.ENOTSUP})
 """
-What the system says of a directory that may not be read, or of a file system that has
-no C{fsync} for directories.
+The errors for a directory that may not be read, or for a file system that does not
+support C{fsync} for directories.
 """
 
 _BESIDE_STORE = ("-wal", "-shm", "-journal")
@@ -57,7 +57,7 @@ def statePaths(stateDir: str | None, user: User) -> StatePaths:
 
 def checkState(paths: StatePaths, store: str, user: User) -> None:
     """
-    Refuse a state directory or a store that another user owns or could exchange. Nothing
+    Reject a state directory or a store that another user owns or could replace. Nothing
     is changed.
 
     @param store: the path of the store.
@@ -100,7 +100,7 @@ def _checkInstallation(user: User) -> None:
 def _checkDirectory(directory: str, status: os.stat_result, user: User) -> None:
     if status.st_uid != user.uid:
         raise usage.UsageError(
-            f"the state directory {directory} belongs to another user (the daemon's has the "
+            f"the state directory {directory} belongs to another user (the daemon's user is "
             f"number {user.uid}): choose another --state-dir, or chown it"
         )
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -112,13 +112,13 @@ def _checkDirectory(directory: str, status: os.stat_result, user: User) -> None:
 
 def _checkPath(path: str, what: str, uid: int) -> None:
     """
-    Refuse a path that another user could lead elsewhere: one with a symbolic link of
-    theirs in a directory that others can write to, or with anything of theirs somewhere
-    below a directory that everybody can write to, such as C{/tmp}. The users in question
-    are all but root and the daemon's.
+    Reject a path that another user could redirect: one with a symbolic link of that user
+    in a directory that others can write to, or with any entry of that user below a
+    directory that everybody can write to, such as C{/tmp}. Root and the daemon's user are
+    trusted.
 
-    @param path: an absolute path. What does not exist yet is not refused.
-    @param what: what it stands for, in the sentence.
+    @param path: an absolute path. Parts that do not exist yet are accepted.
+    @param what: the role of the path, for the error.
     @param uid: the daemon's user.
     @raise OSError: if a directory on the way cannot be searched.
     @raise usage.UsageError: if the path is refused.
@@ -146,7 +146,7 @@ def _checkPath(path: str, what: str, uid: int) -> None:
         if isExchangeable and status.st_uid not in (0, uid):
             raise usage.UsageError(
                 f"{what} {path} is not safe: {place} belongs to another user "
-                f"(number {status.st_uid}), who could lead it elsewhere. Choose another path"
+                f"(number {status.st_uid}), who could redirect it. Choose another path"
             )
         if not isLink:
             way.append((place, status.st_mode, isOpen or bool(status.st_mode & stat.S_IWOTH)))
@@ -162,8 +162,8 @@ def _checkPath(path: str, what: str, uid: int) -> None:
 
 def prepareState(paths: StatePaths, user: User) -> None:
     """
-    Create the state directory, its parents and the directory for output, whatever is not
-    there yet, for the daemon's user alone. They are on the disk when this returns.
+    Create the missing ones of the state directory, its parents and the directory for
+    output, for the daemon's user alone. They are synced to disk when this returns.
 
     @raise OSError: if one cannot be created.
     """
@@ -213,13 +213,13 @@ def _sync(directory: str) -> None:
 
 def openLogFile(path: str, user: User) -> int:
     """
-    Open a log file for appending, as the daemon's user or, if that one may not, as the
-    user that twistd was started as. A new file belongs to the daemon's user, and others
+    Open a log file for appending, as the daemon's user or, if that user has no permission,
+    as the user that started twistd. A new file belongs to the daemon's user, and others
     can read it if the umask allows that.
 
     @return: its descriptor.
     @raise OSError: if it cannot be opened.
-    @raise usage.UsageError: if another user could exchange it.
+    @raise usage.UsageError: if another user could replace it.
     """
     try:
         with user.acting():

@@ -1,5 +1,5 @@
 """
-The user that the daemon runs as, which may be another one than starts it.
+The user that the daemon runs as, who may differ from the user that starts it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class User:
     @contextmanager
     def acting(self) -> Iterator[None]:
         """
-        Use files as this user does. So what it could not read or write is refused, and
-        what is created belongs to it, even while the process is still root's.
+        Use files with the permissions of this user, who owns the files created in this
+        context, even while the process still runs as root.
 
         Threads: the main thread's, as long as the process has no other.
         """

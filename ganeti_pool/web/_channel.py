@@ -237,7 +237,7 @@ class JobChannel(HTTPChannel):
             "a header cannot be read"
             if self.line_mode
             else "a chunk of the body cannot be read: it must be its length in hexadecimal digits, "
-            "a line break, as many bytes, and a line break",
+            "a line break, that number of bytes, and a line break",
         )
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -355,7 +355,7 @@ class JobChannel(HTTPChannel):
         else:
             self.refuse(
                 "request_timeout",
-                f"a body must arrive within {_BODY_TIME:g} seconds, and one more for each "
+                f"a body must arrive within {_BODY_TIME:g} seconds, plus one second for each "
                 f"{_BODY_RATE} bytes",
             )
 
@@ -466,11 +466,11 @@ def _problemOf(line: bytes, hasLength: bool) -> tuple[str, str] | None:
     if hasLength:
         return (
             "bad_request",
-            "the length of the body is there more than once: give one Content-Length, or "
+            "the length of the body is given more than once: send one Content-Length, or "
             "Transfer-Encoding: chunked, and not both",
         )
     if isEncoding and value.lower() != b"chunked":
-        return "unsupported_transfer_encoding", "the one Transfer-Encoding taken is chunked"
+        return "unsupported_transfer_encoding", "the only supported Transfer-Encoding is chunked"
     if isLength and not value.isdigit():
         return "bad_request", "the Content-Length must be an integer"
     # Python does not read a number of more than some thousand digits.

@@ -1,5 +1,5 @@
 """
-How many connections there may be, and which one makes room for another.
+Limit the number of connections, and choose the ones to close at the limit.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ How many connections a port accepts in one turn of the reactor at most.
 
 class Connection(Protocol):
     """
-    What is counted.
+    A counted connection.
 
     @ivar idleSince: the time when it began to wait for a request; L{None} while it
         has one.
@@ -149,7 +149,7 @@ class Connections:
         if not self._isReported:
             self._isReported = True
             _log.warn(
-                "{count} connections to {where} are open, and {most} is the limit. Those that "
+                "{count} connections to {where} are open; the limit is {most}. Those that "
                 "wait for a request are closed to make room; new ones wait to be accepted.",
                 count=len(self._open),
                 where=self._where,

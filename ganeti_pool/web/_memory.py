@@ -1,5 +1,5 @@
 """
-How much memory the answers that are being written may take over all connections.
+Limit the memory of the answers that are being written, over all connections.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ The seconds for which a client may take nothing while another answer waits for m
 
 class AnswerMemory:
     """
-    A number of bytes that large answers share. One that finds too few left waits, in the
-    order of the requests, until the client of another has taken its answer or was dropped.
-    While one waits, clients that take nothing are dropped soon.
+    A number of bytes that large answers share. An answer that needs more than is free
+    waits, in the order of the requests, until another client has read its answer or is
+    disconnected. While one waits, clients that read nothing are disconnected early.
 
     Threads: used on the reactor thread only.
     """
@@ -101,8 +101,8 @@ class AnswerMemory:
 
 class Share:
     """
-    What one answer has of an L{AnswerMemory}. Used in an C{async with}, whose end gives it
-    back.
+    The part of an L{AnswerMemory} that one answer uses. An C{async with} block releases it
+    at its end.
     """
 
     def __init__(self, memory: AnswerMemory) -> None:

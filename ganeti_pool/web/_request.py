@@ -134,12 +134,10 @@ class JobRequest(Request):
             self.setHeader("accept-encoding", "identity")
             return Refusal(
                 "unsupported_media_type",
-                "the daemon decodes no body: send it without Content-Encoding",
+                "the daemon does not decode bodies: send it without Content-Encoding",
             )
         if _listIn(self, b"expect") - {b"100-continue"}:
-            return Refusal(
-                "expectation_failed", "the one expectation that the daemon meets is 100-continue"
-            )
+            return Refusal("expectation_failed", "the only supported expectation is 100-continue")
         return None
 
     def untilClientEnds(self, wait: Deferred[Any], instead: object) -> Deferred[Any]:

@@ -128,7 +128,7 @@ def integer(low: int = MIN_INTEGER, high: int = MAX_INTEGER) -> Check:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise Wrong("wrong_type", "this must be a whole number")
+            raise Wrong("wrong_type", "this must be an integer")
         if not low <= value <= high:
             raise Wrong("out_of_range", f"this must be from {low} to {high}")
         return value

@@ -1,5 +1,5 @@
 """
-What a request says in a header of its own.
+Encode and decode the C{Ganeti-Pool-Job} header.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _origin(value: str) -> JobOrigin:
         raise Wrong(
             "wrong_type",
             "this must be the id of the job, the host name and the state directory of its daemon, "
-            "with a space between them and other spaces as %20",
+            "separated by single spaces, with other spaces as %20",
         )
     jobID, host, directory = value.split(" ")
     return JobOrigin(int(jobID), _decoded(host), _decoded(directory))
@@ -40,7 +40,7 @@ def _decoded(text: str) -> str:
 
 
 _ORIGIN = Check({"type": "string", "pattern": _PATTERN}, _origin).saying(
-    "In a job, which job that is: its id, the name of its host, and the state directory of its "
+    "The job that sends the request: its id, the name of its host, and the state directory of its "
     "daemon, the latter two percent-encoded. If that job runs in this daemon and the request "
     "would wait for its end, the request is refused with inside_job."
 )

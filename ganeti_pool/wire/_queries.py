@@ -124,7 +124,7 @@ def _number(low: int, high: int = MAX_INTEGER) -> Check:
         try:
             number = parseInteger(value)
         except ValueError:
-            raise Wrong("wrong_type", "this must be a whole number") from None
+            raise Wrong("wrong_type", "this must be an integer") from None
         return inRange(number)
 
     return _one(inRange.schema, check)

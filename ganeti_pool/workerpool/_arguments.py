@@ -62,7 +62,7 @@ def CheckPriority(priority: object) -> float:
         except TypeError:
             pass
     raise InvalidArgument(
-        f"a priority must be an int or a float that is no NaN, not {safeRepr(priority)} "
+        f"a priority must be an int or a float other than NaN, not {safeRepr(priority)} "
         f"({nameOfType(priority)})"
     )
 
@@ -99,8 +99,7 @@ def CheckCount(num_workers: object) -> int:
         count = -1
     if count < 0:
         raise InvalidArgument(
-            "the number of workers must be a whole number of at least 0, "
-            f"not {safeRepr(num_workers)}"
+            f"the number of workers must be an integer of at least 0, not {safeRepr(num_workers)}"
         )
     return count
 

@@ -1,9 +1,9 @@
 """
-What becomes of pools in a child process that os.fork has made.
+Handle pools in the child of C{os.fork}.
 
-Only the thread that has called C{fork} exists in the child. Another thread may have held a
-lock at that moment, and nobody will release it. A pool that had threads cannot do
-anything there, and refuses everything; one that had none yet goes on.
+Only the thread that called C{fork} exists in the child. Another thread may have held a
+lock at that moment, which is then never released. A pool that had threads therefore
+rejects every call in the child; a pool without threads stays usable.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _pools: dict[int, ref[WorkerPool]] = {}
 
 class LostLock:
     """
-    The lock of a pool that has no threads in this process. Everything that a pool does
-    begins with its lock, so everything is refused here, at no cost for other pools.
+    The lock of a pool whose threads do not exist in this process. Every operation of a pool
+    begins with its lock, so this lock rejects all of them, at no cost for other pools.
     """
 
     def __init__(self, pool: str) -> None:
@@ -64,7 +64,7 @@ class LostLock:
 
 def watchForks(pool: WorkerPool) -> None:
     """
-    Have a pool know when it is in a forked child.
+    Notify a pool when it is in a forked child.
     """
     key = id(pool)
     # The callback is no Python code, which a signal handler could interrupt.
@@ -75,7 +75,7 @@ def watchForks(pool: WorkerPool) -> None:
 @cache
 def _watch() -> None:
     """
-    Have all pools know, once in a process: it cannot be undone.
+    Register the notification of all pools, once in a process: it cannot be undone.
     """
     with suppress(AttributeError):  # where nothing can fork
         os.register_at_fork(after_in_child=_afterForks)
@@ -83,7 +83,7 @@ def _watch() -> None:
 
 def _afterForks() -> None:
     """
-    Tell all pools. In the child, before C{fork} returns there.
+    Notify all pools, in the child, before C{fork} returns there.
     """
     for reference in list(_pools.values()):
         pool = reference()
@@ -93,7 +93,7 @@ def _afterForks() -> None:
 
 def afterFork(pool: WorkerPool) -> None:
     """
-    Tell a pool that it is in the child of a fork.
+    Notify a pool that it is in the child of a fork.
     """
     workers = pool._workers + pool._termworkers
     # A worker that a test steps through has no thread.
@@ -104,7 +104,7 @@ def afterFork(pool: WorkerPool) -> None:
     pool._lock = threading.RLock()
     pool._isHeld = False
     pool._changed = threading.Condition(pool._lock)
-    # Whoever was blocked until the pool is quiet is not here any more.
+    # The threads that were blocked until the pool is quiet do not exist here.
     me = threading.get_ident()
     for fence in [fence for fence in pool._fences if fence.thread not in (None, me)]:
         pool._LiftFence(fence)

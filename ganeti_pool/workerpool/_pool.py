@@ -19,7 +19,7 @@ from ._arguments import CheckCount
 from ._fences import Fence
 from ._forking import watchForks
 from ._locking import Acquire, Action, Do, Retake
-from ._staff import Farewell, Staff, Starting
+from ._staff import ExitBarrier, Staff, Starting
 from ._worker import TERMINATE, BaseWorker, ProvideWorker
 
 __all__ = ["DEFAULT_PRIORITY", "WorkerPool"]
@@ -235,7 +235,7 @@ class WorkerPool(Staff):
             called all the same.
         """
         starting = Starting()
-        farewell = Farewell(done)
+        barrier = ExitBarrier(done)
         woken: list[BaseWorker] = []
         try:
             with self._lock:
@@ -243,7 +243,7 @@ class WorkerPool(Staff):
                     self._RefuseOwnWorker("a shrinking Resize")
                 missing, surplus, woken = self._SetSizeUnlocked(num_workers)
                 self._terminated = False
-                self._AwaitUnlocked(farewell, surplus)
+                self._AwaitUnlocked(barrier, surplus)
                 # Nothing is called between these two: what was begun is ended below.
                 self._starting += missing
                 starting.count = missing
@@ -262,9 +262,9 @@ class WorkerPool(Staff):
                     with self._lock:
                         self._EnlistUnlocked([], starting)
                 try:
-                    self._Part(farewell)
+                    self._Part(barrier)
                 except BaseException:
-                    self._Part(farewell)
+                    self._Part(barrier)
                     raise
         return surplus
 
@@ -300,7 +300,7 @@ class WorkerPool(Staff):
         leaving: list[BaseWorker] = []
         woken: list[BaseWorker] = []
         actions: list[Action] = []
-        farewell = Farewell(done)
+        barrier = ExitBarrier(done)
         try:
             with self._lock:
                 self._SetSizeUnlocked(0)
@@ -308,7 +308,7 @@ class WorkerPool(Staff):
                 # All that have nothing to do: an earlier call may have been interrupted
                 # before it had woken them.
                 woken = [worker for worker in leaving if worker._current_task is None]
-                self._AwaitUnlocked(farewell, leaving)
+                self._AwaitUnlocked(barrier, leaving)
                 self._TerminateUnlocked(actions)
             for worker in woken:
                 worker._Wake()
@@ -320,9 +320,9 @@ class WorkerPool(Staff):
             raise
         finally:
             try:
-                self._Part(farewell)
+                self._Part(barrier)
             except BaseException:
-                self._Part(farewell)
+                self._Part(barrier)
                 raise
         return leaving
 

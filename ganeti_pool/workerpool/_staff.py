@@ -16,7 +16,7 @@ from ._locking import Action, Do
 from ._scheduler import Scheduler
 from ._worker import BaseWorker
 
-__all__ = ["Farewell", "Staff", "Starting"]
+__all__ = ["ExitBarrier", "Staff", "Starting"]
 
 
 def _isIn(worker: BaseWorker, workers: Sequence[BaseWorker]) -> bool:
@@ -33,13 +33,13 @@ def _without(worker: BaseWorker, workers: Sequence[BaseWorker]) -> list[BaseWork
     return [other for other in workers if other is not worker]
 
 
-class Farewell:
+class ExitBarrier:
     """
-    Somebody waits for workers to end.
+    A wait for workers to end.
 
-    @ivar missing: the workers that have not left, and the farewell itself until
-        its maker is ready.
-    @ivar done: called, with no lock held, when nobody is missing.
+    @ivar missing: the workers that have not left, and the barrier itself until
+        its creator is ready.
+    @ivar done: called, with no lock held, when C{missing} is empty.
     """
 
     __slots__ = ("done", "missing")
@@ -78,7 +78,7 @@ class Staff(Scheduler):
         super().__init__(name)
         self._workers: list[BaseWorker] = []
         self._termworkers: list[BaseWorker] = []
-        self._farewells: list[Farewell] = []
+        self._barriers: list[ExitBarrier] = []
         self._size = 0
         self._starting = 0
         self._isForked = False
@@ -180,21 +180,21 @@ class Staff(Scheduler):
             actions.append(wake._Wake)
         return actions
 
-    def _AwaitUnlocked(self, farewell: Farewell, workers: Sequence[BaseWorker]) -> None:
+    def _AwaitUnlocked(self, barrier: ExitBarrier, workers: Sequence[BaseWorker]) -> None:
         """
-        Have the C{done} of a farewell called once those workers have left and L{_Part} was
-        called with the farewell itself, which says that its maker is ready for it.
+        Call the C{done} of a barrier once those workers have left and L{_Part} was called
+        with the barrier itself, when its creator is ready for that.
         """
         for worker in workers:
-            farewell.missing[id(worker)] = worker
-        self._farewells.append(farewell)
+            barrier.missing[id(worker)] = worker
+        self._barriers.append(barrier)
 
-    def _Part(self, farewell: Farewell) -> None:
+    def _Part(self, barrier: ExitBarrier) -> None:
         """
-        Whoever made a farewell has done all that comes before it is over.
+        Record that the creator of a barrier has finished its own work.
         """
         with self._lock:
-            actions = self._PartUnlocked(farewell)
+            actions = self._PartUnlocked(barrier)
         Do(actions)
 
     def _PartUnlocked(self, who: object) -> list[Action]:
@@ -203,12 +203,12 @@ class Staff(Scheduler):
 
         @return: what to do about it without the lock.
         """
-        for farewell in self._farewells:
-            farewell.missing.pop(id(who), None)
-        over = [farewell for farewell in self._farewells if not farewell.missing]
-        for farewell in over:
-            self._farewells.remove(farewell)
-        return [farewell.done for farewell in over if farewell.done is not None]
+        for barrier in self._barriers:
+            barrier.missing.pop(id(who), None)
+        over = [barrier for barrier in self._barriers if not barrier.missing]
+        for barrier in over:
+            self._barriers.remove(barrier)
+        return [barrier.done for barrier in over if barrier.done is not None]
 
     # On whose thread
 

@@ -246,7 +246,7 @@ class BaseWorker(threading.Thread):
         try:
             Do(actions)
         except BaseException:
-            Report(_log, "The end of worker {worker!r} could not be told", worker=self._worker_id)
+            Report(_log, "Cannot report the end of worker {worker!r}", worker=self._worker_id)
 
     def _RunningUnlocked(self) -> Entry:
         """
@@ -310,5 +310,5 @@ def ProvideWorker(pool: WorkerPool, worker_id: str) -> BaseWorker:
     else:
         return HostWorker(pool, worker_id, made)
     raise InvalidArgument(
-        f"{safeRepr(pool._worker_class)} made {safeRepr(made)}, which is no worker: {missing}"
+        f"{safeRepr(pool._worker_class)} made {safeRepr(made)}, which is not a worker: {missing}"
     )

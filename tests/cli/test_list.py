@@ -452,7 +452,7 @@ class ShowTests(CommandCase):
         self.assertEqual(
             self.out.text().splitlines()[-3:],
             [
-                "output     adopted: it had no store id, so nothing of it was removed",
+                "output     adopted: it had no store id, so nothing was removed from it",
                 "set aside  /state/output/aside-1: check this output, then remove it",
                 "set aside  /state/output/aside-2\\x1b: check this output, then remove it",
             ],

@@ -274,7 +274,7 @@ class MainTests(SynchronousTestCase):
             )
         self.assertEqual(
             (ended.returncode, ended.stdout, ended.stderr),
-            (130, "", "ganeti-pool: interrupted: the daemon may have done it all the same\n"),
+            (130, "", "ganeti-pool: interrupted: the daemon may have done it anyway\n"),
         )
 
     def endBy(self, number: int, prefix: Sequence[str] = ()) -> tuple[int, str, str]:

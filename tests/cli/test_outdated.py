@@ -37,7 +37,7 @@ class OutdatedTests(CommandCase):
         self.check(
             *("submit", "true"),
             err="ganeti-pool: the command: /worker: there is no such key: this command is version "
-            f"{version('ganeti-pool')}; restart the daemon (version 0.0.1) to run that too\n",
+            f"{version('ganeti-pool')}; restart the daemon (version 0.0.1) to update it too\n",
             code=4,
         )
 

@@ -83,12 +83,12 @@ class PoolTests(CommandCase):
 
     def test_pauseUnanswered(self) -> None:
         """
-        Where no answer comes, the daemon may have done it all the same.
+        Where no answer comes, the daemon may have done it anyway.
         """
         self.client.troubles["changePool"] = DaemonSilent("/socket", 30)
         running = self.start("pause")
         self.assertEqual(self.codeOf(running), 3)
-        self.assertIn("(the daemon may have done it all the same)\n", self.err.text())
+        self.assertIn("(the daemon may have done it anyway)\n", self.err.text())
 
     def test_pauseInterrupted(self) -> None:
         """
@@ -99,7 +99,7 @@ class PoolTests(CommandCase):
         self.interrupt()
         self.checkEnd(
             running,
-            err="ganeti-pool: interrupted: the daemon may have done it all the same\n",
+            err="ganeti-pool: interrupted: the daemon may have done it anyway\n",
             code=130,
         )
 
@@ -132,8 +132,7 @@ class QuiesceTests(CommandCase):
         self.assertEqual(self.client.cancelled, 1)
         self.assertEqual(
             self.err.text(),
-            "ganeti-pool: not finished after 1m: jobs submitted meanwhile start, and those "
-            "before go on\n",
+            "ganeti-pool: not finished after 1m: later jobs start, and earlier ones go on\n",
         )
 
     def test_interrupted(self) -> None:
@@ -146,7 +145,7 @@ class QuiesceTests(CommandCase):
         self.assertEqual(self.client.cancelled, 1)
         self.assertEqual(
             self.err.text(),
-            "ganeti-pool: interrupted: jobs submitted meanwhile start, and those before go on\n",
+            "ganeti-pool: interrupted: later jobs start, and earlier ones go on\n",
         )
 
     def test_paused(self) -> None:
@@ -171,7 +170,7 @@ class QuiesceTests(CommandCase):
         self.checkEnd(
             running,
             err="ganeti-pool: there is no answer from a daemon at /socket: it hung up (a quiesce "
-            "ends with its connection: jobs submitted meanwhile are not held back any more; "
+            "ends with its connection: jobs submitted since are no longer held back; "
             "quiesce again when the daemon is back)\n",
             code=3,
         )
@@ -184,6 +183,14 @@ class QuiesceTests(CommandCase):
         self.client.fences.pop().errback(RequestRefused(503, "stopping", "the daemon stops"))
         self.assertEqual(self.codeOf(running), 4)
         self.assertIn("the daemon stops (a quiesce ends with its connection", self.err.text())
+
+    def test_daemonRejects(self) -> None:
+        """
+        A quiesce that the daemon rejects, as inside a job, ends with the daemon's sentence alone.
+        """
+        running = self.start("quiesce")
+        self.client.fences.pop().errback(RequestRefused(409, "inside_job", "job 7 must not wait"))
+        self.checkEnd(running, err="ganeti-pool: job 7 must not wait\n", code=4)
 
     def test_timeoutBeforeTheAnswer(self) -> None:
         """
@@ -213,5 +220,5 @@ class QuiesceTests(CommandCase):
         self.reactor.advance(30)
         self.assertEqual(self.client.calls, [("pool",)] * 3)
         self.assertEqual((self.codeOf(running), self.client.cancelled), (3, 1))
-        self.assertIn("did not come within 30 seconds", self.err.text())
+        self.assertIn("did not arrive within 30 seconds", self.err.text())
         self.assertEqual(self.reactor.getDelayedCalls(), [])

@@ -128,7 +128,7 @@ class StartTests(ProspectsCase):
         self.assertEqual(
             self.said("submit", "--wait", "true"),
             "ganeti-pool: a quiesce waits for job 1, which waits here, and holds back jobs "
-            "submitted after it, and job 5 is queued: this waits until the quiesce is given up\n",
+            "submitted after it, and job 5 is queued: this waits until the quiesce is cancelled\n",
         )
         del self.client.poolStatus["quiesces"]
         self.assertEqual(self.said("wait", "3"), "")
@@ -166,7 +166,7 @@ class StartTests(ProspectsCase):
         request.
         """
         self.client.troubles["pool"] = DaemonUnreachable("/socket", "it hung up")
-        self.assertIn("the daemon is away", self.said("wait", "3"))
+        self.assertIn("the daemon is unreachable", self.said("wait", "3"))
 
     def test_resizeToNothing(self) -> None:
         """

@@ -14,7 +14,7 @@ from ganeti_pool.client import DaemonSilent, DaemonUnreachable, RequestRefused
 
 from .case import CommandCase, FakeClient, Stream, ago, makeFailed, makeJob
 
-AWAY = "ganeti-pool: the daemon is away (it is stopping): trying for 1m to reach it again\n"
+AWAY = "ganeti-pool: the daemon is unreachable (it is stopping): reconnecting for up to 1m\n"
 BACK = "ganeti-pool: the daemon is back\n"
 
 
@@ -104,7 +104,7 @@ class WaitTests(AwayCase):
         self.client.jobs[4] = makeJob(4, "succeeded")
         self.pass_(1)
         self.assertEqual(self.codeOf(running), 0)
-        self.assertIn("it did not come within 90 seconds", self.err.text())
+        self.assertIn("it did not arrive within 90 seconds", self.err.text())
         self.assertTrue(self.err.text().endswith(BACK + "4 succeeded\n"))
 
     def test_givesUp(self) -> None:
@@ -183,7 +183,7 @@ class WaitTests(AwayCase):
 
     def test_interruptedWhileAway(self) -> None:
         """
-        Ctrl-C while the daemon is away says what is not known, and not that the job goes on.
+        Ctrl-C while the daemon is unreachable says what is not known, and not that the job goes on.
         """
         running = self.start("wait", "1")
         self.away = nobody()
@@ -192,22 +192,23 @@ class WaitTests(AwayCase):
         self.interrupt()
         self.checkEnd(
             running,
-            err=AWAY + "ganeti-pool: interrupted: the daemon is away, and job 1 is not known to "
-            "have finished; the daemon's store keeps it\n",
+            err=AWAY
+            + "ganeti-pool: interrupted: the daemon is unreachable, and job 1 is not known "
+            "to have finished; the daemon's store keeps it\n",
             code=130,
         )
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_timeoutWhileAway(self) -> None:
         """
-        C{--timeout} goes on while the daemon is away.
+        C{--timeout} goes on while the daemon is unreachable.
         """
         running = self.start("wait", "--timeout", "30", "1")
         self.away = nobody()
         self.client.changes.pop().errback(stopping())
         self.pass_(30.1)
         self.assertEqual(self.codeOf(running), 124)
-        self.assertIn("not finished after 30s: the daemon is away, and job 1", self.err.text())
+        self.assertIn("after 30s: the daemon is unreachable, and job 1", self.err.text())
 
     def test_timeoutBeforeTheAnswer(self) -> None:
         """
@@ -244,7 +245,7 @@ class WaitTests(AwayCase):
         self.assertEqual(self.codeOf(running), 0)
         text = self.out.text()
         self.assertIn("2/2", text)
-        self.assertEqual((text.count("is away"), text.count("is back")), (1, 1))
+        self.assertEqual((text.count("unreachable"), text.count("is back")), (1, 1))
         self.assertEqual(text.count("\x1b[?25l"), text.count("\x1b[?25h"))
         self.assertEqual(self.err.text(), "")
 
@@ -258,7 +259,7 @@ class WaitTests(AwayCase):
         self.client.jobs[1] = makeJob(1, "succeeded")
         self.pass_(1)
         self.checkEnd(running, err=AWAY + BACK, code=0)
-        self.assertNotIn("away", self.out.text())
+        self.assertNotIn("unreachable", self.out.text())
 
     def test_dumbTerminal(self) -> None:
         """
@@ -338,7 +339,7 @@ class LogsTests(AwayCase):
         self.client.follow.pop().callback(None)
         self.assertEqual(self.codeOf(running), 0)
         self.assertIn('"attempt":2,"stream":"stdout","text":"new\\n"', self.out.text())
-        self.assertIn("what follows is from attempt 2\n", self.err.text())
+        self.assertIn("the following output is from attempt 2\n", self.err.text())
 
     def test_givenAttempt(self) -> None:
         """

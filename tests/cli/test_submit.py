@@ -232,7 +232,7 @@ class SubmitTests(CommandCase):
         lost = DaemonSilent("/socket", 30)
         said = "whether this job was added is unknown: "
         for options, trouble, expected in (
-            ((), lost, said + "see `ganeti-pool list` before you submit again"),
+            ((), lost, said + "check `ganeti-pool list` before you submit again"),
             (("--key", "k"), lost, said + "submit again with the same --key"),
             ((), DaemonSilent("/socket", 30, False), None),
         ):
@@ -383,12 +383,12 @@ class SubmitTests(CommandCase):
             ),
             (
                 b'["a\0b"]',
-                "there is a NUL byte, and the file must be UTF-8: convert it, for example with "
+                "the line has a NUL byte, and the file must be UTF-8: convert it, for example with "
                 "iconv -f UTF-16 -t UTF-8",
             ),
             (
                 b'\xef\xbb\xbf["ls"]',
-                "a byte order mark can stand at the start of a file only: remove it",
+                "a byte order mark is valid only at the start of the file: remove it",
             ),
             (b'["\\ud800"]', "'\\ud800' is not UTF-8, which is all that a job can hold"),
         ):
@@ -586,7 +586,7 @@ class SubmitTests(CommandCase):
         self.stopInTheMiddle(
             lambda: self.client.troubles.update(submit=trouble),
             err="there is no answer from a daemon at /socket: it broke",
-            doubt="; whether the next 500 jobs were added is unknown: see `ganeti-pool list` "
+            doubt="; whether the next 500 jobs were added is unknown: check `ganeti-pool list` "
             "before you submit again; with --key, submitting again adds nothing twice",
             code=3,
         )

@@ -402,7 +402,8 @@ class ClaimTests(QueueCase):
         self.gone(2)
         self.leave("1/1.0/stdout", "3/1.0/stdout", "17/1/stderr", "007/x", "notes", "aside-x/y")
         (warning,) = self.restarted()
-        self.assertIn(f"2 directories are in {self.queue._output.directory}/aside-1", warning)
+        self.assertIn("Moved 2 directories", warning)
+        self.assertIn(f"to {self.queue._output.directory}/aside-1", warning)
         kept = {"1/1.0/stdout", "007/x", "notes", "aside-x/y"}
         aside = {"aside-1/3/1.0/stdout", "aside-1/17/1/stderr"}
         self.assertEqual(self.files(), kept | aside)

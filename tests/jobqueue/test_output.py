@@ -245,7 +245,7 @@ class RemovalTests(QueueCase):
         """
         job = self.tree("1.0/stdout", "raw/data.csv", "01/x", "1.x/x", "0/x")
         (warning,) = self.remove(job)
-        self.assertIn(f"The output in {job} is not removed: ", warning)
+        self.assertIn(f"Cannot remove the output in {job}: ", warning)
         self.assertEqual(set(os.listdir(job)), {"raw", "01", "1.x", "0"})
 
     def test_notAJob(self) -> None:

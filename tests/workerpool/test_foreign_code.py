@@ -695,7 +695,7 @@ class WorkerTests(ThreadCase):
         resize.result()
         for worker in workers:
             Other(worker.join, PATIENCE).result()
-        self.assertEqual(pool._farewells, [])
+        self.assertEqual(pool._barriers, [])
         self.assertEqual(len(self.flushLoggedErrors(LookupError)), 2)
 
     def test_startFailsAndIsTold(self) -> None:

@@ -265,4 +265,4 @@ class ThreadCase(SynchronousTestCase):
         Have all threads of a pool end.
         """
         Other(pool.TerminateWorkers).result()
-        self.assertEqual((pool._workers, pool._termworkers, pool._farewells), ([], [], []))
+        self.assertEqual((pool._workers, pool._termworkers, pool._barriers), ([], [], []))

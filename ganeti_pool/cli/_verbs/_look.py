@@ -158,7 +158,7 @@ async def logs(
     """
     Write the output of a job, byte for byte.
 
-    -f gets over a restart of the daemon.
+    -f survives a restart of the daemon.
 
     With --json, the text in pieces, as it comes. A job cannot follow its own output.
     """
@@ -186,7 +186,7 @@ async def wait(
 
     A terminal gets a bar, and a line for each that did not succeed. A restart of the
     daemon does not end the wait. If jobs are queued and cannot start, such as in a paused
-    pool, this says why. A job cannot wait for itself.
+    pool, this reports the reason. A job cannot wait for itself.
     """
     from .._patience import within
     from .._watch import revisionBefore, waitForJobs

@@ -18,7 +18,7 @@ __all__ = ["pause", "quiesce", "resize", "resume"]
 
 
 async def _changePool(session: Session, active: bool) -> int:
-    session.doubt = "the daemon may have done it all the same"
+    session.doubt = "the daemon may have done it anyway"
     session.interruption = f"interrupted: {session.doubt}"
     pool = await session.connect().changePool(active=active)
     session.emit(pool, describePool(pool))
@@ -51,7 +51,7 @@ async def resize(session: Session, workers: int, timeout: float | None) -> int:
     Run at most N jobs at a time, until the daemon restarts.
 
     With fewer than before, waits until the surplus workers have ended their jobs.
-    That is refused in a job of the daemon, unless enough workers are idle. With 0, no
+    That is rejected in a job of the daemon, unless enough workers are idle. With 0, no
     job can start.
     """
     from ...wire import MAX_WORKERS
@@ -76,10 +76,11 @@ async def quiesce(session: Session, timeout: float | None) -> int:
     """
     Wait until every job submitted before is finished.
 
-    Jobs submitted meanwhile wait until that is so. They start too if this command
-    ends early, by Ctrl-C, --timeout or a stop of the daemon. A job cannot quiesce its own
+    Jobs submitted since then wait for that. They also start if this command ends
+    early, by Ctrl-C, --timeout or a stop of the daemon. A job cannot quiesce its own
     daemon.
     """
+    from ...client import RequestRefused
     from .._patience import within
     from .._prospects import whyNothingStarts
     from .._reconnect import attend
@@ -93,12 +94,18 @@ async def quiesce(session: Session, timeout: float | None) -> int:
         reason = whyNothingStarts(pool)
         if queued and reason is not None:
             session.say(f"{reason[0]}, and {queued} queued: this waits until {reason[1]}")
-        session.interruption = "interrupted: jobs submitted meanwhile start, and those before go on"
+        session.interruption = "interrupted: later jobs start, and earlier ones go on"
         session.aftermath = (
-            "a quiesce ends with its connection: jobs submitted meanwhile are not held back any "
-            "more; quiesce again when the daemon is back"
+            "a quiesce ends with its connection: jobs submitted since are no longer held back; "
+            "quiesce again when the daemon is back"
         )
-        quiesced = await attend(session, client, client.quiesce())
+        try:
+            quiesced = await attend(session, client, client.quiesce())
+        except RequestRefused as error:
+            if error.code != "stopping":
+                # The daemon rejected the quiesce and keeps running.
+                session.aftermath = ""
+            raise
         session.emit({"quiesced": quiesced}, "quiesced")
         return ExitCode.DONE
 
