@@ -116,7 +116,13 @@ class Delivery:
                 self._isHeld = False
         finally:
             if arm:
-                self._arm()
+                try:
+                    self._arm()
+                except BaseException:
+                    # A signal handler has raised, perhaps before the reactor was asked. To
+                    # ask it twice does no harm.
+                    self._arm()
+                    raise
 
     def inNextTurn(self, call: Callable[[], object]) -> None:
         """

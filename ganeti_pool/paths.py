@@ -111,8 +111,14 @@ class StatePaths:
         A state directory that somebody named: C{~} is expanded, and a relative
         path starts at the working directory of this moment.
 
-        @raise InvalidArgument: if the home directory of C{~} is not known.
+        @raise InvalidArgument: if the name is empty, or the home directory of C{~} is not
+            known.
         """
+        if not directory:
+            raise InvalidArgument(
+                "the name of the state directory is empty: name a directory with --state-dir, or "
+                "leave the option out for the user's own"
+            )
         path = os.path.expanduser(directory)
         if path.startswith("~"):
             user = path.split("/")[0]

@@ -418,7 +418,7 @@ class ProcessTests(EndingCase):
             return opened[-1]
 
         self.patch(os, "pidfd_open", note)
-        with Held(isWanted) as held:
+        with ProcessSet(isWanted) as held:
             self.assertRaises(OSError, held.look)
             (descriptor,) = opened
             self.assertRaises(OSError, os.fstat, descriptor)

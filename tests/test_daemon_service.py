@@ -9,6 +9,7 @@ import fcntl
 import gc
 import os
 import signal
+import socket
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -663,14 +664,28 @@ class ServiceTests(SynchronousTestCase):
 
     def test_staleSocket(self) -> None:
         """
-        A socket that an earlier daemon has left is removed before the door opens.
+        A socket that an earlier daemon has left is removed when the reactor runs.
         """
-        Path(self.socket).touch()
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(self.socket)
+        self.service.startService()
+        self.assertTrue(os.path.exists(self.socket))
+        self.reactor.start()
+        self.assertFalse(os.path.exists(self.socket))
+        self.assertEqual(self.log, ["guard", "start queue"])
+
+    def test_noSocket(self) -> None:
+        """
+        Anything else at the path of the socket ends the start before a job runs, and stays.
+        """
+        Path(self.socket).write_text("notes")
         self.service.startService()
         self.reactor.start()
-        self.assertTrue(os.path.exists(self.socket))
+        guard, aborted = self.log
+        self.assertEqual(guard, "guard")
+        self.assertIn("it exists and is not a socket", str(aborted))
+        self.assertEqual(Path(self.socket).read_text(), "notes")
         self.queue.started.callback(None)
-        self.assertFalse(os.path.exists(self.socket))
 
     def test_stop(self) -> None:
         """

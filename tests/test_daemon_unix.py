@@ -19,7 +19,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool.daemon import UnixEndpoint
-from ganeti_pool.daemon._unix import removeDeadSocket
+from ganeti_pool.daemon._unix import removeDeadSocket, removeOwnSocket
 
 
 class SocketCase(SynchronousTestCase):
@@ -86,6 +86,19 @@ class RemoveTests(SocketCase):
             waiting.append(client.connect_ex(self.path))
         self.assertEqual(waiting[-1], errno.EAGAIN)
         self.assertStays("another program accepts connections there")
+
+    def test_own(self) -> None:
+        """
+        A socket that is the daemon's own is removed even if another process still has it
+        open; anything else stays.
+        """
+        self.bind().listen(1)
+        removeOwnSocket(self.path)
+        self.assertFalse(os.path.lexists(self.path))
+        removeOwnSocket(self.path)
+        Path(self.path).touch()
+        self.assertRaises(CannotListenError, removeOwnSocket, self.path)
+        self.assertTrue(os.path.lexists(self.path))
 
     def test_otherKind(self) -> None:
         """

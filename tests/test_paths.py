@@ -48,6 +48,13 @@ class StatePathsTests(SynchronousTestCase):
         self.patch(os, "environ", {**os.environ, "HOME": "/home/ana"})
         self.assertEqual(StatePaths.at("~/pool").directory, "/home/ana/pool")
 
+    def test_emptyName(self) -> None:
+        """
+        An empty name is rejected. It does not mean the working directory.
+        """
+        error = self.assertRaises(InvalidArgument, StatePaths.at, "")
+        self.assertIn("--state-dir", str(error))
+
     def test_noText(self) -> None:
         """
         A directory whose name is no UTF-8 is refused with a sentence that shows it.

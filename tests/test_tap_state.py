@@ -111,6 +111,14 @@ class CheckTests(StateCase):
         self.check()
         assert isinstance(service, JobQueueService)
 
+    def test_file(self) -> None:
+        """
+        A file is refused as the state directory.
+        """
+        self.state = self.scratch / "file"
+        self.state.touch()
+        self.refuse(self.state, "is not a directory")
+
     def test_link(self) -> None:
         """
         A link of another user's is refused as the state directory and anywhere before it;

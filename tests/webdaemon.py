@@ -14,6 +14,7 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,10 @@ class SiteProcess:
         """
         Its temporary files, those without a name too.
         """
-        opened = [os.readlink(link) for link in Path(f"/proc/{self._process.pid}/fd").iterdir()]
+        opened = []
+        for link in Path(f"/proc/{self._process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed since it was listed
+                opened.append(os.readlink(link))
         within = f"{self._temporary}/"
         return [*os.listdir(within), *(name for name in opened if name.startswith(within))]
 

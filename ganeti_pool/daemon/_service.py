@@ -4,9 +4,7 @@ The job queue and its HTTP interface as a service.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -19,6 +17,7 @@ from twisted.python.failure import Failure
 from ..errors import PoolError, QueueStopping
 from ._lock import Lock
 from ._systemd import Notifier
+from ._unix import removeOwnSocket
 
 __all__ = ["JobQueueService", "StartableQueue"]
 
@@ -134,10 +133,10 @@ class JobQueueService(Service):
         # A queue that was told to stop cannot be started.
         if self._isStopping:
             return
+        # Before any job runs, since something else there ends the start.
+        removeOwnSocket(self._socket)
         await self._queue.start()
         self._freezeMemory()
-        with suppress(FileNotFoundError):
-            os.unlink(self._socket)
         for endpoint, factory in self._doors:
             # What comes up now would not be taken down again.
             if not self._isStopping:

@@ -22,13 +22,40 @@ from twisted.internet.interfaces import (
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-__all__ = ["UnixEndpoint", "removeDeadSocket"]
+__all__ = ["UnixEndpoint", "removeDeadSocket", "removeOwnSocket"]
 
 _RETRY = 0.05
 _TRIES = 100
 """
 Another daemon that opens a socket in the same directory needs it for a moment.
 """
+
+
+def _isSocket(path: str) -> bool:
+    """
+    Whether a socket is there.
+
+    @raise CannotListenError: if something else is.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISSOCK(mode):
+        raise CannotListenError(
+            None, path, "it exists and is not a socket: choose another path, or remove it"
+        )
+    return True
+
+
+def removeOwnSocket(path: str) -> None:
+    """
+    Remove a socket at a path that is this daemon's, since it holds the lock for it.
+
+    @raise CannotListenError: if something else is there, which stays.
+    """
+    if _isSocket(path):
+        os.unlink(path)
 
 
 def removeDeadSocket(path: str) -> None:
@@ -38,14 +65,8 @@ def removeDeadSocket(path: str) -> None:
 
     @raise CannotListenError: if there is something that stays.
     """
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
+    if not _isSocket(path):
         return
-    if not stat.S_ISSOCK(mode):
-        raise CannotListenError(
-            None, path, "it exists and is not a socket: choose another path, or remove it"
-        )
     probe = socket.socket(socket.AF_UNIX)
     try:
         # A full backlog would make it wait.

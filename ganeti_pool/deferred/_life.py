@@ -225,7 +225,6 @@ class PoolLife:
         if self._startTrigger is not None:
             self._reactor.removeSystemEventTrigger(self._startTrigger)
             self._startTrigger = None
-        self._state = State.STOPPING
         stop = self._stops
         # Those of an earlier resize may have left the pool and not be gone yet.
         leaving = [worker for surplus in self._resizes.values() for worker in surplus]
@@ -233,7 +232,17 @@ class PoolLife:
         def left() -> None:
             self._whenDead(leaving, lambda: self._stopped(stop))
 
-        leaving += self.pool._BeginTerminate(lambda: self._delivery.putCall(left))
+        def done() -> None:
+            self._delivery.putCall(left)
+
+        try:
+            # Nothing is called between these two, so no signal handler interrupts them.
+            self._state = State.STOPPING
+            leaving += self.pool._BeginTerminate(done)
+        except BaseException:
+            # A signal handler has raised in the middle. To begin again does no harm.
+            leaving += self.pool._BeginTerminate(done)
+            raise
 
     def _whenDead(self, threads: Sequence[threading.Thread], call: Callable[[], object]) -> None:
         """

@@ -113,11 +113,14 @@ class TaskCompletion:
     Threads: the L{ICompletion} methods are called on any; the others on the
     reactor thread.
 
+    @cvar isRepeatable: that a second C{fail} with the same failure does no harm.
     @ivar result: what is to fire, or L{None} once it has.
     @ivar entry: the task in the pool, or L{None} once it has ended.
     """
 
     __slots__ = ("_delivery", "_pool", "_value", "entry", "result")
+
+    isRepeatable = True
 
     def __init__(self, pool: WorkerPool, delivery: Delivery, entry: Entry) -> None:
         self._pool = pool

@@ -122,10 +122,11 @@ def raiseLimit(workers: int, listens: bool = False) -> FileBudget:
     budget = budgetOf(limit, listens)
     most = budget.jobs
     if most is not None and most < 1:
+        forMore = f" and {_filesFor(workers, listens)} for --workers {workers}"
         raise usage.UsageError(
             f"the limit of {limit} open files (ulimit -Hn) is too small for the daemon, which "
-            f"needs {_filesFor(1, listens)} for one job at a time and "
-            f"{_filesFor(workers, listens)} for --workers {workers}: raise it"
+            f"needs {_filesFor(1, listens)} for one job at a time"
+            f"{forMore if workers > 1 else ''}: raise it"
         )
     if most is not None and workers > most:
         raise usage.UsageError(

@@ -98,6 +98,10 @@ def _checkInstallation(user: User) -> None:
 
 
 def _checkDirectory(directory: str, status: os.stat_result, user: User) -> None:
+    if not stat.S_ISDIR(status.st_mode):
+        raise usage.UsageError(
+            f"the state directory {directory} is not a directory: choose another --state-dir"
+        )
     if status.st_uid != user.uid:
         raise usage.UsageError(
             f"the state directory {directory} belongs to another user (the daemon's user is "

@@ -289,9 +289,16 @@ class FencedQueue:
             for queue in [self._queue, *(fence.held for fence in fences)]:
                 queue.withdrawAll(lambda entry: entry.completion is not None, unstarted)
         finally:
-            for fence in fences:
-                self._queue.absorb(fence.held)
-            self._fences.clear()
-            unstarted.reverse()
-            self._unstarted += len(unstarted)
+            try:
+                for fence in fences:
+                    self._queue.absorb(fence.held)
+                self._fences.clear()
+                unstarted.reverse()
+            finally:
+                try:
+                    self._unstarted += len(unstarted)
+                except BaseException:
+                    # A signal handler has raised, before the sum was stored.
+                    self._unstarted += len(unstarted)
+                    raise
             actions.append(self._queue.release().clear)

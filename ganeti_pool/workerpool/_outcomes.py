@@ -146,6 +146,9 @@ def TellUnstarted(pool: str, entry: Entry, cause: type[TaskCancelled | TaskNotSt
             completion.fail(failure)
         except BaseException:
             _ReportBroken(pool, entry)
+            if getattr(completion, "isRepeatable", False):
+                # A signal handler has raised in it, perhaps before it could begin.
+                completion.fail(failure)
 
 
 def _ReportBroken(pool: str, entry: Entry) -> None:

@@ -180,6 +180,7 @@ class InterruptedTests(ThreadCase):
         for pool in self.everyStep(lambda pool: pool.TerminateWorkers(), prepare):
             Other(pool.TerminateWorkers).result()
             self.assertEqual([event for event, *_ in completions[-1].events], ["fail"])
+            self.assertEqual(pool.GetStatistics().unstarted, 1)
             self.assertEqual(self.seen, [])
 
     def test_addTaskUnlocked(self) -> None:
