@@ -333,6 +333,8 @@ class IDTests(ThreadCase):
             taskID.error = error
             self.assertQuiet(pool)
             self.assertEqual((self.seen, completion.events), (["other"], [("fail", error)]))
+            # It is a failure of the task, and not one of the worker, which would be logged.
+            self.assertEqual(self.flushLoggedErrors(), [])
             taskID.error = None
             pool.AddTask((self.see, "again"), 0, taskID)
             self.assertQuiet(pool)
