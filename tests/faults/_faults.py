@@ -492,6 +492,13 @@ FAULTS = (
         "if False:",
     ),
     Fault(
+        "A Deferred fires even if such an exception comes where its completion begins.",
+        "deferred/test_interrupted.py::InterruptedTests::test_cancelTask",
+        OUTCOMES,
+        '            if getattr(completion, "isRepeatable", False):',
+        "if False:",
+    ),
+    Fault(
         "Threads that are being started when such an exception comes are not waited for.",
         INTERRUPTED + "test_resize",
         POOL,
