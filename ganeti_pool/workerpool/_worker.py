@@ -271,8 +271,8 @@ class BaseWorker(threading.Thread):
 
     def _Wake(self) -> None:
         """
-        End the L{_Park} of a worker that the caller has taken from the idle ones. It does
-        no harm to do it again, or to a worker that is still idle.
+        End the L{_Park} of a worker that the caller has removed from C{_idle}. Repeating
+        this does no harm, and neither does waking a worker that is still idle.
         """
         try:
             self._park.release()
