@@ -25,8 +25,8 @@ class PicklableException(Exception):
     The rest follows Python's own rules. Notes survive. C{__cause__}, C{__context__} and
     C{__traceback__} do not. An attribute that cannot be pickled, such as a task ID that is a
     lock, makes C{pickle} and C{deepcopy} raise the error of that attribute, usually
-    L{TypeError}; C{copy.copy} shares the attribute. A subclass may define its own
-    C{__reduce__}.
+    L{TypeError}; C{copy.copy} shares the attribute. A subclass that defines its
+    own C{__reduce__} keeps it.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
