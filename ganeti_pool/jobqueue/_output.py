@@ -123,9 +123,9 @@ def _lastRun(names: Iterable[str], attempt: int) -> str | None:
 def removeTrees(directories: Iterable[str]) -> None:
     """
     Remove the directories of jobs, with the runs in them. Skip a directory that does not
-    exist. Log and keep a directory that cannot be removed. Also log and keep what no daemon
-    has made: a directory with an entry that is not named like a run, and a path that is
-    not a directory.
+    exist. Log and keep a directory that cannot be removed. Also log and keep anything
+    that was not made by a daemon: a directory with an entry that is not named like a run,
+    and a path that is not a directory.
 
     Threads: any except the reactor's. The time grows with the number of files.
     """
