@@ -109,7 +109,7 @@ class Delivery:
                 GiveWay(self)
             with self._lock:
                 self._isHeld = True
-                # First: a signal handler may raise when the news are there.
+                # Set this first: a signal handler may raise after the append.
                 if not self._armed:
                     self._armed = arm = True
                 self._ready.append(news)
@@ -119,8 +119,8 @@ class Delivery:
                 try:
                     self._arm()
                 except BaseException:
-                    # A signal handler has raised, perhaps before the reactor was asked. To
-                    # ask it twice does no harm.
+                    # A signal handler raised, perhaps before the reactor call was scheduled.
+                    # Scheduling it twice does no harm.
                     self._arm()
                     raise
 
@@ -153,20 +153,20 @@ class Delivery:
             while self._batch or self._refill():
                 self._batch.popleft().deliver()
                 if self._clock() >= end:
-                    # Also with nothing left: C{_armed} says that a drain will come. Not
+                    # Do this even with nothing left: C{_armed} promises another drain. Not
                     # callLater(0), which would leave a reactor under test dirty.
                     self._arm()
                     return
         except BaseException:
-            # The reactor logs it. What is behind it is told all the same.
+            # The reactor logs the exception. The rest of the batch is still delivered.
             self._arm()
             raise
 
     def _refill(self) -> bool:
         """
-        Take what is ready as the next batch.
+        Make the ready news the next batch.
 
-        @return: whether there is something; else no drain is under way any more.
+        @return: whether the batch has news. If not, no drain is scheduled any more.
         """
         if self._isHeld:
             GiveWay(self)

@@ -14,8 +14,8 @@ __all__ = ["PicklableException"]
 
 class PicklableException(Exception):
     """
-    An exception that pickle, C{copy.copy} and C{copy.deepcopy} rebuild as it is, whatever
-    its C{__init__} takes.
+    An exception that pickle, C{copy.copy} and C{copy.deepcopy} rebuild unchanged, regardless
+    of the parameters of its C{__init__}.
 
     Python rebuilds an exception by calling its class with C{args}. That fails for a class
     whose C{__init__} takes something other than the text that it passes on. This one is
@@ -24,21 +24,21 @@ class PicklableException(Exception):
 
     The rest follows Python's own rules. Notes survive. C{__cause__}, C{__context__} and
     C{__traceback__} do not. An attribute that cannot be pickled, such as a task ID that is a
-    lock, makes C{pickle} and C{deepcopy} raise what that attribute raises, usually
-    L{TypeError}; C{copy.copy} shares the attribute. A subclass with a C{__reduce__} of its
-    own keeps that.
+    lock, makes C{pickle} and C{deepcopy} raise the error of that attribute, usually
+    L{TypeError}; C{copy.copy} shares the attribute. A subclass that defines its
+    own C{__reduce__} keeps it.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
         """
-        How to rebuild this exception. See C{object.__reduce__}.
+        Return the recipe to rebuild this exception. See C{object.__reduce__}.
         """
         # Some of Python's exceptions, such as OSError, keep a part of their state outside
         # args and the attributes: their own __reduce__ adds it.
         reduce: Any = super().__reduce__
         reduced: tuple[Any, ...] = reduce()
         if isinstance(reduce, MethodType):
-            # Another base, written in Python, has a way of its own.
+            # Another base, written in Python, defines its own C{__reduce__}.
             return reduced
         return (_rebuild, reduced[:2], *reduced[2:])
 

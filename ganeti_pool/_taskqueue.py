@@ -2,7 +2,7 @@
 The heap of waiting tasks.
 
 No thread, no lock: whoever shares a L{TaskQueue} guards it. Nothing here calls
-code of a user, except the hash and the equality of task IDs; and nothing that
+user code, except the hash and the equality of task IDs; and nothing that
 a user made is released here, since the caller may hold a lock: what leaves the
 heap is returned, or collected in L{TaskQueue.dropped} for the caller to let go.
 
@@ -133,14 +133,14 @@ class TaskQueue:
     larger of L{MOST_ABANDONED} and the number of live entries.
 
     The hash or the equality of an ID may raise at any time. So C{byID} may keep the ID
-    of an entry that has left (its C{queue} is another than this one), and may lack the ID
-    of one that L{absorb} has moved here. L{find} passes over the former, and what asks
-    for the latter gets the exception or finds nothing. Nothing else depends on C{byID}.
+    of an entry that has left (its C{queue} is not this one), and may lack the ID of an
+    entry that L{absorb} moved here. L{find} skips the former. A caller that looks for the
+    latter gets the exception or finds nothing. Nothing else depends on C{byID}.
 
-    A signal handler may raise between any two steps, which for the interpreter means: when
-    a Python function is entered, at the end of a turn of a loop, and after a call of
-    a C function. The methods that the main thread calls are written so that an entry
-    is either where it was or where it was to go, and what is counted is so.
+    A signal handler may raise between any two steps: when the interpreter enters a Python
+    function, at the end of a loop iteration, and after a call of a C function. The methods
+    that the main thread calls leave an entry either in its old place or in its new one,
+    and the counts agree with that.
 
     @ivar tasks: the heap; the same list object throughout.
     @ivar byID: the live entries that have an ID; the same dictionary throughout.
@@ -165,7 +165,7 @@ class TaskQueue:
 
     def find(self, taskID: Hashable) -> Entry | None:
         """
-        The live entry of an ID.
+        Return the live entry with an ID, or L{None}.
         """
         entry = self.byID.get(taskID)
         return entry if entry is not None and entry.queue is self else None
@@ -174,8 +174,8 @@ class TaskQueue:
         """
         Add an entry, whose ID, if it has one, is not in the queue.
 
-        @raise BaseException: what the hash or the equality of the ID raises; the entry
-            is not added then.
+        @raise BaseException: if the hash or the equality of the ID raises. The entry is
+            then not added.
         """
         taskID = entry[2]
         if taskID is not None:
@@ -228,10 +228,11 @@ class TaskQueue:
         moved = self.copyOf(entry)
         moved[0] = priority
         moved[3] = movedArgs(moved[3])
-        # What may raise comes first. From here to the push nothing is called.
+        # The step that may raise comes first. Nothing is called between it and the push.
         self.byID[taskID] = moved
         moved.queue = self
-        # The old entry keeps its completion: whoever has it finds the task by that.
+        # The old entry keeps its completion: a caller that has the entry finds the task
+        # by its completion.
         entry[3] = entry.function = entry.invoke = entry.queue = None
         self.abandoned += 1
         heappush(self.tasks, moved)
@@ -239,7 +240,7 @@ class TaskQueue:
 
     def copyOf(self, entry: Entry) -> Entry:
         """
-        Return an entry with all that another one has, which waits nowhere.
+        Return a copy of an entry that is in no queue.
         """
         priority, order, taskID, args = entry
         copy = newEntry(priority, order, taskID, args, entry.completion, entry.invoke, entry.since)
@@ -251,7 +252,7 @@ class TaskQueue:
         """
         Take out an entry that waits here.
 
-        @return: the entry as it was. It is not the same object.
+        @return: a copy of the entry as it was.
         """
         withdrawn = self.copyOf(entry)
         self.abandon(entry)
@@ -259,18 +260,18 @@ class TaskQueue:
 
     def abandon(self, entry: Entry) -> None:
         """
-        Take out an entry that waits here, for a caller that has a copy of it. Without one
-        objects of users would be released here.
+        Remove an entry from this queue. The caller must hold a copy of it: without one,
+        user objects would be released here.
         """
         if entry[2] is not None:
             self._forget(entry)
-        # Nothing is called between these.
+        # These steps call nothing.
         entry[3] = entry.completion = entry.function = entry.invoke = entry.queue = None
         self.abandoned += 1
         try:
             self._tidy()
         except BaseException:
-            # A signal handler has raised. A heap without a live entry must be empty.
+            # A signal handler raised. A heap without a live entry must be empty.
             self._tidy()
             raise
 
@@ -278,8 +279,8 @@ class TaskQueue:
         """
         Take out every live entry for which C{which} is true, in one pass.
 
-        @param withdrawn: the entries are added to this, in order, before anything else is
-            done: it has them even if a signal handler raises.
+        @param withdrawn: receives the entries, in order, before anything is removed. So
+            the caller has them even if a signal handler raises.
         """
         chosen = [entry for entry in self.tasks.copy() if entry[3] is not None and which(entry)]
         chosen.sort()
@@ -292,7 +293,7 @@ class TaskQueue:
 
     def _remove(self, entries: list[Entry]) -> None:
         """
-        Take out entries. To do so again does no harm.
+        Remove entries. Repeating this does no harm.
         """
         for entry in entries:
             entry.queue = None
@@ -327,7 +328,7 @@ class TaskQueue:
 
     def _insert(self, entry: Entry) -> None:
         """
-        Add an entry even if its ID cannot be recorded, so that nobody can find it by that.
+        Add an entry even if its ID cannot be recorded. It cannot be found by its ID then.
         """
         try:
             self.push(entry)
@@ -338,8 +339,8 @@ class TaskQueue:
 
     def _forget(self, entry: Entry) -> None:
         """
-        Free the ID of an entry that leaves. If its hash or equality raises, it stays
-        in C{byID} until no entry is left, or until it is queued again.
+        Free the ID of an entry that leaves. If the hash or the equality of the ID raises,
+        the ID stays in C{byID} until no entry is left or the ID is queued again.
         """
         try:
             del self.byID[entry[2]]
@@ -383,5 +384,5 @@ class TaskQueue:
             self.dropped += tasks
             tasks.clear()
         while self.byID and not tasks:
-            # IDs whose hash raised when their entries left.
+            # The hash of these IDs raised when their entries left.
             self.dropped.append(self.byID.popitem())

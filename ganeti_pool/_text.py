@@ -16,7 +16,7 @@ def nameOfType(value: object) -> str:
     """
     Return the name of an object's type, as the class statement gave it.
     """
-    # The descriptor itself: a metaclass may have a C{__name__} of its own.
+    # Use the descriptor itself: a metaclass may define its own C{__name__}.
     name: str = _typeName(type(value))
     return name
 

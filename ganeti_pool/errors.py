@@ -73,8 +73,8 @@ class DeferTask(PicklableException):
 
 class PoolError(PicklableException):
     """
-    Base of the errors that this package raises or reports. They can be pickled and copied, and
-    so can every subclass, whatever its C{__init__} takes.
+    Base of the errors that this package raises or reports. They and all subclasses can be
+    pickled and copied, regardless of the parameters of C{__init__}.
     """
 
 
@@ -179,7 +179,7 @@ class PoolForked(PoolTerminated):
     The pool's threads were started before a fork, and this is the child process, where
     they do not exist.
 
-    It is a L{PoolTerminated}, so code that handles a terminated pool handles it, too.
+    It is a L{PoolTerminated}, so code that handles a terminated pool also handles this.
     """
 
     def __init__(self, pool: str) -> None:

@@ -51,7 +51,8 @@ _CLOSING = (State.DRAINING, State.STOPPING)
 
 def _checkDeadline(deadline: float | None) -> float | None:
     """
-    @return: the deadline as a plain number.
+    Return a deadline as a plain number of seconds, or L{None}.
+
     @raise InvalidArgument: if it is neither L{None} nor a number of seconds.
     """
     if deadline is None:
@@ -160,7 +161,7 @@ class PoolLife:
         <ganeti_pool.interfaces.IDeferredWorkerPool.terminateWorkers>}.
         """
         if self.pool._isForked:
-            # The threads are the parent's, and so is what they have to report.
+            # The threads belong to the parent, and their reports too.
             self._state = State.STOPPED
             return succeed(None)
         self._checkThread("terminateWorkers")
@@ -236,11 +237,11 @@ class PoolLife:
             self._delivery.putCall(left)
 
         try:
-            # Nothing is called between these two, so no signal handler interrupts them.
+            # No signal handler can run between these two steps.
             self._state = State.STOPPING
             leaving += self.pool._BeginTerminate(done)
         except BaseException:
-            # A signal handler has raised in the middle. To begin again does no harm.
+            # A signal handler raised in the middle. Beginning again does no harm.
             leaving += self.pool._BeginTerminate(done)
             raise
 
@@ -348,8 +349,8 @@ class PoolLife:
 
     def _checkThread(self, call: str) -> None:
         """
-        @raise WrongThread: elsewhere than on the reactor thread.
-        @raise PoolForked: there, in the child of a fork.
+        @raise WrongThread: on any thread except the reactor thread.
+        @raise PoolForked: on such a thread, in the child of a fork.
         """
         if threading.get_ident() != self._thread:
             if self.pool._isForked:

@@ -57,12 +57,12 @@ class Surroundings:
         """
         variables = self._variables.copy()
         try:
-            # A worker's thread has the default context anyway.
+            # A worker's thread already has the default context.
             if self._twisted is _DEFAULT:
                 return variables.run(f, *args)
             return variables.run(context.call, self._twisted, f, *args)
         finally:
-            # A Failure has this frame, which must not keep the task's objects alive.
+            # A Failure refers to this frame, which must not keep the task's objects alive.
             del f, args
 
 
@@ -100,7 +100,7 @@ class Call:
         try:
             return f(*args, **kwargs)
         finally:
-            # A Failure has this frame, which must not keep the task's objects alive.
+            # A Failure refers to this frame, which must not keep the task's objects alive.
             del self, f, args, kwargs
 
 
@@ -113,7 +113,7 @@ class TaskCompletion:
     Threads: the L{ICompletion} methods are called on any; the others on the
     reactor thread.
 
-    @cvar isRepeatable: that a second C{fail} with the same failure does no harm.
+    @cvar isRepeatable: whether a second C{fail} with the same failure does no harm.
     @ivar result: what is to fire, or L{None} once it has.
     @ivar entry: the task in the pool, or L{None} once it has ended.
     """
@@ -172,7 +172,7 @@ class TaskCompletion:
             try:
                 self._pool._CancelEntry(entry)
             except BaseException:
-                # The hash of its ID, say. The Deferred must fire all the same.
+                # For example, the hash of its ID raised. The Deferred must still fire.
                 Report(
                     _log,
                     "A task of pool {pool!r} could not be notified of its cancellation",

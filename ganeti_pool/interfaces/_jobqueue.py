@@ -136,11 +136,11 @@ class IJobQueue(Interface):
         are taken, and start when it is over. Cancelling the Deferred ends it at
         once.
 
-        @param origin: the job that asks, if a job does.
+        @param origin: the job that sent the request, or L{None}.
         @return: a Deferred that fails with L{QueueStopping
-            <ganeti_pool.errors.QueueStopping>} if the daemon stops meanwhile, or with
+            <ganeti_pool.errors.QueueStopping>} if the daemon stops first, or with
             L{InsideJob <ganeti_pool.errors.InsideJob>} if this queue runs the job that
-            asks.
+            sent the request.
         """
 
     def attemptOver(jobID: int, attempt: int) -> Deferred[None]:
@@ -152,14 +152,13 @@ class IJobQueue(Interface):
 
     def readOutput(jobID: int, attempt: int, stream: str, offset: int) -> Deferred[bytes]:
         """
-        Read what the last run of an attempt has written to C{"stdout"} or C{"stderr"},
-        256 KiB at most. No bytes: it ends at or before the offset, or nothing was
-        written.
+        Read at most 256 KiB that the last run of an attempt wrote to C{"stdout"} or
+        C{"stderr"}. The result is empty if the output ends at or before the offset, or
+        nothing was written.
 
-        @param offset: how many bytes to leave out at the beginning.
+        @param offset: the number of bytes to skip at the beginning.
         @return: a Deferred that fails with L{OutputUnreadable
-            <ganeti_pool.errors.OutputUnreadable>} if something else is in the place of
-            a file.
+            <ganeti_pool.errors.OutputUnreadable>} if the output exists and cannot be read.
         """
 
     def setActive(active: bool) -> Deferred[None]:
@@ -171,18 +170,18 @@ class IJobQueue(Interface):
         """
         See that there can be so many workers.
 
-        @param origin: the job that asks, if a job does.
+        @param origin: the job that sent the request, or L{None}.
         @raise InvalidJob: which here refuses a field of a request, if not.
-        @raise InsideJob: if this queue runs the job that asks, and not enough workers are
-            idle to leave, so L{resize} would wait for running jobs.
+        @raise InsideJob: if this queue runs the job that sent the request and too few
+            workers are idle, so L{resize} would wait for running jobs.
         """
 
     def resize(workers: int) -> Deferred[None]:
         """
         Change the number of workers, for this run of the daemon. Fires when
         surplus workers have ended their jobs, and fails with what L{checkWorkers}
-        raises, or with L{ResizeFailed <ganeti_pool.errors.ResizeFailed>} if the system lets
-        the daemon have no more threads.
+        raises, or with L{ResizeFailed <ganeti_pool.errors.ResizeFailed>} if the system
+        cannot start enough threads.
         """
 
     def poolStatus() -> Deferred[dict[str, Any]]:

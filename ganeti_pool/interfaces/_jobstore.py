@@ -31,9 +31,9 @@ class IJobStore(Interface):
     <ganeti_pool.errors.InvalidArgument>}; a write of an epoch that is over fails with
     L{OwnershipLost <ganeti_pool.errors.OwnershipLost>}.
 
-    Once the store's files have been removed, truncated or replaced by somebody else,
-    all fails with L{StoreLost <ganeti_pool.errors.StoreLost>}; that is checked before
-    each answer. What cannot be read fails with L{StoreDamaged
+    Once another program has removed, truncated or replaced the store's files, every call
+    fails with L{StoreLost <ganeti_pool.errors.StoreLost>}. The store checks this before
+    each answer. A call that cannot read the file fails with L{StoreDamaged
     <ganeti_pool.errors.StoreDamaged>}.
 
     Threads: called on the reactor thread, which never waits for the disk.
@@ -46,16 +46,16 @@ class IJobStore(Interface):
         @param owner: for people, such as C{host:pid}.
         @return: a Deferred with the epoch, larger than any before. It fails with
             L{StoreError <ganeti_pool.errors.StoreError>} if the schema is one of
-            a newer version, or no store at all; with L{StoreDamaged
-            <ganeti_pool.errors.StoreDamaged>} if the store was not closed in good order
-            and the check finds damage; and with L{QueueStopping
+            a newer version, or the file is not a store; with L{StoreDamaged
+            <ganeti_pool.errors.StoreDamaged>} if the store was not closed properly and
+            the check finds damage; and with L{QueueStopping
             <ganeti_pool.errors.QueueStopping>} if L{interrupt} ended the check.
         """
 
     def interrupt() -> None:
         """
-        Let an L{acquire} fail soon instead of checking the whole store, since nobody
-        needs the store any more. Nothing else is changed by this.
+        Make a running L{acquire} fail soon instead of checking the whole store. The daemon
+        calls this when it stops. Nothing else changes.
         """
 
     def close() -> Deferred[None]:
@@ -231,7 +231,8 @@ class IJobStore(Interface):
 
     def lastID() -> Deferred[int]:
         """
-        The highest ID ever given to a job, even to one that was removed; 0 for none.
+        Return the highest ID ever given to a job, even to a job that was removed; 0 if
+        the store never had a job.
         """
 
     def job(jobID: int) -> Deferred[Job]:
@@ -276,7 +277,7 @@ class IJobStore(Interface):
         For C{status}, in time that does not grow with the finished jobs of
         more than a day ago: C{states} (counts of queued and running),
         C{oldestQueuedAt}, C{longestRunningAt} (times or L{None}), C{lastDay}
-        (counts of the outcomes of the last 24 hours by state; jobs that were removed
-        since are counted for a minute longer at most), C{bytes} (the store's size on
-        disk), C{freeBytes}.
+        (counts of the outcomes of the last 24 hours by state; a job that was removed is
+        counted for at most a minute longer), C{bytes} (the store's size on disk),
+        C{freeBytes}.
         """

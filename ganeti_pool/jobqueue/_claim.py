@@ -1,14 +1,14 @@
 """
 Check that a store and an output directory belong together.
 
-The store has a random ID, made once and kept in its settings, and its output directory
-has the same ID in the file C{store-id}. Without this check, a daemon with a wrong
-C{--state-dir} or C{--store} would remove the files of another store, or of its user,
-as the output of jobs that are gone.
+The store has a random ID, made once and kept in its settings. The file C{store-id} of its
+output directory has the same ID. Without this check, a daemon with a wrong C{--state-dir}
+or C{--store} would mistake the files of another store or of the user for the output of
+removed jobs, and remove them.
 
-The ID is written to the store first, as unconfirmed, then to the output directory, and
-is then confirmed in the store. A crash in between leaves an unconfirmed ID, and the next
-start goes on from there.
+The daemon first writes the ID to the store, as unconfirmed, then to the output directory,
+and then confirms it in the store. A crash in between leaves an unconfirmed ID, and the
+next start continues from there.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ _log = Logger()
 
 STORE_ID = "store_id"
 """
-The setting with the ID of the store: an object with C{id}, and with C{confirmed}, which
-is true once the output directory has it.
+The setting with the ID of the store: an object with C{id} and C{confirmed}. The latter is
+true once the output directory has the ID.
 """
 
 _FILE, _TEMPORARY = "store-id", "store-id.new"
 
 _NOTHING = frozenset({_TEMPORARY, "lost+found"})
 """
-The names that an empty output directory may have: the rest of a crash, and what mkfs
-puts into every file system.
+The names that an output directory may contain and still count as empty: the temporary
+file that a crash leaves, and the directory that mkfs makes in every file system.
 """
 
 _LONGEST_ID = 100
@@ -66,11 +66,11 @@ _LONGEST_ID = 100
 
 class StoreKind(Enum):
     """
-    What is known of a store before its output directory is read.
+    The kind of a store, before its output directory is read.
 
     @cvar NEW: it has never had a job, and no output directory is known to have its ID.
-    @cvar UNMARKED: it has had jobs, and no output directory is known to have its ID: a
-        store of an earlier release.
+    @cvar UNMARKED: it has had jobs, and no output directory is known to have its ID. A
+        store of an earlier release is like this.
     @cvar MARKED: its ID was written to an output directory.
     """
 
@@ -81,11 +81,11 @@ class StoreKind(Enum):
 
 class OutputKind(Enum):
     """
-    What an output directory is to a store.
+    The relation of an output directory to a store.
 
     @cvar MISSING: it does not exist.
-    @cvar EMPTY: nothing is in it.
-    @cvar UNMARKED: it has files, and no ID.
+    @cvar EMPTY: it has no files.
+    @cvar UNMARKED: it has files but no ID.
     @cvar OWN: it has the ID of the store.
     @cvar OTHER: it has another ID.
     """
@@ -99,10 +99,10 @@ class OutputKind(Enum):
 
 class Verdict(Enum):
     """
-    What a start does with an output directory.
+    The action of a start on an output directory.
 
     @cvar MARK: write the ID to it.
-    @cvar KEEP: use it, and remove what is left of jobs that are gone.
+    @cvar KEEP: use it, and remove the output of jobs that are not in the store.
     @cvar ADOPT: write the ID to it if it has none, and remove nothing at this start.
     @cvar REJECT: change nothing, and do not start.
     """
@@ -118,7 +118,7 @@ _VERDICTS: Mapping[StoreKind, Mapping[OutputKind, Verdict]] = {
         OutputKind.MISSING: Verdict.MARK,
         OutputKind.EMPTY: Verdict.MARK,
         OutputKind.UNMARKED: Verdict.REJECT,
-        # A crash came before the ID was confirmed.
+        # The daemon crashed before it confirmed the ID.
         OutputKind.OWN: Verdict.KEEP,
         OutputKind.OTHER: Verdict.REJECT,
     },
@@ -126,12 +126,12 @@ _VERDICTS: Mapping[StoreKind, Mapping[OutputKind, Verdict]] = {
         OutputKind.MISSING: Verdict.MARK,
         OutputKind.EMPTY: Verdict.MARK,
         OutputKind.UNMARKED: Verdict.ADOPT,
-        # A crash came before the ID was confirmed.
+        # The daemon crashed before it confirmed the ID.
         OutputKind.OWN: Verdict.ADOPT,
         OutputKind.OTHER: Verdict.REJECT,
     },
     StoreKind.MARKED: {
-        # The store alone was restored, or the output was moved away.
+        # Only the store was restored, or the output was moved away.
         OutputKind.MISSING: Verdict.MARK,
         OutputKind.EMPTY: Verdict.MARK,
         OutputKind.UNMARKED: Verdict.REJECT,
@@ -143,7 +143,7 @@ _VERDICTS: Mapping[StoreKind, Mapping[OutputKind, Verdict]] = {
 
 def decide(store: StoreKind, output: OutputKind) -> Verdict:
     """
-    What a start does with this output directory.
+    Return the action of a start on an output directory.
     """
     return _VERDICTS[store][output]
 
@@ -153,10 +153,10 @@ class FoundOutput:
     """
     An output directory as it was found.
 
-    @ivar path: where.
+    @ivar path: its path.
     @ivar isThere: whether it exists.
-    @ivar isEmpty: whether nothing is in it.
-    @ivar storeID: the ID in it; L{None} for none.
+    @ivar isEmpty: whether it has no files.
+    @ivar storeID: the ID in it, or L{None}.
     """
 
     path: str
@@ -166,7 +166,9 @@ class FoundOutput:
 
     def kindFor(self, storeID: str | None) -> OutputKind:
         """
-        What it is to the store of an ID; L{None} for a store without one.
+        Return the relation of this directory to a store.
+
+        @param storeID: the ID of the store; L{None} if it has no ID.
         """
         if self.storeID is not None:
             return OutputKind.OWN if self.storeID == storeID else OutputKind.OTHER
@@ -177,11 +179,11 @@ class FoundOutput:
 
 def examine(path: str) -> FoundOutput:
     """
-    Read what says to which store an output directory belongs. Changes nothing.
+    Read to which store an output directory belongs. Change nothing.
 
-    Threads: any but the reactor's. It never waits for another process.
+    Threads: any except the reactor's. It never waits for another process.
 
-    @raise StoreError: if that cannot be read.
+    @raise StoreError: if the directory or its ID cannot be read.
     """
     try:
         return _find(path)
@@ -213,16 +215,16 @@ def _readStoreID(path: str) -> str:
         text = os.read(descriptor, _LONGEST_ID)
     finally:
         os.close(descriptor)
-    # Nonsense goes into a sentence on a terminal.
+    # Escape it: an error message shows even an invalid ID on a terminal.
     return text.decode("latin-1").strip().encode("unicode_escape").decode("ascii")
 
 
 def writeStoreID(path: str, storeID: str) -> None:
     """
-    Write an ID to an output directory, which is made if it does not exist. The ID is
-    there as a whole, and on the disk, or not at all.
+    Write an ID to an output directory. Make the directory if it does not exist. The write
+    is atomic, and durable on return.
 
-    Threads: any but the reactor's.
+    Threads: any except the reactor's.
 
     @raise OSError: if it cannot be written.
     """
@@ -247,7 +249,7 @@ def writeStoreID(path: str, storeID: str) -> None:
 
 def _rejection(found: FoundOutput, kind: StoreKind, storeID: str | None) -> StoreError:
     """
-    Why a start is rejected, and what to do.
+    Return the error for a rejected start, with the reason and the remedy.
     """
     path = found.path
     if found.storeID is not None:
@@ -271,9 +273,9 @@ def _rejection(found: FoundOutput, kind: StoreKind, storeID: str | None) -> Stor
 
 def checkNewStore(path: str) -> None:
     """
-    Check that a store that does not exist yet may have this output directory.
+    Check that a store that does not exist yet may use this output directory.
 
-    @raise StoreError: if not, or if that cannot be found out.
+    @raise StoreError: if it may not, or if the directory cannot be read.
     """
     found = examine(path)
     if decide(StoreKind.NEW, found.kindFor(None)) is Verdict.REJECT:
@@ -282,7 +284,8 @@ def checkNewStore(path: str) -> None:
 
 class Claim:
     """
-    Checks at the start that the output directory belongs to the store, and marks both.
+    The check at the start that the output directory belongs to the store, and the mark on
+    both.
 
     Threads: the reactor's.
 
@@ -293,7 +296,7 @@ class Claim:
         self, store: IJobStore, journal: Journal, output: Output, inThread: InThread
     ) -> None:
         """
-        @param inThread: how to do what takes as long as it takes.
+        @param inThread: runs a blocking call in a thread.
         """
         self.adopted = False
         self._store = store
@@ -304,15 +307,15 @@ class Claim:
         self._isConfirmed = False
         self._lastID = 0
         self._verdict = Verdict.REJECT
-        # Only for the mark: several workers may find it missing.
+        # Guards only the mark: several workers may find it missing.
         self._lock = Lock()
 
     async def check(self, settings: Mapping[str, Any]) -> None:
         """
-        Check that both belong together. Changes nothing.
+        Check that the store and the output directory belong together. Change nothing.
 
-        @param settings: those of the store.
-        @raise StoreError: if not.
+        @param settings: the settings of the store.
+        @raise StoreError: if they do not belong together.
         """
         mark = settings.get(STORE_ID, {})
         self._storeID = mark.get("id")
@@ -329,12 +332,12 @@ class Claim:
 
     async def take(self) -> int | None:
         """
-        Write the ID where it is missing, and move aside the output of jobs that the
-        store has not given out.
+        Write the ID where it is missing, and move aside the output under job IDs that the
+        store has never given out.
 
-        @return: the highest ID of which the output may be removed if the job is gone;
-            L{None} if nothing may be removed at this start.
-        @raise StoreError: if that is impossible.
+        @return: the highest job ID whose output may be removed if the job is not in the
+            store; L{None} if nothing may be removed at this start.
+        @raise StoreError: if the store or the output directory cannot be written.
         """
         path = self._output.directory
         if self._storeID is None:
@@ -356,13 +359,13 @@ class Claim:
 
     def _ensureMark(self, storeID: str) -> None:
         """
-        See L{Output.ensureMark}.
+        Mark an output directory that was emptied. See L{Output.ensureMark}.
         """
         path = self._output.directory
         if os.path.lexists(os.path.join(path, _FILE)):
             return
         with self._lock:
-            # With files in it and no ID, it may be another directory than before.
+            # A directory with files but without an ID may not be the same as before.
             if _find(path).kindFor(storeID) in (OutputKind.EMPTY, OutputKind.MISSING):
                 writeStoreID(path, storeID)
 
@@ -372,7 +375,9 @@ class Claim:
 
     def _prepare(self, storeID: str) -> None:
         """
-        @raise StoreError: if the system refuses to write the ID, or to move something.
+        Write the ID if necessary, and move aside output that is not from this store.
+
+        @raise StoreError: if the system refuses to write the ID or to move a file.
         """
         output, last = self._output, self._lastID
         try:

@@ -71,9 +71,9 @@ class Desk:
 
     def outputDirectory(self, job: Job) -> str | None:
         """
-        The directory for what a run writes that has begun. To be called once for it.
+        Return the output directory of a run that has begun. Called once per run.
 
-        @raise OSError: if the system refuses it.
+        @raise OSError: if the system refuses to rename the directory.
         """
         if self._output is None:
             return None
@@ -117,13 +117,13 @@ class Desk:
 
     def beginWork(self, task: JobTask, run: Run) -> None:
         """
-        Have the time of an attempt counted from now, and go on. See L{Runs.beginWork}.
+        Start the timeout of an attempt now, without waiting. See L{Runs.beginWork}.
         """
         self._handover.post(partial(self._runs.beginWork, task, run, self._runs.monotonic()))
 
     def waitToBegin(self, task: JobTask, run: Run, why: str) -> None:
         """
-        Have shown why the work of an attempt cannot begin, and go on. See
+        Record why the work of an attempt cannot begin, without waiting. See
         L{Runs.waitToBegin}.
         """
         self._handover.post(partial(self._runs.waitToBegin, task, run, why))

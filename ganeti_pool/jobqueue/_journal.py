@@ -125,18 +125,18 @@ def _callAll(waiting: set[Deferred[None]]) -> None:
 
 class Journal:
     """
-    Writes to a store with the epoch of its owner, reads from it, and knows how that goes.
+    The reads and writes of a store with the epoch of its owner, and their latest errors.
 
     Threads: the reactor's.
 
     @ivar epoch: what the store's C{acquire} gave.
-    @ivar lastError: why the latest write failed, L{None} once one has succeeded.
-    @ivar readError: why the latest read failed, L{None} once one has succeeded.
-    @ivar lasting: why the store is not what it should be until the next start: it is
-        lost, or has been found damaged; L{None} while it is well.
+    @ivar lastError: why the latest write failed; L{None} once one has succeeded.
+    @ivar readError: why the latest read failed; L{None} once one has succeeded.
+    @ivar lasting: the error that lasts until the next start: the store is lost or was
+        found damaged; L{None} while the store is healthy.
     @ivar unwritten: how many outcomes wait to be tried again.
-    @ivar hindrances: by ID, why jobs that workers have taken cannot start, or cannot
-        begin their work, though the store is well.
+    @ivar hindrances: by job ID, why a job that a worker has taken cannot start or begin
+        its work, although the store is healthy.
     """
 
     def __init__(
@@ -144,8 +144,8 @@ class Journal:
     ) -> None:
         """
         @param changes: is told of every change of a job.
-        @param whenLost: called with the reason when another owner has the store, or its
-            files are lost; perhaps more than once.
+        @param whenLost: called with the reason, possibly more than once, when another
+            owner has the store or its files are lost.
         """
         self.epoch = -1
         self.lastError: str | None = None
@@ -193,10 +193,10 @@ class Journal:
 
     def read(self, ask: Callable[..., Deferred[_T]], *args: Any) -> Deferred[_T]:
         """
-        Read once.
+        Read from the store once, and record the outcome.
 
         @param ask: a method of the store, called with C{args}.
-        @return: a Deferred that fires and fails as that of the store.
+        @return: a Deferred with the result or failure of that call.
         """
         return ask(*args).addCallbacks(self._wasRead, self._notRead)
 
@@ -212,7 +212,7 @@ class Journal:
 
     def _noteLasting(self, failure: Failure) -> None:
         """
-        Keep what does not go away by itself.
+        Record an error that lasts until the next start.
         """
         if failure.check(StoreLost, StoreDamaged):
             self.lasting = failure.getErrorMessage()

@@ -45,9 +45,9 @@ class Keeping:
     and then as often as that time is long, but for at least each hour, and at most
     each minute. So a job can stay an hour longer.
 
-    At the start it also removes what jobs have written that are gone: an earlier
-    daemon has died between the two. It does so only for IDs that the store has given
-    out before that start.
+    At the start it also removes the output of jobs that are not in the store any more: an
+    earlier daemon died between the two removals. It does so only for IDs that the store
+    gave out before that start.
 
     Threads: the reactor's.
     """
@@ -76,10 +76,10 @@ class Keeping:
 
     def start(self, swept: int | None) -> None:
         """
-        Begin to look.
+        Begin to remove expired jobs, and the output of jobs that are not in the store.
 
-        @param swept: the highest ID of a job whose output may be removed because it is
-            gone; L{None} if none may be.
+        @param swept: the highest job ID whose output may be removed if the job is not in
+            the store; L{None} if no output may be removed.
         """
         if self._isStopping:
             return
@@ -109,9 +109,9 @@ class Keeping:
 
     async def _sweep(self, last: int) -> None:
         """
-        Remove what jobs have written that are gone.
+        Remove the output of jobs that are not in the store.
 
-        @param last: the highest ID of these.
+        @param last: the highest job ID to consider.
         """
         jobIDs = [jobID for jobID in await self._output.jobIDs() if jobID <= last]
         for first in range(0, len(jobIDs), _SWEPT):

@@ -106,8 +106,8 @@ class QueueLife:
         @param keepsOutput: whether each attempt has a directory for the files that
             the worker class keeps. A worker class says so by its C{keepsOutput}.
         @param reportsStart: whether the worker class reports when the work of an attempt
-            begins, from which moment its timeout counts; otherwise it counts from the
-            call of C{RunTask}. A worker class says so by its C{reportsStart}.
+            begins. The timeout then counts from that moment; otherwise it counts from
+            the call of C{RunTask}. A worker class sets its C{reportsStart}.
         @param isPaused: whether it starts with a pause, which lasts as any other does.
         @param maxQueued: how many jobs may wait; L{None} for any number. A job that
             defers itself, or waits again after a crash, always may.
@@ -149,7 +149,7 @@ class QueueLife:
         self._isLost = False
         self._isStopped = False
         self._stoppers: list[Deferred[None]] = []
-        # Since when each has waited.
+        # The time at which each wait began.
         self._fences: dict[Deferred[None], datetime] = {}
         self._changes = Changes(reactor)
         self._events = Events(observers)
@@ -203,10 +203,10 @@ class QueueLife:
         processes are gone, and go on with the queue as it was.
 
         @return: a Deferred that fails with L{StoreError
-            <ganeti_pool.errors.StoreError>} if the store cannot be used, has
+            <ganeti_pool.errors.StoreError>} if the store cannot be used or has
             unfinished jobs of another worker class or another version of its args, or
-            the output directory belongs to another store; and with what C{reap} fails
-            with.
+            if the output directory belongs to another store. A failure of C{reap} is
+            passed on.
         """
         return self._life.run(lambda: Deferred.fromCoroutine(self._start()))
 
@@ -299,7 +299,7 @@ class QueueLife:
 
     def _beginStop(self, grace: float) -> Deferred[None]:
         self._runs.isStopping = True
-        # The start may be checking a large store.
+        # A start may be checking a large store at this moment.
         self._store.interrupt()
         self._pool.setActive(False)
         for fence in list(self._fences):
@@ -323,7 +323,7 @@ class QueueLife:
 
     def _lose(self, why: str) -> None:
         """
-        Another daemon has the store, or its files are gone: start nothing any more.
+        Stop starting jobs: another daemon has the store, or its files are gone.
         """
         if not self._isLost:
             self._isLost = True

@@ -6,7 +6,7 @@ The layout below the output directory::
     store-id                  the ID of the store that the directory belongs to
     ID/ATTEMPT.DEFERRALS/     the files of one run of a job
     ID/ATTEMPT/               the same, made by releases before store IDs
-    ID/ATTEMPT.new/           of a run that is about to start
+    ID/ATTEMPT.new/           the files of a run that is about to start
     aside-N/                  output that was moved out of the way
 
 Jobs run as the daemon's user and may replace any of this. So nothing below the output
@@ -34,7 +34,7 @@ _log = Logger()
 
 _CHUNK = 1 << 18
 
-# No store gives out longer ones.
+# No store gives out longer IDs.
 _ID = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 
 _RUN = re.compile(r"([1-9][0-9]*)(?:\.([0-9]+|new))?", re.ASCII)
@@ -65,15 +65,15 @@ def listNumbers(directory: str) -> list[int]:
 
 def readChunk(directory: str, jobID: int, attempt: int, stream: str, offset: int) -> bytes:
     """
-    Read 256 KiB at most of what the last run of an attempt has written. No bytes: the
+    Read at most 256 KiB that the last run of an attempt wrote. The result is empty if the
     file ends at or before the offset, or does not exist.
 
-    Threads: any but the reactor's. It never waits for another process.
+    Threads: any except the reactor's. It never waits for another process.
 
     @param directory: the output directory.
-    @param offset: bytes to leave out at the beginning.
-    @raise OutputUnreadable: if the file, or a directory that it is in, is something
-        else, or the system refuses to read it.
+    @param offset: the number of bytes to skip at the beginning.
+    @raise OutputUnreadable: if the path of the file has a symbolic link or an entry of
+        the wrong type, or if the system refuses to read it.
     """
     path = os.path.join(directory, str(jobID))
     with ExitStack() as opened:
@@ -95,7 +95,7 @@ def readChunk(directory: str, jobID: int, attempt: int, stream: str, offset: int
             status = os.fstat(file)
             if not stat.S_ISREG(status.st_mode):
                 raise OutputUnreadable(jobID, path, "it is not a regular file")
-            # An offset beyond what the system can address is beyond the end as well.
+            # Check the size first: the offset may be too large for pread.
             return b"" if offset >= status.st_size else os.pread(file, _CHUNK, offset)
         except FileNotFoundError:
             return b""
@@ -107,31 +107,33 @@ def readChunk(directory: str, jobID: int, attempt: int, stream: str, offset: int
 
 def _lastRun(names: Iterable[str], attempt: int) -> str | None:
     """
-    The directory of the last run of an attempt, by the names in that of its job.
+    Return the name of the directory of an attempt's last run, or L{None}.
+
+    @param names: the names in the directory of the job.
     """
     runs: list[tuple[int, str]] = []
     for name in names:
         match = _RUN.fullmatch(name)
         if match is not None and int(match[1]) == attempt and match[2] != "new":
-            # Those without a number of deferrals were made by an earlier release.
+            # An earlier release made the directories without a number of deferrals.
             runs.append((-1 if match[2] is None else int(match[2]), name))
     return max(runs)[1] if runs else None
 
 
 def removeTrees(directories: Iterable[str]) -> None:
     """
-    Remove the directories of jobs, with the runs in them. One that does not exist is
-    fine. What cannot be removed is logged and stays, and so does all that a daemon has
-    not made: a directory with something in it that is not named as a run, and what is
-    not a directory.
+    Remove the directories of jobs, with the runs in them. Skip a directory that does not
+    exist. Log and keep a directory that cannot be removed. Also log and keep anything
+    that was not made by a daemon: a directory with an entry that is not named like a run,
+    and a path that is not a directory.
 
-    Threads: any but the reactor's; the time grows with the number of files.
+    Threads: any except the reactor's. The time grows with the number of files.
     """
     for directory in directories:
         try:
             with suppress(FileNotFoundError):
                 _removeJob(directory)
-        # A job can nest directories deeper than Python calls.
+        # A job can nest directories deeper than Python's recursion limit.
         except (OSError, RecursionError) as error:
             _log.warn(
                 "Cannot remove the output in {directory}: {error}: check its contents, and "
@@ -154,7 +156,7 @@ def _removeJob(directory: str) -> None:
 
 def _removeEntry(name: str, parent: int) -> None:
     """
-    Remove a file or a tree. A link is removed itself, and only directories are opened.
+    Remove a file or a tree. Remove a link without following it. Open only directories.
     """
     try:
         directory = os.open(name, _DIRECTORY, dir_fd=parent)
@@ -174,18 +176,19 @@ class Output:
     The directories in which the jobs keep what they write: one for each job, and in
     it one for each run.
 
-    Threads: any may call L{make}, L{begin} and L{setAside}; the rest is the reactor's.
+    Threads: any may call L{make}, L{begin} and L{setAside}. Only the reactor thread may
+    call the rest.
 
-    @ivar directory: the one above them all, which need not exist.
-    @ivar ensureMark: called before each run, to mark a directory that somebody has
-        emptied as the store's; may raise L{OSError}.
-    @ivar aside: the directories with what was moved out of the way, now or by an
-        earlier daemon.
+    @ivar directory: the directory above them all, which need not exist.
+    @ivar ensureMark: called before each run to write the store's ID to a directory that
+        was emptied; may raise L{OSError}.
+    @ivar aside: the directories with output that was moved out of the way, by this daemon
+        or an earlier one.
     """
 
     def __init__(self, directory: str, inThread: InThread) -> None:
         """
-        @param inThread: how to do what takes as long as it takes.
+        @param inThread: runs a blocking call in a thread.
         """
         self.directory = directory
         self.ensureMark: Callable[[], object] = lambda: None
@@ -197,9 +200,9 @@ class Output:
 
     def make(self, jobID: int, attempt: int) -> None:
         """
-        Make an empty directory for the next run of a job, so that the run is not
-        started where there is no room for it. What an earlier daemon has left in its
-        place is moved aside.
+        Make an empty directory for the next run of a job. Made before the start, it keeps
+        a run from starting on a full disk. Files of an earlier daemon in its place are
+        moved aside.
 
         @raise OSError: if it cannot be made.
         """
@@ -215,7 +218,7 @@ class Output:
             os.mkdir(path, 0o700)
         except FileExistsError:
             try:
-                # A run that did not start has left it, empty.
+                # A run that did not start left an empty directory.
                 os.rmdir(path)
             except OSError:
                 self.setAside([os.path.join(str(jobID), name)])
@@ -223,18 +226,18 @@ class Output:
 
     def begin(self, jobID: int, attempt: int, deferrals: int) -> str:
         """
-        Give the directory that L{make} made to the run, now that it has started. What
-        an earlier run of the same number has left, as after a restore, is moved aside.
+        Rename the directory that L{make} made, now that the run has started. Output of an
+        earlier run with the same number, as after a restore, is moved aside.
 
-        @return: the path.
-        @raise OSError: if the system refuses that.
+        @return: the path of the directory.
+        @raise OSError: if the system refuses to rename or make a directory.
         """
         name = f"{attempt}.{deferrals}"
         new, path = self._pathOf(jobID, f"{attempt}.new"), self._pathOf(jobID, name)
         try:
             os.rename(new, path)
         except FileNotFoundError:
-            # Somebody has removed it in the meantime.
+            # Another process removed it in the meantime.
             self.make(jobID, attempt)
             os.rename(new, path)
         except OSError:
@@ -246,10 +249,10 @@ class Output:
 
     def setAside(self, names: Iterable[str]) -> None:
         """
-        Move files or directories to a new directory C{aside-N}, and report that.
+        Move files or directories to a new directory C{aside-N}, and log that.
 
         @param names: their paths below the output directory.
-        @raise OSError: if the system refuses that.
+        @raise OSError: if the system refuses to move them.
         """
         number = 1
         while True:
@@ -274,7 +277,7 @@ class Output:
 
     def read(self, jobID: int, attempt: int, stream: str, offset: int) -> Deferred[bytes]:
         """
-        Read what the last run of an attempt has written. See L{readChunk}.
+        Read the output of the last run of an attempt. See L{readChunk}.
         """
         return self._inThread(readChunk, self.directory, jobID, attempt, stream, offset)
 

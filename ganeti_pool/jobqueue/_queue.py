@@ -191,9 +191,10 @@ class JobQueue(QueueLife):
 
     async def _summary(self) -> Mapping[str, Any]:
         """
-        What the store tells of itself, or, if it cannot be read, what is known without it.
+        Return the summary of the store. If the store cannot be read, return the values that
+        are known without it.
 
-        @raise StoreClosed: if it was closed.
+        @raise StoreClosed: if the store was closed.
         """
         try:
             return await self._journal.read(self._store.summary)
@@ -359,7 +360,8 @@ class JobQueue(QueueLife):
 
     def _runningJob(self, origin: JobOrigin | None) -> int | None:
         """
-        The ID of the job that asks for something; L{None} if no job of this queue does.
+        Return the ID of the running job that sent a request; L{None} if no running job of
+        this queue sent it.
         """
         if (
             origin is None
@@ -367,7 +369,7 @@ class JobQueue(QueueLife):
             or origin.stateDirectory != os.path.realpath(self._paths.directory)
         ):
             return None
-        # A process that a job has left behind does not keep the job from ending.
+        # A process that an ended job left behind does not wait for that job.
         task = self._roster.running.get(origin.jobID)
         return None if task is None or task.hasEnded else origin.jobID
 

@@ -65,7 +65,7 @@ class Roster:
         start included.
         """
         ending = sum(task.hasEnded for task in self.running.values())
-        # One that has been started and waits for something else runs.
+        # A job that has started and waits to begin its work counts as running.
         hindered = sum(jobID not in self.running for jobID in self._journal.hindrances)
         held = self._journal.unwritten + hindered
         # A worker that has both is one.
@@ -100,8 +100,8 @@ class Roster:
         with pool._lock:
             taken = pool._running_ids[task.jobID]
             entry = newEntry(taken[0], taken[1], task.jobID, (), again, again, taken.since)
-            # Not behind the fences of those who wait for quiet: it was before them. A pool
-            # that has been terminated leaves it to the next daemon.
+            # Not behind the fences of waits for quiet: the task came before them. A pool that
+            # was terminated leaves the task to the next daemon.
             if not pool._terminated:
                 pool._AddUnlocked(entry, hold=False, ordered=True)
             wake = pool._NextToWakeUnlocked()
@@ -117,7 +117,7 @@ class Roster:
         with pool._lock:
             for queue in pool._QueuesUnlocked():
                 for entry in queue.byID.values():
-                    # A million Failures for nobody would keep the reactor for seconds.
+                    # A million Failures that nobody reads would block the reactor for seconds.
                     entry.completion = None
 
     def leave(self, task: JobTask) -> None:

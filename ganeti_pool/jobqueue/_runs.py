@@ -182,13 +182,13 @@ class Runs:
 
     def beginWork(self, task: JobTask, run: Run, now: float) -> Deferred[None]:
         """
-        The work of an attempt begins, from which moment its time counts. Only the first
-        such report counts.
+        Start the timeout of an attempt, whose work begins. Ignore all reports except the
+        first.
 
-        @param now: when it began, by the monotonic clock.
+        @param now: when the work began, by the monotonic clock.
         @return: a Deferred that has fired.
         """
-        # It may have ended since, as its worker posted this.
+        # The run may have ended since its worker posted this.
         if task.run is run and run.ended is None:
             self._journal.hindrances.pop(task.jobID, None)
             timeout = None if self._isAbandoned or run.isLimited else run.job.timeout
@@ -201,7 +201,7 @@ class Runs:
 
     def waitToBegin(self, task: JobTask, run: Run, why: str) -> Deferred[None]:
         """
-        The work of an attempt that has been started cannot begin yet.
+        Record why the work of a started attempt cannot begin yet.
 
         @return: a Deferred that has fired.
         """

@@ -28,10 +28,10 @@ def statusToJSON(
     """
     @param busy: how many workers have a job, one whose outcome is not yet
         written and one that cannot start included.
-    @param quiesces: since when each standing quiesce has waited.
+    @param quiesces: the start time of each pending quiesce.
     @param summary: see L{IJobStore.summary
-        <ganeti_pool.interfaces.IJobStore.summary>}. What cannot be read is L{None}.
-    @param output: what to report under C{output}.
+        <ganeti_pool.interfaces.IJobStore.summary>}. A value that cannot be read is L{None}.
+    @param output: the object to report under C{output}.
     @param daemon: what to tell under C{daemon}.
     """
     counts = asdict(statistics)

@@ -53,7 +53,7 @@ class Run:
     @ivar began: when that was, by the monotonic clock.
     @ivar ended: when its worker was done with it; L{None} before.
     @ivar timeout: what tells it that its time is over.
-    @ivar isLimited: whether its time has begun to count.
+    @ivar isLimited: whether its timeout has started.
     @ivar isCancelled: whether it was told to end by a client.
     @ivar isTimedOut: whether it was told to end since it ran for too long.
     @ivar isUnwritten: whether the store has refused its end, for now at least.
@@ -264,7 +264,7 @@ class JobTask:
             recordStart=partial(self._desk.beginWork, self, run),
             recordWait=partial(self._desk.waitToBegin, self, run),
         )
-        # Another class reports it itself.
+        # A worker class with reportsStart reports the start itself.
         if run.job.timeout is not None and not self._desk.reportsStart:
             context.recordStart()
         token = currentAttempt.set(context)

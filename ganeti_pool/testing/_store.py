@@ -109,7 +109,7 @@ class MemoryJobStore(Writer):
     @ivar held: while true, writes wait for L{commit}.
     @ivar failure: while set, every commit fails with it, and changes nothing:
         a L{StoreFull <ganeti_pool.errors.StoreFull>}, say.
-    @ivar readFailure: while set, every read fails with it.
+    @ivar readFailure: the error with which every read fails while it is set.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class MemoryJobStore(Writer):
 
     def interrupt(self) -> None:
         """
-        Do nothing, since nothing is checked here.
+        Do nothing: this store runs no check.
         """
 
     def settings(self) -> Deferred[dict[str, Any]]:

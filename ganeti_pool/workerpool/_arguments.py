@@ -50,8 +50,8 @@ def CheckPriority(priority: object) -> float:
     """
     if type(priority) is int:
         return priority
-    # By the type, and by the method of the built-in one: a subclass may compare itself,
-    # and convert itself, to something else than it is.
+    # Check the type and call float's own method: a subclass may override comparison
+    # and conversion.
     if issubclass(type(priority), float):
         plain = float.__pos__(priority)  # type: ignore[arg-type]
         if plain == plain:

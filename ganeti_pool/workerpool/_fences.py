@@ -26,8 +26,8 @@ class Fence:
     """
     A wait for the pool to be quiet.
 
-    @ivar thread: the identifier of the thread that is blocked until then; L{None} if
-        none is.
+    @ivar thread: the identifier of the thread that blocks on this wait; L{None} if no
+        thread does.
     @ivar done: called, with no lock held, with L{None} once that is so, or with
         a Failure if it will not be.
     @ivar held: what was submitted behind the fence by those who cannot wait.
@@ -48,8 +48,8 @@ class FencedQueue:
 
     Invariants, whenever the lock is free:
 
-      - An idle slot is in C{_idle}, once, and its C{_isIdle} is set. The thread that takes
-        it out wakes it, at least once: a slot that is woken and still idle waits again.
+      - An idle slot is in C{_idle} exactly once, and its C{_isIdle} is set. The thread that
+        removes it wakes it at least once. A slot that wakes while still idle waits again.
       - At most one slot, C{_waking}, has been woken and has not looked for a
         task yet. If a task waits, the pool is active and some slot is idle, then
         some slot has been woken or is about to look: it passes the wake on. So no
@@ -138,7 +138,7 @@ class FencedQueue:
         if self._idle and self._waking is None and self._tasks and self._active:
             # In turn: the system wakes a thread where it ran last. Always the same one
             # would keep another processor, and wait until that is awake, for each task.
-            # Nothing is called between these steps, so no signal handler interrupts them.
+            # These steps call nothing, so no signal handler interrupts them.
             self._waking = worker = self._idle[0]
             del self._idle[0]
             worker._isIdle = False
@@ -147,9 +147,10 @@ class FencedQueue:
 
     def _WakeAgain(self) -> None:
         """
-        Wake the worker that is being woken, or the next one. For a thread that may have
-        chosen one, and met an exception before it could wake that: a signal handler may
-        raise anywhere.
+        Wake the worker that is being woken, or else the next one.
+
+        A thread calls this after an exception: a signal handler may have raised between
+        its choice of a worker and the wake.
         """
         with self._lock:
             wake = self._waking
@@ -171,8 +172,8 @@ class FencedQueue:
 
     def _SetUpFence(self, fence: Fence) -> None:
         """
-        Set up a new fence, as L{_OpenFence} does. For a caller that takes the fence down
-        again whatever happens.
+        Set up a new fence, as L{_OpenFence} does. The caller must take the fence down
+        again, even after an exception.
         """
         actions: list[Action] = []
         try:
@@ -216,13 +217,13 @@ class FencedQueue:
         """
         Take down the fences that have nothing left to wait for.
 
-        @param actions: what to do about it without the lock is added to these.
+        @param actions: receives the actions to run after the lock is released.
         """
         while self._fences and self._QuietUnlocked():
             fence = self._fences[0]
             done = Bound(fence.done, None)
-            # In this order nothing is lost if a signal handler raises: it cannot between
-            # the last two steps.
+            # This order loses nothing if a signal handler raises, since a handler cannot
+            # run between the last two steps.
             self._queue.absorb(fence.held)
             del self._fences[0]
             actions.append(done)
@@ -234,7 +235,7 @@ class FencedQueue:
 
     def _NotQuiet(self) -> Failure:
         """
-        The failure of a wait for quiet on a termination.
+        Return the failure of a wait for quiet that a termination ends.
         """
         return Failure(PoolTerminated(self._name, "it does not become quiet any more"))
 
@@ -254,7 +255,7 @@ class FencedQueue:
                 while self._fences:
                     self._changed.wait()
         except BaseException:
-            # A signal handler may have raised where the lock was free, in C{wait} too.
+            # A signal handler may have raised while the lock was free, even inside C{wait}.
             Retake(self._lock)
             raise
 
@@ -270,7 +271,7 @@ class FencedQueue:
         """
         Give up what was promised about tasks that have not started.
 
-        @param actions: what to do about it without the lock is added to these.
+        @param actions: receives the actions to run after the lock is released.
         """
         self._terminated = True
         self._changed.notify_all()
@@ -283,7 +284,7 @@ class FencedQueue:
                 del unstarted[-1]
 
         actions.append(tell)
-        # One that raises, or stays away, does not keep the others from it.
+        # Separate actions: one that raises does not stop the others.
         actions += [Bound(fence.done, self._NotQuiet()) for fence in fences]
         try:
             for queue in [self._queue, *(fence.held for fence in fences)]:
@@ -298,7 +299,7 @@ class FencedQueue:
                 try:
                     self._unstarted += len(unstarted)
                 except BaseException:
-                    # A signal handler has raised, before the sum was stored.
+                    # A signal handler raised before the sum was stored.
                     self._unstarted += len(unstarted)
                     raise
             actions.append(self._queue.release().clear)

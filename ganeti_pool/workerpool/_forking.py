@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["LostLock", "afterFork", "watchForks"]
 
-# By id, since a subclass may have an equality of its own.
+# Keyed by id(), since a subclass may override equality.
 _pools: dict[int, ref[WorkerPool]] = {}
 
 
 class LostLock:
     """
-    The lock of a pool whose threads do not exist in this process. Every operation of a pool
-    begins with its lock, so this lock rejects all of them, at no cost for other pools.
+    The lock of a pool whose threads do not exist in this process.
+
+    Every operation of a pool first takes the lock, so this lock rejects all of them. Other
+    pools pay nothing for the check.
     """
 
     def __init__(self, pool: str) -> None:
@@ -37,7 +39,7 @@ class LostLock:
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """
-        Refuse.
+        Reject the caller.
 
         @raise PoolForked: always.
         """
@@ -47,27 +49,27 @@ class LostLock:
 
     def release(self) -> None:
         """
-        Do nothing: a section that was entered before the fork ends.
+        Do nothing. The caller entered its section before the fork.
         """
 
     def __exit__(self, *exception: object) -> None:
         """
-        Do nothing, as L{release}.
+        Do nothing, like L{release}.
         """
 
     def _is_owned(self) -> bool:
         """
-        No thread has it.
+        Return L{False}: no thread holds this lock.
         """
         return False
 
 
 def watchForks(pool: WorkerPool) -> None:
     """
-    Notify a pool when it is in a forked child.
+    Notify a pool after each fork, in the child.
     """
     key = id(pool)
-    # The callback is no Python code, which a signal handler could interrupt.
+    # The callback is written in C, so no signal handler can interrupt it.
     _pools[key] = ref(pool, partial(_pools.pop, key))
     _watch()
 
@@ -75,9 +77,9 @@ def watchForks(pool: WorkerPool) -> None:
 @cache
 def _watch() -> None:
     """
-    Register the notification of all pools, once in a process: it cannot be undone.
+    Register the notification of all pools once per process. Python cannot unregister it.
     """
-    with suppress(AttributeError):  # where nothing can fork
+    with suppress(AttributeError):  # platforms without fork
         os.register_at_fork(after_in_child=_afterForks)
 
 
@@ -104,7 +106,7 @@ def afterFork(pool: WorkerPool) -> None:
     pool._lock = threading.RLock()
     pool._isHeld = False
     pool._changed = threading.Condition(pool._lock)
-    # The threads that were blocked until the pool is quiet do not exist here.
+    # Threads that blocked until the pool became quiet do not exist here.
     me = threading.get_ident()
     for fence in [fence for fence in pool._fences if fence.thread not in (None, me)]:
         pool._LiftFence(fence)

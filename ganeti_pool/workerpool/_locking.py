@@ -1,12 +1,12 @@
 """
-How the pool's lock is taken, and what was decided under it carried out.
+Take the pool's lock, and run the actions decided under it.
 
-A thread takes the lock with C{with lock:} wherever a signal handler may run, which is on
-the main thread. The interpreter runs a handler between two steps of Python code, and
-the handler may raise (C{KeyboardInterrupt}). Between C{lock.acquire()} and a C{try} there is
-room for that; between C{with lock:}, for a lock made in C, and its first step there is none.
-Workers never run a signal handler, and keep the lock across calls, so they take it with
-L{Acquire}.
+Code that may run on the main thread, where signal handlers run, takes the lock with
+C{with lock:}. The interpreter runs a handler between two steps of Python code, and the
+handler may raise (C{KeyboardInterrupt}). A handler can run between C{lock.acquire()} and a
+C{try}. It cannot run between C{with lock:} and the first step of the block if the lock is
+written in C. Workers never run signal handlers and hold the lock across calls, so they take
+it with L{Acquire}.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Something decided under the lock, to be done after its release.
 
 _MOST_YIELDS = 20
 """
-How often a thread yields before it waits for the lock. Beyond this the holder was itself
-put to sleep by the system, and waiting is right.
+The number of times that a thread yields before it waits for the lock. After that many, the
+system has probably suspended the holder itself, and waiting is right.
 """
 
 
@@ -40,9 +40,9 @@ class _Locked(Protocol):
     """
     An object with a lock.
 
-    @ivar _isHeld: a hint that some thread holds the lock. Each holder sets it, and clears
-        it before the release. It may be out of date, and stays set after an exception until
-        the next release; nothing but the speed depends on it.
+    @ivar _isHeld: a hint that some thread holds the lock. Each holder sets it and clears
+        it before the release. It may be out of date. After an exception it stays set until
+        the next release. Only speed depends on it.
     """
 
     _lock: Any
@@ -51,8 +51,8 @@ class _Locked(Protocol):
 
 def GiveWay(owner: _Locked) -> None:
     """
-    Yield while the lock of an object, whose holders keep it for a few microseconds, seems
-    to be held. The caller takes the lock after this, and may have to wait for it.
+    Yield while the lock of an object seems to be held. Its holders keep it for a few
+    microseconds. The caller then takes the lock, and may have to wait for it.
 
     A thread that blocks in C{acquire} gives up the GIL, is handed the lock while
     it does not have the GIL, and makes all others wait for both: a convoy. To
@@ -77,8 +77,10 @@ def Acquire(owner: _Locked) -> None:
 
 def Retake(lock: Any) -> None:
     """
-    Take a reentrant lock unless this thread has it. For a caller that released the lock in
-    the middle of a section, and must hold it when it is left by an exception.
+    Take a reentrant lock unless this thread holds it.
+
+    A caller that released the lock in the middle of a section uses this, since it must
+    hold the lock when an exception leaves the section.
     """
     if not lock._is_owned():
         lock.acquire()
@@ -99,16 +101,16 @@ def Report(
     **facts: object,
 ) -> None:
     """
-    Log a failure. This never raises, whatever the observers of the log do.
+    Log a failure. Never raise, even if a log observer does.
 
-    @param text: the message, as a format of the C{facts}.
-    @param failure: by default, of the exception that is being handled.
+    @param text: the message, a format string for the C{facts}.
+    @param failure: the failure; by default, the exception being handled.
     """
     try:
         log.failure(text, failure=failure, level=level, **facts)
     except BaseException:
-        # Twisted catches an Exception of an observer, and nothing else. There is
-        # nowhere to report this to.
+        # Twisted catches only an Exception from an observer. Nothing is left to report
+        # this one to.
         return
 
 
@@ -133,16 +135,15 @@ def Guarded(f: Callable[[], object]) -> Action:
 
 def Do(actions: list[Action]) -> None:
     """
-    Carry out what was decided, all of it: an action that raises does not stop the others.
-    Called without the lock.
+    Run all actions: one that raises does not stop the others. Called without the lock.
 
-    An action that raises is tried once more, since a signal handler may have raised before it
-    began. So to carry it out twice must do no harm.
+    An action that raises is tried once more, since a signal handler may have raised before
+    the action began. So running an action twice must do no harm.
 
-    @param actions: they leave the list. A caller that meets an exception passes it
-        again.
-    @raise BaseException: what the first one raised that did. The failures of the others
-        are logged.
+    @param actions: each action is removed once it has run. After an exception the caller
+        passes the same list again.
+    @raise BaseException: the first exception that an action raised. Later failures are
+        logged.
     """
     first: BaseException | None = None
     while actions:

@@ -1,7 +1,7 @@
 """
-What becomes of a task: run it, and report its outcome.
+Run a task and report its outcome.
 
-Everything here runs code of users, so no lock is held. That code may raise anything,
+Everything here runs user code, so no lock is held. That code may raise anything,
 C{SystemExit} and C{KeyboardInterrupt} included, and nothing that it raises leaves this module.
 """
 
@@ -73,7 +73,7 @@ def Perform(worker: BaseWorker, entry: Entry) -> int:
         worker._value = Failure()
         return FAILED
     finally:
-        # A Failure has this frame, which must not keep the task's objects alive.
+        # A Failure refers to this frame, which must not keep the task's objects alive.
         del completion, invoke, run, value
         if worker._task_name is not None:
             _EndTaskName(worker)
@@ -81,7 +81,7 @@ def Perform(worker: BaseWorker, entry: Entry) -> int:
 
 def _EndTaskName(worker: BaseWorker) -> None:
     """
-    Have a worker show no task any more. A subclass may override C{SetTaskName}.
+    Clear the task name of a worker. A subclass may override C{SetTaskName}.
     """
     try:
         worker.SetTaskName(None)
@@ -92,7 +92,7 @@ def _EndTaskName(worker: BaseWorker) -> None:
 
 def _Release(entry: Entry) -> None:
     """
-    Release what a task was to be called with.
+    Release the arguments and callables of a task.
     """
     entry[3] = ()
     entry.function = entry.invoke = None
@@ -100,8 +100,8 @@ def _Release(entry: Entry) -> None:
 
 def Tell(pool: str, entry: Entry, outcome: int, value: Any) -> None:
     """
-    Report the outcome of a task to its completion. What the task was called with is
-    released before that. Called without the lock; never raises.
+    Report the outcome of a task to its completion, after releasing the task's arguments
+    and callables. Called without the lock; never raises.
     """
     _Release(entry)
     if outcome == CANCELLED:
@@ -132,28 +132,28 @@ def Tell(pool: str, entry: Entry, outcome: int, value: Any) -> None:
 
 def TellUnstarted(pool: str, entry: Entry, cause: type[TaskCancelled | TaskNotStarted]) -> None:
     """
-    Report to the completion of a task, if it has one, that the task has left the queue
-    and will not start. A second call does nothing. Called without the lock.
+    Report to the completion of a task, if any, that the task has left the queue and will
+    not start. A second call does nothing. Called without the lock.
     """
     _Release(entry)  # unstarted
     completion = entry.completion
     if completion is not None:
         failure = Failure(cause(pool, entry[2]))
         try:
-            # No signal handler runs between these two steps. If one has raised before them,
-            # the caller comes again.
+            # No signal handler runs between these two steps. If one raised before them, the
+            # caller calls again.
             entry.completion = None
             completion.fail(failure)
         except BaseException:
             _ReportBroken(pool, entry)
             if getattr(completion, "isRepeatable", False):
-                # A signal handler has raised in it, perhaps before it could begin.
+                # A signal handler may have raised inside the call, before it took effect.
                 completion.fail(failure)
 
 
 def _ReportBroken(pool: str, entry: Entry) -> None:
     """
-    Log that a completion has raised; never raises.
+    Log that a completion raised. Never raise.
     """
     Report(
         _log,

@@ -108,10 +108,10 @@ class WorkerPool(Staff):
 
     def _WaitAfterFailureUnlocked(self, worker: BaseWorker) -> Any:
         """
-        Wait for a task as L{_WaitForTaskUnlocked} does, without any hook: one has just
-        failed, or something else between two tasks.
+        Wait for a task as L{_WaitForTaskUnlocked} does, but call no hook. A hook, or some
+        other step between two tasks, has just failed.
 
-        @return: an entry, which the worker may have had when that failed; or
+        @return: an entry, possibly one that the worker took before the failure; or
             C{_TERMINATE}.
         """
         task: Any = worker._taken
@@ -123,7 +123,7 @@ class WorkerPool(Staff):
 
     def _ParkUnlocked(self, worker: BaseWorker) -> None:
         """
-        Have an idle worker wait to be woken. The lock is free until it was.
+        Block an idle worker until it is woken. The lock is free in the meantime.
         """
         self._isHeld = False
         self._lock.release()
@@ -143,16 +143,16 @@ class WorkerPool(Staff):
 
     def _TakeOrIdleUnlocked(self, worker: BaseWorker, ends: bool) -> Any:
         """
-        Do what L{_TakeUnlocked} does.
+        Take a task for a worker, or record the worker as idle. See L{_TakeUnlocked}.
 
-        @param ends: whether the worker is to end.
+        @param ends: whether the worker must end.
         """
         if self._waking is worker:
             self._waking = None
         if ends:
             return TERMINATE
         if worker._isIdle:
-            # It was woken twice, or an exception ended its wait: nobody has taken it out.
+            # It was woken twice, or an exception ended its wait: it is still in C{_idle}.
             return None
         if self._active and self._tasks:
             worker._taken = task = self._queue.pop()
@@ -244,7 +244,7 @@ class WorkerPool(Staff):
                 missing, surplus, woken = self._SetSizeUnlocked(num_workers)
                 self._terminated = False
                 self._AwaitUnlocked(barrier, surplus)
-                # Nothing is called between these two: what was begun is ended below.
+                # These two steps call nothing, so the code below undoes exactly this count.
                 self._starting += missing
                 starting.count = missing
             for worker in woken:
@@ -258,7 +258,7 @@ class WorkerPool(Staff):
                 self._StartWorkers(starting)
             finally:
                 if starting.count:
-                    # It was interrupted before it could begin.
+                    # A signal handler raised before it could begin.
                     with self._lock:
                         self._EnlistUnlocked([], starting)
                 try:
@@ -274,7 +274,7 @@ class WorkerPool(Staff):
         <ganeti_pool.interfaces.IWorkerPool.TerminateWorkers>}.
         """
         if self._isForked:
-            # The threads are the parent's.
+            # The threads belong to the parent.
             return
         self._RefuseOwnWorker("TerminateWorkers")
         self._BeginTerminate()
@@ -305,8 +305,8 @@ class WorkerPool(Staff):
             with self._lock:
                 self._SetSizeUnlocked(0)
                 leaving = list(self._termworkers)
-                # All that have nothing to do: an earlier call may have been interrupted
-                # before it had woken them.
+                # Wake every worker without a task: an earlier call may have been
+                # interrupted before it woke them.
                 woken = [worker for worker in leaving if worker._current_task is None]
                 self._AwaitUnlocked(barrier, leaving)
                 self._TerminateUnlocked(actions)
@@ -360,13 +360,12 @@ class WorkerPool(Staff):
         self, made: Sequence[BaseWorker], started: Sequence[BaseWorker], starting: Starting
     ) -> None:
         """
-        Count the workers in that have been started, and wake them. To do it again does no
-        harm.
+        Add the started workers to the pool and wake them. Repeating this does no harm.
 
-        @param made: they and those that were not started, which come after them.
+        @param made: the started workers, followed by those that were not started.
         """
         for worker in made[len(started) :]:
-            # Its thread may have been started all the same: then it ends at once.
+            # Its thread may have started despite the error, and then ends at once.
             worker._retired = True
         if starting.count:
             with self._lock:

@@ -78,8 +78,8 @@ class Scheduler(WaitingTasks):
                     self._older_twins.append(self._running_ids[entry[2]])
                 self._running_ids[entry[2]] = entry
             except BaseException as error:
-                # The hash or the equality of the ID. Not to run it is all that can be done
-                # for a task that nobody could interrupt.
+                # The hash or the equality of the ID raised. Nobody could interrupt such a
+                # task, so it fails without being run.
                 broken = error
         wake = self._NextToWakeUnlocked() if self._idle else None
         if self._queue.dropped:
@@ -92,7 +92,7 @@ class Scheduler(WaitingTasks):
         if broken is None:
             outcome = Perform(worker, entry)
             if self._isForked:
-                # The task has forked, and this is the child: the outcome is the parent's.
+                # The task forked and this is the child. The parent reports the outcome.
                 return
         else:
             worker._value = Failure(broken)
@@ -132,7 +132,7 @@ class Scheduler(WaitingTasks):
                 try:
                     outcome, value = self._DeferUnlocked(worker, entry, value)
                 except BaseException:
-                    # The hash or the equality of its ID.
+                    # The hash or the equality of its ID raised.
                     Retake(lock)
                     outcome, value = FAILED, Failure()
             if outcome != DEFERRED:
@@ -160,9 +160,9 @@ class Scheduler(WaitingTasks):
 
     def _PutDownUnlocked(self, worker: BaseWorker, entry: Entry, actions: list[Action]) -> None:
         """
-        Stop counting a slot as busy, now that the outcome of its task was told.
+        Stop counting a slot as busy after the outcome of its task was reported.
 
-        @param actions: what to do about it without the lock is added to these.
+        @param actions: receives the actions to run after the lock is released.
         """
         if not worker._abandoned:
             self._busy -= 1
@@ -177,11 +177,11 @@ class Scheduler(WaitingTasks):
 
     def _RecoverUnlocked(self, worker: BaseWorker, failure: Failure) -> None:
         """
-        Finish the task of a slot whose thread met an exception outside of the task, such as
-        one that another thread has sent it (C{PyThreadState_SetAsyncExc}). The task fails
-        with it, unless it has its outcome already.
+        Finish the task of a slot after its thread met an exception outside the task, such
+        as one that another thread sent (C{PyThreadState_SetAsyncExc}). The task fails with
+        that exception unless it already has an outcome.
 
-        The lock may be held or not; it is held on return.
+        The caller may hold the lock or not. The lock is held on return.
         """
         Retake(self._lock)
         entry = worker._current_task
@@ -218,7 +218,8 @@ class Scheduler(WaitingTasks):
         else:
             self._failed += 1
         if type(entry.cancellation) is list:
-            # They may have the task's objects, which are released before its outcome is told.
+            # The listeners may hold the task's objects, which must be released before the
+            # outcome is reported.
             worker._garbage.append(entry.cancellation)  # see Tell
             entry.cancellation = None
         if entry[2] is not None:
@@ -231,22 +232,22 @@ class Scheduler(WaitingTasks):
         try:
             if self._running_ids.get(entry[2]) is entry:
                 # Two tasks of one ID may run, if one was added while the other ran.
-                # By a dictionary, which compares IDs as that of the running ones does.
+                # A dictionary compares IDs in the same way as C{_running_ids} does.
                 older = {twin[2]: twin for twin in self._older_twins}.get(entry[2])
                 if older is not None:
                     self._running_ids[entry[2]] = entry = older
                 else:
                     del self._running_ids[entry[2]]
         except BaseException:
-            # The hash or the equality of an ID.
+            # The hash or the equality of an ID raised.
             self._RebuildRunningUnlocked(entry)
         if self._older_twins:
             self._older_twins = [twin for twin in self._older_twins if twin is not entry]
 
     def _RebuildRunningUnlocked(self, gone: Entry) -> None:
         """
-        Record the IDs of all running tasks anew, without that of one whose ID cannot be
-        found any more. There are no more of them than workers.
+        Rebuild the index of running tasks without a task whose ID can no longer be found.
+        The index has at most one entry per worker.
         """
         running = [entry for entry in self._running_ids.values() if entry is not gone]
         self._running_ids = {}
@@ -254,7 +255,7 @@ class Scheduler(WaitingTasks):
             try:
                 self._running_ids[entry[2]] = entry
             except BaseException:
-                # It cannot be interrupted by its ID, and runs on.
+                # The task runs on, but cannot be interrupted by its ID.
                 continue
 
     def _DeferUnlocked(self, worker: BaseWorker, entry: Entry, priority: Any) -> tuple[int, Any]:
@@ -335,7 +336,7 @@ class Scheduler(WaitingTasks):
         queued = self._QueuedUnlocked()
         ended = self._succeeded + self._failed + self._cancelled + self._unstarted
         return PoolStatistics(
-            # Not counted by itself: a signal handler could raise between that and the push.
+            # Not a counter: a signal handler could raise between counting and the push.
             added=queued + self._running + ended,
             queued=queued,
             running=self._running,

@@ -21,14 +21,14 @@ __all__ = ["ExitBarrier", "Staff", "Starting"]
 
 def _isIn(worker: BaseWorker, workers: Sequence[BaseWorker]) -> bool:
     """
-    Whether a worker is among others, whatever its class calls equal.
+    Return whether a worker is among others, compared by identity.
     """
     return len(_without(worker, workers)) < len(workers)
 
 
 def _without(worker: BaseWorker, workers: Sequence[BaseWorker]) -> list[BaseWorker]:
     """
-    The others of some workers.
+    Return some workers without one of them.
     """
     return [other for other in workers if other is not worker]
 
@@ -37,24 +37,24 @@ class ExitBarrier:
     """
     A wait for workers to end.
 
-    @ivar missing: the workers that have not left, and the barrier itself until
-        its creator is ready.
+    @ivar missing: the workers that have not left, and the barrier itself until its
+        creator is ready.
     @ivar done: called, with no lock held, when C{missing} is empty.
     """
 
     __slots__ = ("done", "missing")
 
     def __init__(self, done: Callable[[], object] | None) -> None:
-        # By identity: a worker's class may have an equality of its own.
+        # Keyed by id(): a worker's class may override equality.
         self.missing: dict[int, object] = {id(self): self}
         self.done = done
 
 
 class Starting:
     """
-    Workers that a call is starting.
+    The workers that one call is starting.
 
-    @ivar count: how many the pool counts for it.
+    @ivar count: the number of workers that the pool counts as starting for this call.
     """
 
     __slots__ = ("count",)
@@ -71,7 +71,7 @@ class Staff(Scheduler):
     @ivar _termworkers: those that were told to end and have not left yet.
     @ivar _size: how many workers were last decided on.
     @ivar _starting: how many are being started and are not among the others yet.
-    @ivar _isForked: whether this is a child process, and the threads are the parent's.
+    @ivar _isForked: whether this is a forked child, without the threads of the pool.
     """
 
     def __init__(self, name: str) -> None:
@@ -109,7 +109,7 @@ class Staff(Scheduler):
             worker._retired = True
         for worker in idle:
             worker._isIdle = False
-        # Nothing is called between these, so no signal handler interrupts them.
+        # These steps call nothing, so no signal handler interrupts them.
         del self._idle[kept:]
         self._workers = workers
         self._termworkers = leaving
@@ -117,17 +117,16 @@ class Staff(Scheduler):
 
     def _EnlistUnlocked(self, started: Sequence[BaseWorker], starting: Starting) -> None:
         """
-        Count workers in that have been started, and are yet to be woken.
+        Add workers that were started and have not been woken yet.
 
-        @param starting: what was counted for them, and for those that could not be
-            started.
+        @param starting: the count for them and for the workers that could not be started.
         """
         workers, leaving = self._workers.copy(), self._termworkers.copy()
         for worker in started:
-            # A termination, or a smaller size, may have come meanwhile.
+            # The pool may have been terminated or shrunk since the start began.
             worker._retired = len(workers) >= self._size
             (leaving if worker._retired else workers).append(worker)
-        # Nothing is called between these, so no signal handler interrupts them.
+        # These steps call nothing, so no signal handler interrupts them.
         count, starting.count = starting.count, 0
         self._starting -= count
         self._workers = workers
@@ -136,7 +135,7 @@ class Staff(Scheduler):
 
     def _IsEnlisted(self, worker: BaseWorker) -> bool:
         """
-        Whether a new worker has been counted in, or will not be.
+        Return whether a new worker was added to the pool, or never will be.
         """
         with self._lock:
             return worker._retired or _isIn(worker, self._workers)
@@ -182,8 +181,8 @@ class Staff(Scheduler):
 
     def _AwaitUnlocked(self, barrier: ExitBarrier, workers: Sequence[BaseWorker]) -> None:
         """
-        Call the C{done} of a barrier once those workers have left and L{_Part} was called
-        with the barrier itself, when its creator is ready for that.
+        Call the C{done} of a barrier once these workers have left and its creator has
+        called L{_Part} with the barrier.
         """
         for worker in workers:
             barrier.missing[id(worker)] = worker

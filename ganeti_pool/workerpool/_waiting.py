@@ -185,7 +185,7 @@ class WaitingTasks(FencedQueue):
                         for entry in entries:
                             self._AddUnlocked(entry, hold, ordered)
                     except BaseException:
-                        # A signal handler, or the hash of an ID that has changed its mind.
+                        # A signal handler raised, or an ID's hash that worked before.
                         self._TakeBackUnlocked(entries, withdrawn)
                         raise
                 wake = self._NextToWakeUnlocked()
@@ -200,10 +200,10 @@ class WaitingTasks(FencedQueue):
 
     def _TakeBackUnlocked(self, entries: Sequence[Entry], withdrawn: list[Entry]) -> None:
         """
-        Take out the entries that were added of a number of new ones. The lock was not
-        released in between.
+        Remove those new entries that were already added. The lock was not released in
+        between.
 
-        @param withdrawn: they are added to these, to be released without the lock.
+        @param withdrawn: receives them, so that the caller releases them without the lock.
         """
         for entry in entries:
             queue = entry.queue
@@ -380,11 +380,11 @@ class WaitingTasks(FencedQueue):
 
     def _CurrentUnlocked(self, entry: Entry) -> Entry:
         """
-        The entry that a task has now, whose entry at first does not wait any more: a change
-        of priority has put another in its place, or it runs, or it has ended.
+        Return the current entry of a task whose original entry is not queued any more: a
+        change of priority replaced the entry, or the task runs, or it has ended.
         """
-        # The completion tells the same task from a later one of the same ID. The ID may
-        # have been queued again while the task runs.
+        # The completion distinguishes this task from a later one with the same ID, which
+        # may have been queued while this task runs.
         for current in (
             self._WaitingUnlocked(entry[2]),
             self._running_ids.get(entry[2]),
@@ -398,7 +398,7 @@ class WaitingTasks(FencedQueue):
         """
         Take a waiting task out of its queue.
 
-        @param actions: what to do about it without the lock is added to these.
+        @param actions: receives the actions to run after the lock is released.
         """
         queue = entry.queue
         assert queue is not None
@@ -406,7 +406,7 @@ class WaitingTasks(FencedQueue):
         try:
             queue.abandon(entry)
         finally:
-            # A signal handler may have raised when it had left already.
+            # A signal handler may have raised after the entry left.
             if entry.queue is None:  # pragma: no branch - it has left without an error
                 self._cancelled += 1
                 actions.append(lambda: TellUnstarted(self._name, withdrawn, TaskCancelled))
@@ -417,7 +417,7 @@ class WaitingTasks(FencedQueue):
         """
         Set the flag of a running task.
 
-        @param actions: what to do about it without the lock is added to these.
+        @param actions: receives the actions to run after the lock is released.
         """
         listeners = entry.cancellation
         if isinstance(listeners, list):

@@ -51,9 +51,9 @@ class BaseWorker(threading.Thread):
         self.pool = pool
         self._worker_id = worker_id
         self._current_task: Entry | None = None
-        # What it has taken from the queue and has not begun yet.
+        # The entry that it took from the queue and has not begun yet.
         self._taken: Entry | None = None
-        # Whether the outcome of the current task is counted, and whether its report was begun.
+        # Whether the outcome of the current task was counted, and whether its report began.
         self._isCounted = False
         self._isTold = False
         self._task_name: str | None = None
@@ -63,10 +63,10 @@ class BaseWorker(threading.Thread):
         self._garbage: list[object] = []
         self._retired = False
         self._abandoned = False
-        # Whether it is among the idle ones of the pool.
+        # Whether it is in the pool's C{_idle}.
         self._isIdle = False
         # Held while the worker has nothing to do: before the pool has recorded
-        # it, and while it is idle. The thread that takes it from the idle ones releases it.
+        # it, and while it is idle. The thread that removes it from C{_idle} releases this.
         self._park = threading.Lock()
         self._park.acquire()
 
@@ -166,8 +166,8 @@ class BaseWorker(threading.Thread):
                 self._Park()
                 isReady = True
             except BaseException:
-                # Only another thread can have sent it (PyThreadState_SetAsyncExc). It may
-                # have come after the wake, which is not repeated.
+                # Only another thread can have sent this (PyThreadState_SetAsyncExc). It may
+                # have arrived after the wake, which is not repeated.
                 self._ReportTrouble(Failure())
                 isReady = pool._IsEnlisted(self)
         Acquire(pool)
@@ -185,24 +185,24 @@ class BaseWorker(threading.Thread):
                     task = None
             except BaseException:
                 if not pool._isForked:
-                    # The hooks that a subclass of the pool overrides run in here. They are
-                    # asked again after the next task: they may fail each time.
+                    # A subclass of the pool may override the hooks that run here. They may
+                    # fail each time, so they are called again only after the next task.
                     self._GoOnUnlocked(Failure())
                     wait = pool._WaitAfterFailureUnlocked
             if pool._isForked:
-                # A task has forked, and has returned in the child. The parent has this
-                # worker and the queue.
+                # A task forked and returned in the child. This worker and the queue belong
+                # to the parent.
                 return
         self._Leave()
 
     def _GoOnUnlocked(self, trouble: Failure) -> None:
         """
-        Go on after an exception between two tasks, or in what the pool does about one. The
-        lock may be held or not; it is held on return.
+        Continue after an exception between two tasks, or in the pool's handling of a task.
+        The caller may hold the lock or not. The lock is held on return.
         """
         pool = self.pool
         if self._taken is not None and self._taken.queue is not None:
-            # A hook has put it back.
+            # A hook put it back.
             self._taken = None
         try:
             pool._RecoverUnlocked(self, trouble)
@@ -271,8 +271,8 @@ class BaseWorker(threading.Thread):
 
     def _Wake(self) -> None:
         """
-        End the L{_Park} of a worker that the caller has taken from the idle ones. It does
-        no harm to do it again, or to a worker that is still idle.
+        End the L{_Park} of a worker that the caller has removed from C{_idle}. Repeating
+        this does no harm, and neither does waking a worker that is still idle.
         """
         try:
             self._park.release()
