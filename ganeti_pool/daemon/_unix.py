@@ -114,7 +114,7 @@ class UnixEndpoint:
         """
         Remove a socket that was left, and listen.
 
-        @return: a Deferred with the port, which fails with L{CannotListenError}.
+        @return: a Deferred with the port, which fails with C{CannotListenError}.
         """
         return Deferred.fromCoroutine(self._listen(protocolFactory))
 
