@@ -224,7 +224,7 @@ class Session:
 
     def goesOn(self) -> str:
         """
-        What goes on if the verb ends as it stands.
+        Describe the work that continues if the verb ends now.
         """
         if self.isAway and self.aftermath:
             return f"the daemon is unreachable, and {_join(self.aftermath, self.assurance)}"

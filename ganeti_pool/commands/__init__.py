@@ -48,15 +48,17 @@ class CommandWorker(BaseWorker):
         Run a command in a session of its own, with the null device as its input,
         and return when it has exited with status 0.
 
-        The task ends when the command does, whoever still holds its output open.
-        Its background children do not outlive it: what is left of its process group
-        is killed at once, and if it has not exited with status 0 also what is left of
-        its session, such as a program under C{timeout}. What makes a session of its own
-        (C{setsid}) goes on until the job is started again or the daemon restarts, which
-        find it by its environment. What has cleared that too is never found.
+        The task ends when the command does, even if another process holds its output
+        open. Background children do not outlive the command: the rest of its process
+        group is killed at once. If the command did not exit with status 0, so is the
+        rest of its session, such as a program under C{timeout}. A process that starts
+        its own session (C{setsid}) goes on until the job is started again or the daemon
+        restarts; both find the process by its environment. A process that has also
+        cleared its environment is never found.
 
-        A cancellation sends TERM to every process of the session, and waits until none
-        is alive. What is alive after C{killDelay} seconds gets KILL.
+        A cancellation sends TERM to the process group of the command and to the leader
+        of each other group in the session, and waits until no process of the session is
+        alive. Processes that are alive after C{killDelay} seconds get KILL.
 
         In a job, the beginning of each output stream is kept in the files
         C{stdout} and C{stderr} of the attempt's directory.

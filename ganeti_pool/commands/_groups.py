@@ -81,9 +81,9 @@ class ProcessGroups:
     @contextmanager
     def running(self, spawn: Callable[[], Popen[bytes]]) -> Iterator[Group]:
         """
-        Spawn a child and keep it registered while the block runs. At its end,
-        however it comes, nothing of the group is left, and nothing of the session if
-        C{mayRunAgain}: what lives is killed, and the leader is reaped after that.
+        Spawn a child and keep it registered while the block runs. When the block ends,
+        with or without an exception, kill the processes that are left of the group, or
+        of the whole session if C{mayRunAgain}; then reap the leader.
 
         @param spawn: makes the child, with C{start_new_session}.
         @raise NoMoreCommands: if L{killAll} was called for good; then C{spawn}

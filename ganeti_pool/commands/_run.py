@@ -245,9 +245,9 @@ def _attend(
     group: Group, outputs: _Outputs, cancelled: Latch, spare: Latch, killDelay: float
 ) -> bool:
     """
-    Carry the output until the leader has exited, and end it if that is asked for. Then
-    what lives of its session has until C{killDelay} is over; the caller kills the rest.
-    It needs no descriptor that it might not get.
+    Copy the output until the leader has exited, and end the session on a cancellation.
+    The other processes of the session may then run until C{killDelay} is over; the
+    caller kills the rest. This needs no descriptor that could be refused.
 
     @return: whether it was asked for.
     """

@@ -1,5 +1,5 @@
 """
-What signals do to the process, and how it ends when it does not end by itself.
+Signal handlers of the process, and the ways to end it from within.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """
 Check that the files of a store are still in place, and explain disk errors.
 
-SQLite keeps writing to a file that was removed, and the next daemon would not find
-what was acknowledged in the meantime. The sessions ask here before they answer.
+SQLite keeps writing to a file that was removed, and the next daemon would not find the
+jobs that were acknowledged in the meantime. The sessions check the files before they
+answer.
 """
 
 from __future__ import annotations
