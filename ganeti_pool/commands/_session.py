@@ -79,10 +79,10 @@ class Session:
 
     def terminate(self) -> None:
         """
-        Send TERM to the leader's group and to what has made a group of its own, which
-        passes it on to that as C{timeout} does: if both did so, the second TERM might hit
-        what the first one has had started to tidy up. What is started from now on gets
-        none.
+        Send TERM to the leader's group, and to the leader of each other group in the
+        session. Such a leader, C{timeout} for one, passes TERM on to its group. If this
+        did so too, the second TERM could hit a clean-up process that the first one caused.
+        Processes that start from now on get no TERM.
         """
         with ProcessSet(self._headsGroup) as others:
             # Those that cannot be found now get KILL in the end.
@@ -94,9 +94,9 @@ class Session:
 
     def isEmpty(self) -> bool:
         """
-        Whether nothing of it is alive, for a leader that has exited. Otherwise the
-        selector notices when that may have changed, unless no process can be held: then
-        only the time limit ends the wait.
+        Whether no process of the session is alive, for a leader that has exited.
+        Otherwise the selector reports when that may have changed. If no process can be
+        held, only the time limit ends the wait.
         """
         if not all(hasEnded(descriptor) for _, descriptor in self._watched):
             return False
