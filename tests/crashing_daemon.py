@@ -63,7 +63,7 @@ def _dieWhenItRuns(original: Function, *args: Any, **kwargs: Any) -> None:
 
 
 _STORE = "ganeti_pool.store.sqlite.SQLiteJobStore"
-_FLUSH = "ganeti_pool.store._ledger.SQLLedger.flush"
+_FLUSH = "ganeti_pool.store.sqlite._ledger.SQLLedger.flush"
 
 POINTS: Mapping[str, tuple[str, Function]] = {
     # a transaction is committed after the first, and before the Deferred of the second
@@ -78,7 +78,7 @@ POINTS: Mapping[str, tuple[str, Function]] = {
     "outcome not committed": (_FLUSH, partial(_dieInTransaction, JobState.SUCCEEDED)),
     "retry not committed": (_FLUSH, partial(_dieInTransaction, JobState.QUEUED)),
     "retry not answered": (f"{_STORE}.retryJob", _dieWhenDone),
-    "removal not committed": ("ganeti_pool.store._ledger.SQLLedger.remove", _dieAfter),
+    "removal not committed": ("ganeti_pool.store.sqlite._ledger.SQLLedger.remove", _dieAfter),
     "removal not answered": (f"{_STORE}.removeJob", _dieWhenDone),
 }
 """

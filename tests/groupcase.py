@@ -15,11 +15,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool.jobs import Attempt, Job, JobFilter, JobState, NewJob
-from ganeti_pool.store import _reads
-from ganeti_pool.store._files import StoreFiles
-from ganeti_pool.store._lane import Request
-from ganeti_pool.store._sessions import ReadSession, WriteSession
 from ganeti_pool.store._writes import Ledger, Writer
+from ganeti_pool.store.sqlite import _reads
+from ganeti_pool.store.sqlite._files import StoreFiles
+from ganeti_pool.store.sqlite._lane import Request
+from ganeti_pool.store.sqlite._sessions import ReadSession, WriteSession
 
 from .storecase import Time, new, temporary
 

@@ -15,10 +15,10 @@ from typing import Any
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
-from ganeti_pool._taskqueue import MOST_ABANDONED
 from ganeti_pool.errors import DuplicateTaskID, PoolError, PoolTerminated
 from ganeti_pool.interfaces import PoolStatistics
 from ganeti_pool.workerpool import WorkerPool
+from ganeti_pool.workerpool._taskheap import MOST_ABANDONED
 
 __all__ = [
     "BACK",

@@ -11,9 +11,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool.errors import KeyConflict
-from ganeti_pool.jobs import NewJob, OnCrash
-from ganeti_pool.store import _conflicts
-from ganeti_pool.store._transitions import added, addedAll, changed
+from ganeti_pool.jobs import NewJob, OnCrash, idempotency
+from ganeti_pool.jobs.transitions import added, addedAll, changed
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -31,7 +30,7 @@ class ConflictTests(SynchronousTestCase):
         @return: what is said.
         """
         job = changed(added(old, 7, 0, NOON, 1), **since)
-        known = {"k": (job, _conflicts.fingerprint(_conflicts.submitted(old)))}
+        known = {"k": (job, idempotency.fingerprint(idempotency.submitted(old)))}
         error = self.assertRaises(KeyConflict, addedAll, [new], 7, 1, NOON, 1, known, None)
         return str(error)
 
@@ -104,7 +103,7 @@ class ConflictTests(SynchronousTestCase):
         a client says.
         """
         changing = {"priority", "maxAttempts"}
-        known = {*_conflicts.LASTING, *changing, "key", "argsVersion"}
+        known = {*idempotency.LASTING, *changing, "key", "argsVersion"}
         self.assertEqual({field.name for field in fields(NewJob)}, known)
 
     def test_several(self) -> None:

@@ -18,8 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import errors
 from ganeti_pool.jobs import JobFilter
-from ganeti_pool.store._files import probe
-from ganeti_pool.store._reads import getLastPosition, getSettings
+from ganeti_pool.store.sqlite._files import probe
+from ganeti_pool.store.sqlite._reads import getLastPosition, getSettings
 
 from .groupcase import GroupCase, Grouping, outcomeOf, valueOf
 from .storecase import InFile, Turns, new, temporary

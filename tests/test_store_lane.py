@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import errors
-from ganeti_pool.store import _lane
-from ganeti_pool.store._lane import Lane, Request
+from ganeti_pool.store.sqlite import _lane
+from ganeti_pool.store.sqlite._lane import Lane, Request
 
 from .storecase import TIMEOUT, Turns
 

@@ -16,8 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import errors
 from ganeti_pool.jobs import FINISHED, MAX_LABELS, JobFilter, JobState, NewJob, Outcome
-from ganeti_pool.store import _reads
 from ganeti_pool.store._writes import Writer
+from ganeti_pool.store.sqlite import _reads
 from ganeti_pool.testing._store import MemoryJobStore
 
 from .groupcase import BAD, GroupCase, Grouping, lists, valueOf

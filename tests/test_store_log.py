@@ -14,7 +14,7 @@ from io import BytesIO
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import errors
-from ganeti_pool.store._log import _summed, droppedFrame
+from ganeti_pool.store.sqlite._log import _summed, droppedFrame
 
 from .groupcase import GroupCase, Grouping, outcomeOf
 from .storecase import new, temporary

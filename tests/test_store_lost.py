@@ -14,8 +14,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from ganeti_pool import errors
-from ganeti_pool.store import _reads
-from ganeti_pool.store._files import StoreFiles
+from ganeti_pool.store.sqlite import _reads
+from ganeti_pool.store.sqlite._files import StoreFiles
 
 from .groupcase import GroupCase, Grouping, outcomeOf, valueOf
 from .storecase import NOON, new, temporary

@@ -15,11 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import errors
 from ganeti_pool.jobs import JobFailure, JobFilter, JobState, Outcome
-from ganeti_pool.store import _reads
-from ganeti_pool.store._files import StoreFiles
-from ganeti_pool.store._lane import Request
-from ganeti_pool.store._sessions import WriteSession
 from ganeti_pool.store._writes import Ledger, Writer
+from ganeti_pool.store.sqlite import _reads
+from ganeti_pool.store.sqlite._files import StoreFiles
+from ganeti_pool.store.sqlite._lane import Request
+from ganeti_pool.store.sqlite._sessions import WriteSession
 from ganeti_pool.testing._store import MemoryJobStore
 
 from .groupcase import BAD, GroupCase, Grouping, lists, outcomeOf, valueOf

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import errors
 from ganeti_pool.jobs import JobState
-from ganeti_pool.store.schema import SCHEMA_VERSION
+from ganeti_pool.store.sqlite.schema import SCHEMA_VERSION
 
 from .storecase import InFile, InMemory, StoreCase, new, temporary
 

@@ -30,7 +30,7 @@ from ganeti_pool.jobs import (
     OnCrash,
     OutputSize,
 )
-from ganeti_pool.store._conflicts import fingerprint, submitted
+from ganeti_pool.jobs.idempotency import fingerprint, submitted
 
 from .fakequeue import NOON, makeJob
 

@@ -13,7 +13,6 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 
-from .._delivery import Delivery
 from .._text import safeRepr, safeStr
 from ..errors import (
     InvalidArgument,
@@ -25,6 +24,7 @@ from ..errors import (
 from ..workerpool import BaseWorker, WorkerPool
 from ..workerpool._arguments import CheckCount, CheckPriority
 from ..workers import CallableWorker
+from ._delivery import Delivery
 from ._tasks import Abandon, CallbackCompletion, TaskCompletion
 
 __all__ = ["TAKES_TASKS", "PoolLife", "State"]

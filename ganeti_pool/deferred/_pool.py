@@ -11,10 +11,10 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .._taskqueue import Entry
 from .._text import safeRepr
 from ..errors import InvalidArgument, PoolTerminated
 from ..interfaces import ICallInThread, IDeferredWorkerPool, PoolStatistics
+from ..workerpool import Entry
 from ..workerpool._arguments import CheckPriority
 from ._life import TAKES_TASKS, PoolLife, State
 from ._tasks import Call, CallbackCompletion, TaskCompletion, currentSurroundings

@@ -20,12 +20,11 @@ from twisted.python import context
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .._delivery import Delivery
-from .._taskqueue import Entry
 from ..errors import TaskAbandoned, TaskNotStarted
 from ..interfaces import ICompletion
-from ..workerpool import WorkerPool
+from ..workerpool import Entry, WorkerPool
 from ..workerpool._locking import Report
+from ._delivery import Delivery
 
 __all__ = [
     "Abandon",

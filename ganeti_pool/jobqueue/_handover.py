@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
-from .._delivery import Delivery
+from ..deferred import Delivery
 
 __all__ = ["Ask", "Handover", "ThreadHandover"]
 

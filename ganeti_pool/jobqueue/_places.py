@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from .._taskqueue import newEntry
 from ..errors import (
     JobFinished,
     JobNotQueued,
@@ -21,7 +20,7 @@ from ..errors import (
 )
 from ..interfaces import IJobStore
 from ..jobs import FINISHED, Job, JobEventKind, JobState, QueuedJob
-from ..workerpool import WorkerPool
+from ..workerpool import WorkerPool, newEntry
 from ._desk import Desk
 from ._events import Events
 from ._journal import Journal

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from ..errors import AlreadyCompleted, DeferTask, InvalidArgument
 from ..interfaces import ICompletion
 from ..jobs import AttemptContext, Job, JobState, Outcome, OutputSize, currentAttempt
-from ..store._values import plainJSON
+from ..jobs.limits import plainJSON
 from ..wire import MAX_INTEGER, MIN_INTEGER
 from ._outcome import Deferral, Requeue, Said, outcomeOf, unusable
 

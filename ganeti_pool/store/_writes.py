@@ -18,9 +18,8 @@ from typing import Any, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 
 from ..errors import JobNotFinished, NoSuchJob, OwnershipLost
-from ..jobs import Job, JobState, NewJob, Outcome
-from . import _transitions
-from ._values import checkText, plainJSON
+from ..jobs import Job, JobState, NewJob, Outcome, transitions
+from ..jobs.limits import checkText, plainJSON
 
 __all__ = ["DAY", "Ledger", "Writer"]
 
@@ -163,7 +162,7 @@ class Writer(ABC):
 
         def work(ledger: Ledger) -> list[Job]:
             known = ledger.jobsByKey([job.key for job in wanted if job.key is not None])
-            addition = _transitions.addedAll(
+            addition = transitions.addedAll(
                 wanted, ledger.lastID, firstPosition, now, ledger.revision, known, room
             )
             for job, mark in addition.new:
@@ -184,13 +183,13 @@ class Writer(ABC):
         def work(ledger: Ledger) -> Job:
             if after is not None:
                 _checkEnded(ledger, *after)
-            return _save(ledger, _transitions.started(ledger.job(jobID), attempt, now))
+            return _save(ledger, transitions.started(ledger.job(jobID), attempt, now))
 
         return self._writeAs(epoch, work)
 
     def recordHandle(self, epoch: int, jobID: int, attempt: int, handle: str) -> Deferred[None]:
         def work(ledger: Ledger) -> None:
-            _transitions.checkRunning(ledger.job(jobID), attempt)
+            transitions.checkRunning(ledger.job(jobID), attempt)
             checkText(handle, f"the handle of job {jobID}")
             ledger.setHandle(jobID, handle)
 
@@ -201,7 +200,7 @@ class Writer(ABC):
     ) -> Deferred[Job]:
         now = self._clock()
         return self._change(
-            epoch, jobID, lambda job: _transitions.finished(job, attempt, outcome, now)
+            epoch, jobID, lambda job: transitions.finished(job, attempt, outcome, now)
         )
 
     def requeueAttempt(
@@ -218,27 +217,27 @@ class Writer(ABC):
 
         def work(ledger: Ledger) -> Job:
             job = ledger.job(jobID)
-            waiting = _transitions.requeued(job, attempt, priority, position, deferred, reason)
+            waiting = transitions.requeued(job, attempt, priority, position, deferred, reason)
             ledger.setAside(job, finishedAt=now, outcome=JobState.QUEUED)
             return _place(ledger, waiting)
 
         return self._writeAs(epoch, work)
 
     def changePriority(self, epoch: int, jobID: int, priority: int) -> Deferred[Job]:
-        return self._change(epoch, jobID, lambda job: _transitions.reprioritised(job, priority))
+        return self._change(epoch, jobID, lambda job: transitions.reprioritised(job, priority))
 
     def cancelQueued(self, epoch: int, jobID: int) -> Deferred[Job]:
         now = self._clock()
-        return self._change(epoch, jobID, lambda job: _transitions.withdrawn(job, now))
+        return self._change(epoch, jobID, lambda job: transitions.withdrawn(job, now))
 
     def requestCancel(self, epoch: int, jobID: int) -> Deferred[Job]:
         now = self._clock()
-        return self._change(epoch, jobID, lambda job: _transitions.cancelRequested(job, now))
+        return self._change(epoch, jobID, lambda job: transitions.cancelRequested(job, now))
 
     def retryJob(self, epoch: int, jobID: int, position: int) -> Deferred[Job]:
         def work(ledger: Ledger) -> Job:
             job = ledger.job(jobID)
-            again = _transitions.retried(job, position)
+            again = transitions.retried(job, position)
             if again is job:
                 return job
             ledger.setAside(job)
@@ -250,7 +249,7 @@ class Writer(ABC):
         since = self._clock() - DAY
 
         def work(ledger: Ledger) -> None:
-            _transitions.checkRemovable(ledger.job(jobID))
+            transitions.checkRemovable(ledger.job(jobID))
             ledger.remove([jobID], since)
 
         return self._writeAs(epoch, work)
@@ -291,7 +290,7 @@ def _save(ledger: Ledger, job: Job) -> Job:
     Keep a job that has changed, under the next revision.
     """
     ledger.revision += 1
-    job = _transitions.changed(job, revision=ledger.revision)
+    job = transitions.changed(job, revision=ledger.revision)
     ledger.change(job)
     return job
 

@@ -15,9 +15,8 @@ from zope.interface import implementer
 
 from ..errors import NoSuchJob, PoolError, StoreClosed
 from ..interfaces import IJobStore
-from ..jobs import FINISHED, Attempt, Job, JobFilter, JobState, QueuedJob
-from ..store import _transitions
-from ..store._values import checkFilter
+from ..jobs import FINISHED, Attempt, Job, JobFilter, JobState, QueuedJob, transitions
+from ..jobs.limits import checkFilter
 from ..store._writes import Ledger, Writer
 
 __all__ = ["MemoryJobStore"]
@@ -78,7 +77,7 @@ class _Journal:
             self.handles.pop(job.id, None)
 
     def latestAttempt(self, job: Job) -> Attempt | None:
-        return _transitions.latestAttempt(job, self.handles.get(job.id))
+        return transitions.latestAttempt(job, self.handles.get(job.id))
 
     def ended(self, before: datetime, limit: int) -> list[int]:
         ended = (job for job in self.jobs.values() if job.finishedAt and job.finishedAt < before)

@@ -8,7 +8,19 @@ C{ganeti.workerpool} finds every name that it used.
 from ..errors import DeferTask, NoSuchTask
 from ._pool import DEFAULT_PRIORITY as _DEFAULT_PRIORITY
 from ._pool import WorkerPool
+from ._taskheap import Entry, TaskHeap, movedArgs, newEntry
 from ._worker import TERMINATE as _TERMINATE
 from ._worker import BaseWorker
 
-__all__ = ["_DEFAULT_PRIORITY", "_TERMINATE", "BaseWorker", "DeferTask", "NoSuchTask", "WorkerPool"]
+__all__ = [
+    "_DEFAULT_PRIORITY",
+    "_TERMINATE",
+    "BaseWorker",
+    "DeferTask",
+    "Entry",
+    "NoSuchTask",
+    "TaskHeap",
+    "WorkerPool",
+    "movedArgs",
+    "newEntry",
+]

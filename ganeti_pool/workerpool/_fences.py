@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from twisted.python.failure import Failure
 
-from .._taskqueue import Entry, TaskQueue
 from ..errors import PoolTerminated, TaskNotStarted
 from ._locking import Action, Bound, Do, Retake
 from ._outcomes import TellUnstarted
+from ._taskheap import Entry, TaskHeap
 
 if TYPE_CHECKING:
     from ._worker import BaseWorker
@@ -38,7 +38,7 @@ class Fence:
     def __init__(self, done: Callable[[Failure | None], object], thread: int | None = None) -> None:
         self.done = done
         self.thread = thread
-        self.held = TaskQueue()
+        self.held = TaskHeap()
 
 
 class FencedQueue:
@@ -71,7 +71,7 @@ class FencedQueue:
         self._lock = threading.RLock()
         self._isHeld = False
         self._changed = threading.Condition(self._lock)
-        self._queue = TaskQueue()
+        self._queue = TaskHeap()
         self._tasks = self._queue.tasks
         self._taskdata = self._queue.byID
         self._active = True
@@ -84,7 +84,7 @@ class FencedQueue:
 
     # Looking
 
-    def _QueuesUnlocked(self) -> list[TaskQueue]:
+    def _QueuesUnlocked(self) -> list[TaskHeap]:
         """
         Wherever tasks wait, in the order in which they will start.
         """

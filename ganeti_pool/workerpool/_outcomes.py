@@ -14,11 +14,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .._taskqueue import Entry
 from .._text import safeRepr
 from ..errors import DeferTask, DuplicateTaskID, TaskCancelled, TaskNotStarted, UnusableResult
 from ._arguments import CheckPriority
 from ._locking import Report
+from ._taskheap import Entry
 
 if TYPE_CHECKING:
     from ._worker import BaseWorker

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .._taskqueue import Entry
 from ..interfaces import PoolStatistics
 from ._locking import Acquire, Action, Do, Report, Retake
 from ._outcomes import CANCELLED, DEFERRED, DUPLICATE, FAILED, SUCCEEDED, UNSTARTED, Perform, Tell
+from ._taskheap import Entry
 from ._waiting import WaitingTasks
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
-from .._taskqueue import Entry, newEntry
 from .._text import safeRepr
 from ..errors import DuplicateTaskID, NoSuchTask, PoolError, PoolTerminated, TaskCancelled
 from ._arguments import (
@@ -21,6 +20,7 @@ from ._arguments import (
 from ._fences import FencedQueue
 from ._locking import Action, Do, GiveWay, Guarded
 from ._outcomes import TellUnstarted
+from ._taskheap import Entry, newEntry
 
 __all__ = ["WaitingTasks"]
 

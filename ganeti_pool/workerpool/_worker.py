@@ -12,11 +12,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .._taskqueue import Entry
 from .._text import safeRepr
 from ..errors import InvalidArgument, ProgrammerError
 from ..interfaces import IWorker
 from ._locking import Acquire, Do, Report, Retake
+from ._taskheap import Entry
 
 if TYPE_CHECKING:
     from ._pool import WorkerPool

@@ -205,7 +205,7 @@ def _asynqueue(exercise: Exercise, count: int, workers: int) -> Figures:
     threads = import_module("asynqueue.threads")
 
     async def main(reactor: Any) -> Figures:
-        queue = asynqueue.TaskQueue()
+        queue = asynqueue.TaskHeap()
         for _ in range(workers):
             queue.attachWorker(threads.ThreadWorker(raw=True))
         figures = await _timed(exercise, lambda i: queue.call(echo, i), count)

@@ -23,8 +23,8 @@ from typing import Any
 from ganeti_pool.client import connectUnix
 from ganeti_pool.jobs import NewJob
 from ganeti_pool.paths import StatePaths
-from ganeti_pool.store.schema import CLOSED_CLEANLY
 from ganeti_pool.store.sqlite import SQLiteJobStore
+from ganeti_pool.store.sqlite.schema import CLOSED_CLEANLY
 from ganeti_pool.workerpool import BaseWorker
 
 from ._blocking import Figures, verify

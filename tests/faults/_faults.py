@@ -71,7 +71,7 @@ STAFF = "workerpool/_staff.py"
 POOL = "workerpool/_pool.py"
 WORKER = "workerpool/_worker.py"
 OUTCOMES = "workerpool/_outcomes.py"
-DELIVERY = "_delivery.py"
+DELIVERY = "deferred/_delivery.py"
 TASKS = "deferred/_tasks.py"
 LIFE = "deferred/_life.py"
 
@@ -319,7 +319,7 @@ FAULTS = (
     Fault(
         "What a finaliser adds while the heap is swept is not lost.",
         CALLS + "test_finaliserWhileSweeping",
-        "_taskqueue.py",
+        "workerpool/_taskheap.py",
         "            tasks += kept",
         "tasks[:] = [entry for entry, _ in [(entry, {id(entry)}) for entry in kept]]",
     ),

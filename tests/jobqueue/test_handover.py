@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from ganeti_pool._delivery import Delivery, News
+from ganeti_pool.deferred._delivery import Delivery, News
 from ganeti_pool.jobqueue._handover import ThreadHandover
 from ganeti_pool.jobqueue._turns import Turns
 from ganeti_pool.testing import FakeReactor

@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from ganeti_pool._taskqueue import TaskQueue, newEntry
 from ganeti_pool._text import nameOfType, safeRepr, safeStr
 from ganeti_pool.errors import (
     DuplicateTaskID,
@@ -28,6 +27,7 @@ from ganeti_pool.testing import makeSteppingPool
 from ganeti_pool.workerpool import BaseWorker, DeferTask, WorkerPool
 from ganeti_pool.workerpool._arguments import CheckPriority
 from ganeti_pool.workerpool._locking import Do, Guarded, Report, Retake
+from ganeti_pool.workerpool._taskheap import TaskHeap, newEntry
 
 from ..poolcontract import FunctionWorker, Recorder
 from .threadcase import PATIENCE, Other, ThreadCase, WatchedPool
@@ -456,7 +456,7 @@ class IDTests(ThreadCase):
         The ID of an entry that has left, and could not be hashed then, is free when it can be
         hashed again, and is not found.
         """
-        queue = TaskQueue()
+        queue = TaskHeap()
         taskID = Fickle()
         for order, name in enumerate((taskID, "other")):
             queue.push(newEntry(0, order, name, (), None, None, 0.0))

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from threading import Condition, Event, Thread, current_thread
 from typing import Any
 
-from ganeti_pool._taskqueue import MOST_ABANDONED
 from ganeti_pool.errors import (
     NoSuchTask,
     PoolTerminated,
@@ -20,6 +19,7 @@ from ganeti_pool.errors import (
 )
 from ganeti_pool.interfaces import IWorkerPool
 from ganeti_pool.workerpool import BaseWorker, DeferTask, WorkerPool
+from ganeti_pool.workerpool._taskheap import MOST_ABANDONED
 
 from ..poolcontract import FunctionWorker, Recorder
 from .threadcase import PATIENCE, Gate, Litter, Other, ThreadCase, WatchedPool, needsDropping

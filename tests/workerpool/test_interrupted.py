@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ganeti_pool._taskqueue import MOST_ABANDONED, Entry, TaskQueue, newEntry
 from ganeti_pool.errors import TaskCancelled
 from ganeti_pool.workerpool import BaseWorker
+from ganeti_pool.workerpool._taskheap import MOST_ABANDONED, Entry, TaskHeap, newEntry
 
 from ..poolcontract import Recorder
 from .threadcase import PATIENCE, Interrupted, Interruption, Other, ThreadCase, WatchedPool
@@ -207,7 +207,7 @@ class InterruptedTests(ThreadCase):
         step = 0
         while not isOver:
             step += 1
-            source, target = TaskQueue(), TaskQueue()
+            source, target = TaskHeap(), TaskHeap()
             entries: list[Entry] = [newEntry(0, n, n, (), None, None, 0.0) for n in range(3)]
             for entry in entries:
                 source.push(entry)

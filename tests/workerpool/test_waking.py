@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ganeti_pool._delivery import Delivery
+from ganeti_pool.deferred._delivery import Delivery
 from ganeti_pool.testing import FakeReactor
 from ganeti_pool.workerpool import _TERMINATE, BaseWorker, _locking
 from ganeti_pool.workerpool._locking import GiveWay

@@ -1,7 +1,7 @@
 """
-A job, its states and the table of transitions.
+A job, its attempts and its states, as immutable values.
 
-Pure: no store, no pool, no clock. A L{Job} is a value; a change makes another.
+Pure: no store, no pool, no clock. A change of a L{Job} makes another one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ __all__ = [
     "JOB_VARIABLE",
     "MAX_LABELS",
     "STATE_VARIABLE",
-    "TRANSITIONS",
     "Attempt",
     "AttemptContext",
     "Job",
@@ -51,18 +50,6 @@ class JobState(str, Enum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
-
-TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
-    # back to queued: by DeferTask, or by a crash with on_crash "retry"
-    JobState.RUNNING: frozenset(
-        {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}
-    ),
-    JobState.SUCCEEDED: frozenset(),
-    # only when a person asks for it
-    JobState.FAILED: frozenset({JobState.QUEUED}),
-    JobState.CANCELLED: frozenset({JobState.QUEUED}),
-}
 
 FINISHED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from sqlite3 import Connection
 
-from ..errors import StoreDamaged, StoreError, StoreFull, StoreLost
+from ...errors import StoreDamaged, StoreError, StoreFull, StoreLost
 
 __all__ = ["StoreFiles", "probe"]
 

@@ -18,13 +18,13 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from ..interfaces import IJobStore
-from ..jobs import Attempt, Job, JobFilter, QueuedJob
+from ...interfaces import IJobStore
+from ...jobs import Attempt, Job, JobFilter, QueuedJob
+from .._writes import Ledger, Writer
 from . import _reads
 from ._files import StoreFiles
 from ._lane import Lane
 from ._sessions import ReadSession, WriteSession
-from ._writes import Ledger, Writer
 
 __all__ = ["SQLiteJobStore"]
 

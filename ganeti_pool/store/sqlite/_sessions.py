@@ -16,12 +16,12 @@ from sqlalchemy import URL, create_engine, event
 from sqlalchemy import Connection as CoreConnection
 from sqlalchemy.pool import NullPool
 
-from ..errors import PoolError, QueueStopping, StoreDamaged
+from ...errors import PoolError, QueueStopping, StoreDamaged
+from .._writes import Ledger
 from ._files import StoreFiles
 from ._lane import Request
 from ._ledger import SQLLedger, wasClosedCleanly
 from ._log import droppedFrame
-from ._writes import Ledger
 from .schema import prepareSchema
 
 __all__ = ["ReadSession", "WriteSession"]

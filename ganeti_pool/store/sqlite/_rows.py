@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from ..jobs import Attempt, Job, JobFailure, JobState, OnCrash, OutputSize
+from ...jobs import Attempt, Job, JobFailure, JobState, OnCrash, OutputSize
 from .schema import attempts, jobs
 
 __all__ = [

@@ -25,7 +25,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from ..jobs import JobState
+from ...jobs import JobState
 from ._rows import allJobs
 from ._statements import Statement
 from .schema import jobs, labels

@@ -14,7 +14,7 @@ from typing import Any
 from twisted.python.reflect import safe_str
 
 from ..errors import InvalidArgument
-from ..jobs import MAX_LABELS, JobFilter, NewJob
+from .model import MAX_LABELS, JobFilter, NewJob
 
 __all__ = ["checkFilter", "checkPriority", "checkText", "plainJSON", "timeoutOf"]
 

@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 
-from ..errors import InvalidArgument, PoolError, StoreClosed, StoreError, StoreFull
+from ...errors import InvalidArgument, PoolError, StoreClosed, StoreError, StoreFull
 
 __all__ = ["Lane", "Request", "Session"]
 

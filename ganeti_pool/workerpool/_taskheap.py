@@ -1,10 +1,10 @@
 """
 The heap of waiting tasks.
 
-No thread, no lock: whoever shares a L{TaskQueue} guards it. Nothing here calls
+No thread, no lock: whoever shares a L{TaskHeap} guards it. Nothing here calls
 user code, except the hash and the equality of task IDs; and nothing that
 a user made is released here, since the caller may hold a lock: what leaves the
-heap is returned, or collected in L{TaskQueue.dropped} for the caller to let go.
+heap is returned, or collected in L{TaskHeap.dropped} for the caller to let go.
 
 An entry whose priority changes cannot move inside a heap. It stays where it is
 as an abandoned entry, whose arguments are L{None}, and another one with the same
@@ -17,9 +17,9 @@ from collections.abc import Callable, Hashable
 from heapq import heapify, heappop, heappush
 from typing import Any
 
-from .interfaces import ICompletion
+from ..interfaces import ICompletion
 
-__all__ = ["MOST_ABANDONED", "Entry", "TaskQueue", "movedArgs", "newEntry"]
+__all__ = ["MOST_ABANDONED", "Entry", "TaskHeap", "movedArgs", "newEntry"]
 
 MOST_ABANDONED = 64
 """
@@ -56,7 +56,7 @@ class Entry(list[Any]):
     invoke: Callable[..., object] | None
     since: float
     attempt: int
-    queue: TaskQueue | None
+    queue: TaskHeap | None
     cancellation: list[Callable[[], object]] | bool | None
 
 
@@ -123,7 +123,7 @@ def newEntry(
     return entry
 
 
-class TaskQueue:
+class TaskHeap:
     """
     Tasks by (priority, order ID).
 
@@ -301,7 +301,7 @@ class TaskQueue:
                 self._forget(entry)
         self._sweep()
 
-    def absorb(self, other: TaskQueue) -> None:
+    def absorb(self, other: TaskHeap) -> None:
         """
         Take over all live entries of another queue, with their order IDs.
         """

@@ -1,5 +1,5 @@
 """
-Tests for L{ganeti_pool._delivery}.
+Tests for L{ganeti_pool.deferred._delivery}.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from ganeti_pool._delivery import LONGEST_TURN, Delivery
+from ganeti_pool.deferred._delivery import LONGEST_TURN, Delivery
 from ganeti_pool.errors import TaskNotStarted
 from ganeti_pool.testing import FakeReactor, makeSteppingPool
 
-from .workerpool.threadcase import Other
+from ..workerpool.threadcase import Other
 
 FLOOD = 10_000
 

@@ -2,7 +2,7 @@
 The tables.
 
 A column has the name of its attribute in L{ganeti_pool.jobs} as its key. What it
-holds of it, L{ganeti_pool.store._rows} knows: times are microseconds since 1970, words
+holds of it, L{ganeti_pool.store.sqlite._rows} knows: times are microseconds since 1970, words
 are texts, and what has parts is JSON.
 """
 
@@ -24,8 +24,8 @@ from sqlalchemy import (
     select,
 )
 
-from ..errors import StoreError
-from ..jobs import JobState
+from ...errors import StoreError
+from ...jobs import JobState
 
 __all__ = [
     "CLOSED_CLEANLY",

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 
-from ..jobs import FINISHED, Job, JobState
+from ...jobs import FINISHED, Job, JobState
 from ._reads import getJob, getLastID, getLatestAttempt
 from ._rows import (
     REMOVED,

@@ -1,5 +1,5 @@
 """
-Tests for L{ganeti_pool._taskqueue}.
+Tests for L{ganeti_pool.workerpool._taskheap}.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from ganeti_pool._taskqueue import MOST_ABANDONED, Entry, TaskQueue, newEntry
+from ganeti_pool.workerpool._taskheap import MOST_ABANDONED, Entry, TaskHeap, newEntry
 
 
 def make(priority: float, order: int, taskID: Any = None, args: Any = ()) -> Entry:
@@ -56,13 +56,13 @@ class EntryTests(SynchronousTestCase):
         self.assertEqual((entry.attempt, entry.queue, entry.cancellation), (0, None, None))
 
 
-class TaskQueueTests(SynchronousTestCase):
+class TaskHeapTests(SynchronousTestCase):
     """
-    Tests for L{TaskQueue}.
+    Tests for L{TaskHeap}.
     """
 
     def setUp(self) -> None:
-        self.queue = TaskQueue()
+        self.queue = TaskHeap()
 
     def drain(self) -> list[int]:
         """
@@ -247,7 +247,7 @@ class TaskQueueTests(SynchronousTestCase):
         Another queue's entries join with their order IDs, and what it had to drop
         is to be dropped here.
         """
-        other = TaskQueue()
+        other = TaskHeap()
         self.queue.push(make(0, 1))
         for order in (0, 2):
             other.push(make(0, order, order))
@@ -350,7 +350,7 @@ class TaskQueueTests(SynchronousTestCase):
         """
         Whatever is done, the queue does as a sorted list does, and is sound.
         """
-        self.queue = queue = TaskQueue()
+        self.queue = queue = TaskHeap()
         model: list[list[Any]] = []
         for order, (what, *values) in enumerate(steps):
             if what == "push":

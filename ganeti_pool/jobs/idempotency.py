@@ -10,8 +10,8 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from ..jobs import Job, NewJob
-from ._values import plainJSON, timeoutOf
+from .limits import plainJSON, timeoutOf
+from .model import Job, NewJob
 
 __all__ = ["LASTING", "differences", "fingerprint", "submitted"]
 

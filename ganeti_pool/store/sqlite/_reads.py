@@ -17,9 +17,9 @@ from typing import Any
 from sqlalchemy import Integer, and_, bindparam, func, not_, select, table, text
 from sqlalchemy import column as columnOf
 
-from ..errors import NoSuchJob
-from ..jobs import FINISHED, Attempt, Job, JobFilter, JobState, QueuedJob
-from . import _transitions
+from ...errors import NoSuchJob
+from ...jobs import FINISHED, Attempt, Job, JobFilter, JobState, QueuedJob, transitions
+from ...jobs.limits import checkFilter
 from ._listing import LARGEST, listing
 from ._rows import (
     REMOVED,
@@ -34,7 +34,6 @@ from ._rows import (
     workerOf,
 )
 from ._statements import Statement
-from ._values import checkFilter
 from .schema import CLOSED_CLEANLY, attempts, jobs, journal, settings
 
 __all__ = [
@@ -135,7 +134,7 @@ def getWorkers(connection: Connection) -> frozenset[tuple[str, int]]:
 
 def getRunningJobs(connection: Connection) -> list[tuple[Job, Attempt]]:
     running = [(jobOf(row), handle) for *row, handle in _theRunning.run(connection)]
-    attempts = [(job, _transitions.latestAttempt(job, handle)) for job, handle in running]
+    attempts = [(job, transitions.latestAttempt(job, handle)) for job, handle in running]
     return [(job, attempt) for job, attempt in attempts if attempt]
 
 
@@ -169,7 +168,7 @@ def getLatestAttempt(connection: Connection, job: Job) -> Attempt | None:
     @return: the one that runs or ended the job; L{None}, if it waits or never ran.
     """
     ((handle,),) = _theHandle.run(connection, jobID=job.id)
-    return _transitions.latestAttempt(job, handle)
+    return transitions.latestAttempt(job, handle)
 
 
 def getAttempts(connection: Connection, jobID: int) -> list[Attempt]:

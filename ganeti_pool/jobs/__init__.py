@@ -1,0 +1,55 @@
+"""
+The model of a job, and the rules for its changes. Pure.
+"""
+
+from .model import (
+    ATTEMPT_VARIABLE,
+    COMMAND_WORKER,
+    FINISHED,
+    JOB_VARIABLE,
+    MAX_LABELS,
+    STATE_VARIABLE,
+    Attempt,
+    AttemptContext,
+    Job,
+    JobEvent,
+    JobEventKind,
+    JobFailure,
+    JobFilter,
+    JobOrigin,
+    JobState,
+    NewJob,
+    OnCrash,
+    Outcome,
+    OutputSize,
+    QueuedJob,
+    currentAttempt,
+    originOf,
+)
+from .transitions import TRANSITIONS
+
+__all__ = [
+    "ATTEMPT_VARIABLE",
+    "COMMAND_WORKER",
+    "FINISHED",
+    "JOB_VARIABLE",
+    "MAX_LABELS",
+    "STATE_VARIABLE",
+    "TRANSITIONS",
+    "Attempt",
+    "AttemptContext",
+    "Job",
+    "JobEvent",
+    "JobEventKind",
+    "JobFailure",
+    "JobFilter",
+    "JobOrigin",
+    "JobState",
+    "NewJob",
+    "OnCrash",
+    "Outcome",
+    "OutputSize",
+    "QueuedJob",
+    "currentAttempt",
+    "originOf",
+]
