@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from .errors import InvalidArgument
+from .jobs.limits import loneSurrogate
 
 __all__ = ["LONGEST_SOCKET_PATH", "StatePaths", "checkText", "readToken"]
 
@@ -53,12 +54,8 @@ def checkText(what: str, path: str) -> None:
     @param what: the path's name in the sentence.
     @raise InvalidArgument: if it is none.
     """
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InvalidArgument(
-            f"{what} {os.fsencode(path)!r} is no UTF-8: choose one that is"
-        ) from None
+    if loneSurrogate(path):
+        raise InvalidArgument(f"{what} {os.fsencode(path)!r} is no UTF-8: choose one that is")
 
 
 @dataclass(frozen=True)

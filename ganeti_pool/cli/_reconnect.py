@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from ..backoff import Backoff
 from ..client import DaemonUnreachable, RequestRefused
 from ._endings import judge
 from ._format import formatDuration
@@ -27,7 +28,10 @@ _PATIENCE = 60.0
 The seconds after which reconnecting fails.
 """
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+_FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
+"""
+The seconds between two tries to reconnect, see L{Backoff}.
+"""
 
 _BEAT = 30.0
 """
@@ -75,12 +79,11 @@ async def reconnect(
     session.aftermath = aftermath
     clock = session.reactor
     lostAt = clock.seconds()
-    pause = _FIRST_PAUSE
+    backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
     session.isAway = True
     say(f"the daemon is unreachable ({reason}): reconnecting for up to {formatDuration(_PATIENCE)}")
     while True:
-        await deferLater(clock, pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        await deferLater(clock, backoff.next())
         try:
             answer = await ask()
         except (DaemonUnreachable, RequestRefused) as latest:

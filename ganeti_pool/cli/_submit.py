@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import click
 
 from ..jobs import COMMAND_WORKER
+from ..jobs.limits import loneSurrogate
 from ..numerals import isDigits
 from ..wire import MAX_BODY, MAX_JOBS, encode
 from ._session import Session
@@ -161,13 +162,11 @@ def makeJobs(
         job = {"worker": COMMAND_WORKER, "args": [argv, dict(options)], **fields}
         if key is not None:
             job["key"] = key
-        try:
-            json.dumps(job, ensure_ascii=False).encode("utf-8")
-        except UnicodeEncodeError as error:
+        surrogate = loneSurrogate(json.dumps(job, ensure_ascii=False))
+        if surrogate is not None:
             raise click.UsageError(
-                f"{where}: {error.object[error.start]!a} is not UTF-8, which is all that "
-                "a job can hold."
-            ) from error
+                f"{where}: {surrogate!a} is not UTF-8, which is all that a job can hold."
+            )
         if _sizeOf(job) > _ROOM:
             raise click.UsageError(
                 f"{where}: a job of {_sizeOf(job)} bytes, and a request has {MAX_BODY} at most."

@@ -12,12 +12,12 @@ from typing import Any
 import click
 
 from ..jobs import MAX_LABELS
+from ..jobs.limits import MAX_INTEGER, MIN_INTEGER, loneSurrogate
 from ..numerals import parseInteger
 from ._format import parseDuration
 from ._table import COLUMNS
 
 __all__ = [
-    "MOST",
     "PRIORITIES",
     "Integer",
     "Lines",
@@ -34,11 +34,6 @@ __all__ = [
 
 PRIORITIES = {"low": 10, "normal": 0, "high": -10}
 
-_LEAST, MOST = -1 << 63, (1 << 63) - 1
-"""
-The numbers that the daemon takes.
-"""
-
 
 def parsePriority(text: str) -> int:
     """
@@ -52,8 +47,8 @@ def parsePriority(text: str) -> int:
         raise click.BadParameter(
             f"{text!r} is neither an integer such as -5 nor low, normal or high."
         ) from None
-    if not _LEAST <= priority <= MOST:
-        raise click.BadParameter(f"{text} is not from {_LEAST} to {MOST}.")
+    if not MIN_INTEGER <= priority <= MAX_INTEGER:
+        raise click.BadParameter(f"{text} is not from {MIN_INTEGER} to {MAX_INTEGER}.")
     return priority
 
 
@@ -63,12 +58,9 @@ def parseText(text: str) -> str:
 
     @raise click.BadParameter: if it is of bytes that are not UTF-8.
     """
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise click.BadParameter(
-            f"{error.object[error.start]!a} is not UTF-8, which is all that a job can hold."
-        ) from None
+    surrogate = loneSurrogate(text)
+    if surrogate is not None:
+        raise click.BadParameter(f"{surrogate!a} is not UTF-8, which is all that a job can hold.")
     return text
 
 
@@ -212,4 +204,4 @@ class Number(Integer):
     name = "whole number"
 
     def __init__(self, least: int) -> None:
-        super().__init__(least, MOST)
+        super().__init__(least, MAX_INTEGER)

@@ -10,11 +10,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from ..jobs import JobState
+from ..jobs.limits import MAX_INTEGER
 from ..numerals import isDigits
 from ._format import escapeControls
 from ._session import Session
 from ._table import COLUMNS
-from ._values import MOST, PRIORITIES, Integer
+from ._values import PRIORITIES, Integer
 
 __all__ = [
     "JobID",
@@ -77,7 +78,7 @@ class JobID(Integer):
     name = "job id"
 
     def __init__(self, states: Sequence[JobState] = ()) -> None:
-        super().__init__(1, MOST)
+        super().__init__(1, MAX_INTEGER)
         self.states = states
 
     def shell_complete(

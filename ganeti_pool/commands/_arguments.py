@@ -140,6 +140,8 @@ def _problemsOfText(where: str, what: str, value: object) -> Iterator[_Problem]:
         yield where, "unusable_text", f"{what} holds a NUL character"
     else:
         try:
+            # Not the rule of jobs.limits.loneSurrogate: exec takes bytes. A surrogate that
+            # stands for one byte is allowed, and an ASCII locale has no bytes for valid text.
             os.fsencode(value)
         except UnicodeEncodeError:
             yield where, "unusable_text", f"{what} holds a character that has no bytes"

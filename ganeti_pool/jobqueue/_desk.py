@@ -16,7 +16,7 @@ from ..errors import StaleAttempt
 from ..jobs import Job, JobState, Outcome
 from ..workerpool import WorkerPool
 from ._handover import Handover
-from ._journal import FIRST_PAUSE, longer
+from ._journal import storeBackoff
 from ._outcome import saidBy
 from ._output import Output
 from ._runs import NotItsTurn, Runs
@@ -103,7 +103,7 @@ class Desk:
         Make the directory of the attempt that is to start, however long that takes:
         a job that could not keep its output waits.
         """
-        pause = FIRST_PAUSE
+        backoff = storeBackoff()
         while self._output is not None:
             if task.isOver:
                 # What it has written may have been removed.
@@ -112,8 +112,7 @@ class Desk:
                 self._output.make(task.jobID, task.attempts + 1)
                 return
             except OSError as error:
-                self._wait(self._runs.holdUp, task, self._last.task, error, pause)
-            pause = longer(pause)
+                self._wait(self._runs.holdUp, task, self._last.task, error, backoff.next())
 
     def beginWork(self, task: JobTask, run: Run) -> None:
         """

@@ -13,6 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..backoff import Backoff
 from ..errors import (
     OwnershipLost,
     StaleAttempt,
@@ -23,25 +24,18 @@ from ..errors import (
 )
 from ..jobs import Job
 
-__all__ = ["FIRST_PAUSE", "Changes", "Journal", "longer"]
+__all__ = ["Changes", "Journal", "storeBackoff"]
 
 _log = Logger()
 
 _T = TypeVar("_T")
 
-FIRST_PAUSE = 1.0
-"""
-The seconds before something is tried for the second time.
-"""
 
-_LONGEST_PAUSE = 30.0
-
-
-def longer(pause: float) -> float:
+def storeBackoff() -> Backoff:
     """
-    The seconds before the time after.
+    Return the delays between two tries to write to the store or to the output directory.
     """
-    return min(pause * 2, _LONGEST_PAUSE)
+    return Backoff(first=1.0, longest=30.0)
 
 
 class Changes:
@@ -256,16 +250,15 @@ class Journal:
 
     async def _tryAgain(self, write: Callable[[], Deferred[_T]], isOutcome: bool) -> _T:
         self.unwritten += isOutcome
-        pause = FIRST_PAUSE
+        backoff = storeBackoff()
         try:
             while True:
-                await self.rest(pause)
+                await self.rest(backoff.next())
                 try:
                     return await write()
                 except StoreError as error:
                     if self._isFinal(error):
                         raise
-                pause = longer(pause)
         finally:
             self.unwritten -= isOutcome
 

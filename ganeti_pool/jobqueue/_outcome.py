@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from ..errors import StoreError, TaskCancelled, TaskNotStarted
 from ..jobs import Job, JobFailure, JobState, OnCrash, Outcome, OutputSize
-from ..wire import MAX_INTEGER, MIN_INTEGER
+from ..jobs.limits import MAX_INTEGER, MIN_INTEGER
 
 __all__ = [
     "Deferral",

@@ -17,8 +17,8 @@ from zope.interface import implementer
 from ..errors import AlreadyCompleted, DeferTask, InvalidArgument
 from ..interfaces import ICompletion
 from ..jobs import AttemptContext, Job, JobState, Outcome, OutputSize, currentAttempt
-from ..jobs.limits import plainJSON
-from ..wire import MAX_INTEGER, MIN_INTEGER
+from ..jobs.checks import plainJSON
+from ..jobs.limits import MAX_INTEGER, MIN_INTEGER
 from ._outcome import Deferral, Requeue, Said, outcomeOf, unusable
 
 if TYPE_CHECKING:

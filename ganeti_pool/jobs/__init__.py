@@ -9,6 +9,7 @@ from .model import (
     JOB_VARIABLE,
     MAX_LABELS,
     STATE_VARIABLE,
+    TRANSITIONS,
     Attempt,
     AttemptContext,
     Job,
@@ -26,7 +27,6 @@ from .model import (
     currentAttempt,
     originOf,
 )
-from .transitions import TRANSITIONS
 
 __all__ = [
     "ATTEMPT_VARIABLE",

@@ -10,7 +10,7 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from .limits import plainJSON, timeoutOf
+from .checks import plainJSON, timeoutOf
 from .model import Job, NewJob
 
 __all__ = ["LASTING", "differences", "fingerprint", "submitted"]

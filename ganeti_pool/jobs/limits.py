@@ -1,112 +1,44 @@
 """
-What every store takes, and as what it comes back.
+The limits of the values in a job: integers, the depth of JSON, and text.
 
-Pure: each store asks here, so that none takes what another refuses.
+The wire format, the command, the queue and every store use these, so that none accepts
+a value that another one rejects. The module imports nothing, since C{ganeti-pool --help}
+loads it.
+
+Threads: pure functions.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from sys import float_info
-from typing import Any
+__all__ = ["MAX_DEPTH", "MAX_INTEGER", "MIN_INTEGER", "loneSurrogate"]
 
-from twisted.python.reflect import safe_str
-
-from ..errors import InvalidArgument
-from .model import MAX_LABELS, JobFilter, NewJob
-
-__all__ = ["checkFilter", "checkPriority", "checkText", "plainJSON", "timeoutOf"]
-
-_MOST_LEVELS = 64
+MAX_INTEGER = (1 << 63) - 1
 """
-How deep a value may be nested, as on the wire: whoever reads it later goes down as
-many levels in Python.
+The largest integer that a store can keep: 64 bits with a sign, as in SQLite.
 """
 
-_encode = json.JSONEncoder(allow_nan=False).encode
+MIN_INTEGER = -(1 << 63)
+"""
+The smallest integer that a store can keep.
+"""
+
+MAX_DEPTH = 64
+"""
+The number of levels to which JSON arrays and objects may be nested. Code that reads such a
+value may recurse once per level.
+"""
 
 
-def plainJSON(value: Any, what: str) -> Any:
+def loneSurrogate(text: str) -> str | None:
     """
-    A value as it comes back from a store.
+    Return the first lone surrogate in a text, or L{None} if the text is valid.
 
-    @param what: what it is, for the error.
-    @raise InvalidArgument: if JSON cannot say it, or it is nested too deep.
-    """
-    if value is None:
-        return None
-    try:
-        text = _encode(value)
-        plain = json.loads(text)
-    # Whatever it may be: the keys and values are a worker's, and so is their code, and
-    # that of the error.
-    except BaseException as error:
-        raise InvalidArgument(f"{what} cannot be stored as JSON: {safe_str(error)}") from error
-    # Most have not as many brackets in all, and need no closer look.
-    if text.count("[") + text.count("{") < _MOST_LEVELS:
-        return plain
-    level = [plain]
-    for _ in range(_MOST_LEVELS):
-        level = [inner for outer in level for inner in _inside(outer)]
-        if not level:
-            return plain
-    raise InvalidArgument(f"{what} is nested more than {_MOST_LEVELS} levels deep")
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    """
-    What a JSON value is made of.
-    """
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
-
-
-def checkText(text: str, what: str) -> None:
-    """
-    See that a store can keep a text, also where another takes its place before a store
-    has seen it.
-
-    @raise InvalidArgument: if it is no Unicode.
+    A text is valid if UTF-8 can encode it. Surrogates are the only code points that UTF-8
+    cannot encode. Python puts them into strings for the bytes of a file name or an argument
+    that are not UTF-8, and for half of a pair in JSON.
     """
     try:
-        text.encode()
+        text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidArgument(f"{what} cannot be stored as a text: {error}") from error
-
-
-def checkPriority(priority: int, what: str) -> None:
-    """
-    As L{checkText}, of a priority.
-
-    @raise InvalidArgument: if it has more than 64 bits.
-    """
-    if not -(1 << 63) <= priority < 1 << 63:
-        raise InvalidArgument(f"the priority of {what} cannot be stored in 64 bits: {priority}")
-
-
-def timeoutOf(new: NewJob) -> float | None:
-    """
-    The timeout of a job as it comes back from a store.
-
-    @raise InvalidArgument: if it is no number that a store has.
-    """
-    if new.timeout is None:
-        return None
-    if not abs(new.timeout) <= float_info.max:
-        raise InvalidArgument(f"the timeout of the new job {new.name!r} is no number of seconds")
-    return float(new.timeout)
-
-
-def checkFilter(which: JobFilter) -> None:
-    """
-    See that jobs can be listed by what they are to be.
-
-    @raise InvalidArgument: if there are more than L{MAX_LABELS
-        <ganeti_pool.jobs.MAX_LABELS>} labels.
-    """
-    if len(which.labels) > MAX_LABELS:
-        raise InvalidArgument(
-            f"jobs cannot be listed by {len(which.labels)} labels: {MAX_LABELS} are taken at most"
-        )
+        return text[error.start]
+    return None

@@ -20,6 +20,7 @@ __all__ = [
     "JOB_VARIABLE",
     "MAX_LABELS",
     "STATE_VARIABLE",
+    "TRANSITIONS",
     "Attempt",
     "AttemptContext",
     "Job",
@@ -53,6 +54,17 @@ class JobState(str, Enum):
 
 FINISHED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
+    # back to queued: by DeferTask, or by a crash with on_crash "retry"
+    JobState.RUNNING: frozenset(
+        {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}
+    ),
+    JobState.SUCCEEDED: frozenset(),
+    # only when a person asks for it
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.CANCELLED: frozenset({JobState.QUEUED}),
+}
 
 MAX_LABELS = 32
 """

@@ -21,12 +21,11 @@ from ..errors import (
     QueueFull,
     StaleAttempt,
 )
+from .checks import checkPriority, checkText, plainJSON, timeoutOf
 from .idempotency import differences, fingerprint, submitted
-from .limits import checkPriority, checkText, plainJSON, timeoutOf
 from .model import FINISHED, Attempt, Job, JobState, NewJob, Outcome
 
 __all__ = [
-    "TRANSITIONS",
     "Addition",
     "added",
     "addedAll",
@@ -42,18 +41,6 @@ __all__ = [
     "started",
     "withdrawn",
 ]
-
-TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
-    # back to queued: by DeferTask, or by a crash with on_crash "retry"
-    JobState.RUNNING: frozenset(
-        {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}
-    ),
-    JobState.SUCCEEDED: frozenset(),
-    # only when a person asks for it
-    JobState.FAILED: frozenset({JobState.QUEUED}),
-    JobState.CANCELLED: frozenset({JobState.QUEUED}),
-}
 
 _NOTHING_YET: Mapping[str, Any] = dict.fromkeys(
     ("startedAt", "finishedAt", "cancelRequestedAt", "result", "error", "output")

@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 
 from ..errors import JobNotFinished, NoSuchJob, OwnershipLost
 from ..jobs import Job, JobState, NewJob, Outcome, transitions
-from ..jobs.limits import checkText, plainJSON
+from ..jobs.checks import checkText, plainJSON
 
 __all__ = ["DAY", "Ledger", "Writer"]
 

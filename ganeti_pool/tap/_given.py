@@ -22,6 +22,7 @@ from ..commands import limitFiles
 from ..daemon import UnixEndpoint
 from ..interfaces import IWorker
 from ..jobs import OnCrash
+from ..jobs.limits import MAX_INTEGER
 from ..paths import checkText, readToken
 from ..workerpool import BaseWorker
 
@@ -220,7 +221,7 @@ def argsVersionOf(workerClass: object, name: str) -> int:
     @raise usage.UsageError: if it says something else.
     """
     said = getattr(workerClass, "argsVersion", 1)
-    if type(said) is int and 1 <= said < 1 << 63:
+    if type(said) is int and 1 <= said <= MAX_INTEGER:
         return said
     raise usage.UsageError(
         f"the argsVersion of the worker class {name!r} must be a whole number from 1 on, of "

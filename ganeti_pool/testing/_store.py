@@ -16,7 +16,7 @@ from zope.interface import implementer
 from ..errors import NoSuchJob, PoolError, StoreClosed
 from ..interfaces import IJobStore
 from ..jobs import FINISHED, Attempt, Job, JobFilter, JobState, QueuedJob, transitions
-from ..jobs.limits import checkFilter
+from ..jobs.checks import checkFilter
 from ..store._writes import Ledger, Writer
 
 __all__ = ["MemoryJobStore"]

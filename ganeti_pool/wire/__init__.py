@@ -24,7 +24,7 @@ from ._bodies import (
 from ._checks import Check, Schema, reference
 from ._documents import STATUS, encode, encodeJobs, jobToJSON, problem, statusOf, timestamp
 from ._headers import ORIGIN, ORIGIN_HEADER, formatOrigin, parseOrigin
-from ._json import MAX_BODY, MAX_INTEGER, MIN_INTEGER, decode
+from ._json import MAX_BODY, decode
 from ._queries import (
     CANCEL_QUERY,
     JOBS_QUERY,
@@ -47,11 +47,9 @@ __all__ = [
     "JOBS",
     "JOBS_QUERY",
     "MAX_BODY",
-    "MAX_INTEGER",
     "MAX_JOBS",
     "MAX_WAIT",
     "MAX_WORKERS",
-    "MIN_INTEGER",
     "ORIGIN",
     "ORIGIN_HEADER",
     "OUTPUT_QUERY",

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._picklable import PicklableException
-from ._json import MAX_INTEGER, MIN_INTEGER, Problem, escaped
+from ..jobs.limits import MAX_INTEGER, MIN_INTEGER
+from ._json import Problem, escaped
 
 __all__ = [
     "ANY_JSON",

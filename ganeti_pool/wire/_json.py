@@ -13,11 +13,10 @@ from types import NoneType
 from typing import Any
 
 from ..errors import InvalidJob
+from ..jobs.limits import MAX_DEPTH, MAX_INTEGER, MIN_INTEGER, loneSurrogate
 
 __all__ = [
     "MAX_BODY",
-    "MAX_INTEGER",
-    "MIN_INTEGER",
     "Problem",
     "decode",
     "escaped",
@@ -28,11 +27,6 @@ MAX_BODY = 1 << 20
 """
 The longest body that is read, in bytes.
 """
-
-MAX_INTEGER = (1 << 63) - 1
-MIN_INTEGER = -(1 << 63)
-
-_MAX_DEPTH = 64
 
 # An answer should not be many times as long as the question.
 _MAX_PROBLEMS = 50
@@ -117,34 +111,26 @@ def _constant(name: str) -> _Unusable:
 
 
 def _tooDeep(pointer: str) -> Problem:
-    return pointer, "too_deep", f"this is nested more than {_MAX_DEPTH} levels deep"
+    return pointer, "too_deep", f"this is nested more than {MAX_DEPTH} levels deep"
 
 
 def _unusable(value: Any, pointer: str, depth: int) -> Iterator[Problem]:
     members: Iterable[tuple[object, Any]] = ()
     if isinstance(value, _Unusable):
         yield pointer, value.code, value.sentence
-    elif isinstance(value, str) and not _isText(value):
+    elif isinstance(value, str) and loneSurrogate(value):
         yield pointer, "not_text", "this holds half of a surrogate pair"
     elif isinstance(value, (dict, list)):
         members = value.items() if isinstance(value, dict) else enumerate(value)
-        if depth == _MAX_DEPTH:
+        if depth == MAX_DEPTH:
             yield _tooDeep(pointer)
             return
     for key, member in members:
-        if not _isText(str(key)):
+        if loneSurrogate(str(key)):
             yield pointer, "not_text", "a key in this holds half of a surrogate pair"
         # Most of what there is, and nothing can be wrong with it.
         if not isinstance(member, (int, float, NoneType)):
             yield from _unusable(member, f"{pointer}/{escaped(key)}", depth + 1)
-
-
-def _isText(value: str) -> bool:
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def escaped(key: object) -> str:

@@ -13,9 +13,10 @@ from urllib.parse import parse_qsl
 
 from ..errors import InvalidJob
 from ..jobs import MAX_LABELS, JobFilter, JobState
+from ..jobs.limits import MAX_INTEGER
 from ..numerals import parseInteger
 from ._checks import Check, Members, Schema, Wrong, choice, integer
-from ._json import MAX_INTEGER, refuseIfAny
+from ._json import refuseIfAny
 
 __all__ = [
     "CANCEL_QUERY",

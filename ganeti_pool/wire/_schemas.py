@@ -13,10 +13,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ..interfaces import PoolStatistics
 from ..jobs import FINISHED, Attempt, Job, JobState
+from ..jobs.limits import MAX_DEPTH, MAX_INTEGER, MIN_INTEGER
 from ._bodies import NEW_JOB
 from ._checks import Schema, reference
 from ._documents import ATTEMPT_KEYS, JOB_KEYS, PROBLEM, snakeCase
-from ._json import MAX_INTEGER, MIN_INTEGER
 
 __all__ = ["STATISTICS", "components"]
 
@@ -44,7 +44,8 @@ _MOMENT: Schema = {"anyOf": [_PLAIN[datetime], _PLAIN[types.NoneType]]}
 _CURSOR: Schema = {"anyOf": [_PLAIN[int], _PLAIN[types.NoneType]]}
 
 _ANY_JSON: Schema = {
-    "description": "Any value of JSON, with whole numbers of 64 bits, up to 64 levels deep.",
+    "description": "Any value of JSON, with whole numbers of 64 bits, up to "
+    f"{MAX_DEPTH} levels deep.",
     "anyOf": [
         {"type": ["null", "boolean", "string"]},
         {"type": "number", "minimum": MIN_INTEGER, "maximum": MAX_INTEGER},

@@ -26,16 +26,12 @@ from sqlalchemy import (
 )
 
 from ...jobs import JobState
+from ...jobs.limits import MAX_INTEGER
 from ._rows import allJobs
 from ._statements import Statement
 from .schema import jobs, labels
 
-__all__ = ["LARGEST", "listing"]
-
-LARGEST = 2**63 - 1
-"""
-The largest integer that SQLite holds.
-"""
+__all__ = ["listing"]
 
 _limit = bindparam("limit", type_=Integer)
 _after = bindparam("after", type_=Integer)
@@ -48,7 +44,7 @@ def listing(states: frozenset[JobState], isNamed: bool, count: int, newestFirst:
     """
     The statement for lists of one kind, which takes longer to make than to run.
 
-    It is to be given C{limit}, C{after} (0 or L{LARGEST} for all jobs), C{name}, and
+    It is to be given C{limit}, C{after} (0 or C{MAX_INTEGER} for all jobs), C{name}, and
     C{label0} and C{value0} of the first label, C{label1} and C{value1} of the next.
 
     @param states: any of these; empty for all.
@@ -115,7 +111,7 @@ def _labelled(count: int, ranges: Sequence[_Conditions], newestFirst: bool) -> S
     answers = [nextLabelled(number, place) for number in range(1, count)]
     if ranges:
         # One range has no more jobs, and the others may have some.
-        end = literal(0 if newestFirst else LARGEST)
+        end = literal(0 if newestFirst else MAX_INTEGER)
         each = (nextOf(jobs.c.id, place, *conditions) for conditions in ranges)
         answers.append(nearest(end, *(func.coalesce(answer, end) for answer in each)))
     if answers:

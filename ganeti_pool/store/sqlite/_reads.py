@@ -19,8 +19,9 @@ from sqlalchemy import column as columnOf
 
 from ...errors import NoSuchJob
 from ...jobs import FINISHED, Attempt, Job, JobFilter, JobState, QueuedJob, transitions
-from ...jobs.limits import checkFilter
-from ._listing import LARGEST, listing
+from ...jobs.checks import checkFilter
+from ...jobs.limits import MAX_INTEGER
+from ._listing import listing
 from ._rows import (
     REMOVED,
     REMOVED_END,
@@ -153,7 +154,7 @@ def getJob(connection: Connection, jobID: int) -> Job:
     """
     @raise NoSuchJob: if there is none.
     """
-    if 0 < jobID <= LARGEST:
+    if 0 < jobID <= MAX_INTEGER:
         for row in _theJob.run(connection, jobID=jobID):
             return jobOf(row)
     raise NoSuchJob(jobID)
@@ -189,7 +190,7 @@ def getListedJobs(
         # no job has two values of one label
         return []
     if after is None:
-        after = LARGEST if newestFirst else 0
+        after = MAX_INTEGER if newestFirst else 0
     values: dict[str, Any] = {"limit": limit, "after": after, "name": which.name}
     for number, (label, value) in enumerate(wanted):
         values[f"label{number}"] = label
