@@ -5,9 +5,7 @@ What the daemon tells Prometheus.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
 from importlib.metadata import version
-from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -21,7 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from twisted.internet.defer import Deferred
 
 from .errors import StoreError
-from .interfaces import IJobQueue
+from .interfaces import IJobQueue, QueueStatus
 from .jobs import FINISHED, JobEvent, JobEventKind, JobState
 
 __all__ = ["JobMetrics"]
@@ -163,7 +161,7 @@ class _Families:
     def __init__(
         self,
         version: str,
-        status: Mapping[str, Any] | None,
+        status: QueueStatus | None,
         waiting: Mapping[int, int],
         dropped: int,
         registry: CollectorRegistry,
@@ -190,7 +188,7 @@ class _Families:
         )
         yield self._depths()
         status = self._status
-        isWell = status is not None and status["store"]["last_error"] is None
+        isWell = status is not None and status.store.lastError is None
         yield GaugeMetricFamily(
             "ganeti_pool_store_trouble",
             "1 while the store cannot be read, is lost or damaged, has refused the latest change, "
@@ -224,43 +222,43 @@ class _Families:
         return depths
 
 
-def _familiesOf(status: Mapping[str, Any]) -> Iterator[Metric]:
+def _familiesOf(status: QueueStatus) -> Iterator[Metric]:
     jobs = GaugeMetricFamily(
         "ganeti_pool_jobs", "Jobs without an outcome, by state.", labels=["state"]
     )
-    for state in (JobState.QUEUED, JobState.RUNNING):
-        jobs.add_metric([state.value], status["jobs"][state.value])
+    jobs.add_metric([JobState.QUEUED.value], status.jobs.queued)
+    jobs.add_metric([JobState.RUNNING.value], status.jobs.running)
     yield jobs
     oldest = GaugeMetricFamily(
         "ganeti_pool_quiesce_timestamp_seconds",
         "When the oldest active quiesce began, in seconds since 1970; absent without one.",
     )
-    since = status["quiesces"]["since"]
+    since = status.quiesces.since
     if since is not None:
-        oldest.add_metric([], datetime.fromisoformat(since.replace("Z", "+00:00")).timestamp())
+        oldest.add_metric([], since.timestamp())
     yield oldest
-    store = status["store"]
+    store = status.store
     for name, what, value in (
         (
             "next_job_wait_seconds",
             "How long the next job to start has waited; 0 if none waits.",
-            status["statistics"]["waited"] or 0,
+            status.statistics.waited or 0,
         ),
-        ("active", "1 if jobs are started, 0 during a pause.", status["active"]),
+        ("active", "1 if jobs are started, 0 during a pause.", status.active),
         (
             "quiesces",
             "How many clients wait for a quiesce, which holds back jobs submitted since.",
-            status["quiesces"]["count"],
+            status.quiesces.count,
         ),
-        ("workers", "How many jobs can run at once.", status["workers"]),
-        ("workers_busy", "How many workers have a job.", status["busy"]),
+        ("workers", "How many jobs can run at once.", status.statistics.workers),
+        ("workers_busy", "How many workers have a job.", status.busy),
         (
             "unwritten_outcomes",
             "Outcomes of jobs that could not be written to the store yet; each holds a worker.",
-            store["unwritten"],
+            store.unwritten,
         ),
-        ("store_bytes", "The size of the store on the disk.", store["bytes"]),
-        ("store_free_bytes", "What is free on the disk of the store.", store["free_bytes"]),
+        ("store_bytes", "The size of the store on the disk.", store.bytes),
+        ("store_free_bytes", "What is free on the disk of the store.", store.freeBytes),
     ):
         # What the store cannot tell now is left out.
         if value is not None:

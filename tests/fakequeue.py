@@ -21,7 +21,16 @@ from ganeti_pool.errors import (
     NoSuchJob,
     OutputUnreadable,
 )
-from ganeti_pool.interfaces import IJobQueue
+from ganeti_pool.interfaces import (
+    DaemonStatus,
+    IJobQueue,
+    JobsStatus,
+    OutputStatus,
+    PoolStatistics,
+    QueueStatus,
+    QuiescesStatus,
+    StoreStatus,
+)
 from ganeti_pool.jobs import (
     FINISHED,
     Attempt,
@@ -33,7 +42,7 @@ from ganeti_pool.jobs import (
     OnCrash,
 )
 
-__all__ = ["FakeQueue", "makeJob"]
+__all__ = ["FakeQueue", "makeJob", "makeStatus"]
 
 _T = TypeVar("_T")
 
@@ -75,6 +84,43 @@ def makeJob(jobID: int = 17, **changes: Any) -> Job:
     return replace(job, **changes)
 
 
+def makeStatus() -> QueueStatus:
+    """
+    Return the status of a pool of four workers, of which three have a job.
+    """
+    return QueueStatus(
+        active=True,
+        busy=3,
+        quiesces=QuiescesStatus(0, None),
+        statistics=PoolStatistics(
+            added=30,
+            queued=17,
+            running=3,
+            succeeded=5,
+            failed=3,
+            cancelled=2,
+            unstarted=0,
+            deferrals=1,
+            workers=4,
+            idle=1,
+            active=True,
+            waited=1.5,
+        ),
+        jobs=JobsStatus(17, 3, NOON, None, {"cancelled": 2, "failed": 3, "succeeded": 5}),
+        store=StoreStatus(4096, 100, 2, None),
+        output=OutputStatus(False, ("/state/output/aside-1",)),
+        daemon=DaemonStatus(
+            pid=4242,
+            version="1.2.3",
+            startedAt=NOON,
+            worker=FakeQueue.workerName,
+            host="pluto",
+            stateDirectory="/state",
+            stopping=False,
+        ),
+    )
+
+
 @implementer(IJobQueue)
 class FakeQueue:
     """
@@ -87,6 +133,7 @@ class FakeQueue:
     @ivar reads: the reads of output that wait for the test, and what they answer; with
         L{None} they are answered at once.
     @ivar unreadable: why no output can be read, if it is not L{None}.
+    @ivar status: the status of the pool.
     @ivar held: what the next call answers instead, if it is not L{None}.
     """
 
@@ -105,6 +152,7 @@ class FakeQueue:
         self.waiting: dict[int, int] = {}
         self.reads: list[tuple[Deferred[bytes], bytes]] | None = None
         self.unreadable: str | None = None
+        self.status = makeStatus()
         self._directory = Path(directory)
 
     def add(self, *jobs: Job) -> None:
@@ -208,5 +256,5 @@ class FakeQueue:
     def resize(self, workers: int) -> Deferred[None]:
         return self._answer(None, "resize", workers)
 
-    def poolStatus(self) -> Deferred[dict[str, Any]]:
-        return self._answer({"active": True, "workers": 4}, "poolStatus")
+    def poolStatus(self) -> Deferred[QueueStatus]:
+        return self._answer(self.status, "poolStatus")

@@ -49,7 +49,7 @@ from ganeti_pool.jobs import JobFilter, JobOrigin, JobState, NewJob, OnCrash
 from ganeti_pool.web._api import JobAPI
 from ganeti_pool.web._request import JobSite
 
-from .fakequeue import FakeQueue, makeJob
+from .fakequeue import FakeQueue, makeJob, makeStatus
 
 
 class ClientTests(SynchronousTestCase):
@@ -220,7 +220,7 @@ class ClientTests(SynchronousTestCase):
         """
         The pool is told.
         """
-        self.assertEqual(self.result(self.client.pool()), {"active": True, "workers": 4})
+        self.assertEqual(self.result(self.client.pool()), wire.statusToJSON(makeStatus()))
 
     def test_changePool(self) -> None:
         """

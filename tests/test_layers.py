@@ -42,11 +42,13 @@ The floors, from the ground up. A room imports only from floors below its own.
 
 SPEAKS_ONLY = {
     "web": {"errors", "interfaces", "jobs", "numerals", "paths", "wire"},
+    "jobqueue": {"backoff", "deferred", "errors", "interfaces", "jobs", "paths", "workerpool"},
     "cli": {"_picklable", "backoff", "client", "errors", "jobs", "numerals", "paths", "wire"},
 }
 """
 Rooms that must not reach past their one neighbour: the HTTP interface past
-L{IJobQueue <ganeti_pool.interfaces.IJobQueue>}, the command past the client.
+L{IJobQueue <ganeti_pool.interfaces.IJobQueue>}, the command past the client. The queue
+knows no JSON and no HTTP, so it does not import C{wire}.
 """
 
 FLOOR = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms}
@@ -132,7 +134,7 @@ class HouseTests(SynchronousTestCase):
     def test_neighboursOnly(self) -> None:
         """
         The HTTP interface speaks to the queue's contract alone, and the command
-        to the client alone.
+        to the client alone; the queue does not know the wire format.
         """
         wrong = [
             f"{name}:{line} imports {room}, past its neighbour"

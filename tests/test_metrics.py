@@ -4,6 +4,8 @@ Tests for L{ganeti_pool.metrics}.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,10 +14,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import metrics
 from ganeti_pool.errors import StoreError
+from ganeti_pool.interfaces import QueueStatus, QuiescesStatus
 from ganeti_pool.jobs import JobEvent, JobEventKind, JobFailure, JobState
 from ganeti_pool.metrics import JobMetrics
 
-from .fakequeue import makeJob
+from .fakequeue import makeJob, makeStatus
 
 Labels = frozenset[tuple[str, str]]
 
@@ -34,18 +37,10 @@ class QueueToAsk:
 
     def __init__(self) -> None:
         self.waiting: dict[int, int] = {}
-        self.status: dict[str, Any] = {
-            "active": True,
-            "workers": 4,
-            "busy": 3,
-            "quiesces": {"count": 0, "since": None},
-            "statistics": {"waited": 1.5},
-            "jobs": {"queued": 17, "running": 3},
-            "store": {"bytes": 4096, "free_bytes": 100, "unwritten": 2, "last_error": None},
-        }
+        self.status = makeStatus()
         self.failure: Exception | None = None
 
-    def poolStatus(self) -> Deferred[dict[str, Any]]:
+    def poolStatus(self) -> Deferred[QueueStatus]:
         return succeed(self.status) if self.failure is None else fail(self.failure)
 
 
@@ -130,7 +125,8 @@ class MetricsTests(SynchronousTestCase):
         text = self.render()
         self.assertIn("ganeti_pool_quiesces 0.0\n", text)
         self.assertNotIn(f"\n{oldest} ", text)
-        self.queue.status["quiesces"] = {"count": 2, "since": "1970-01-02T00:00:01.500Z"}
+        since = datetime(1970, 1, 2, 0, 0, 1, 500_000, timezone.utc)
+        self.queue.status = replace(self.queue.status, quiesces=QuiescesStatus(2, since))
         text = self.render()
         self.assertIn("ganeti_pool_quiesces 2.0\n", text)
         self.assertIn(f"\n{oldest} 86401.5\n", text)
@@ -139,9 +135,13 @@ class MetricsTests(SynchronousTestCase):
         """
         So are a pause, an empty queue, and a store that refuses what is written.
         """
-        self.queue.status["active"] = False
-        self.queue.status["statistics"]["waited"] = None
-        self.queue.status["store"]["last_error"] = "the disk is full"
+        status = self.queue.status
+        self.queue.status = replace(
+            status,
+            active=False,
+            statistics=replace(status.statistics, waited=None),
+            store=replace(status.store, lastError="the disk is full"),
+        )
         values = self.values()
         for name, value in (("active", 0), ("next_job_wait_seconds", 0), ("store_trouble", 1)):
             self.assertEqual(values[f"ganeti_pool_{name}"], {labels(): value}, name)
@@ -150,9 +150,8 @@ class MetricsTests(SynchronousTestCase):
         """
         What the store cannot tell is left out, and the rest is told.
         """
-        self.queue.status["store"].update(
-            {"bytes": None, "free_bytes": None, "last_error": "it is lost"}
-        )
+        store = replace(self.queue.status.store, bytes=None, freeBytes=None, lastError="it is lost")
+        self.queue.status = replace(self.queue.status, store=store)
         values = self.values()
         self.assertEqual(values["ganeti_pool_store_trouble"], {labels(): 1})
         self.assertEqual(values["ganeti_pool_workers"], {labels(): 4})

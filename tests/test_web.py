@@ -33,7 +33,7 @@ from ganeti_pool.jobs import Job, JobFilter, JobOrigin, JobState, NewJob, OnCras
 from ganeti_pool.web import makeSite
 from ganeti_pool.wire import jobToJSON
 
-from .fakequeue import FakeQueue, makeJob
+from .fakequeue import FakeQueue, makeJob, makeStatus
 from .webcase import Answer, WebCase
 
 
@@ -340,7 +340,7 @@ class PoolTests(WebCase):
         """
         The pool is told as the queue tells it.
         """
-        self.assertEqual(self.ask("GET", "/v1/pool").value, {"active": True, "workers": 4})
+        self.assertEqual(self.ask("GET", "/v1/pool").value, wire.statusToJSON(makeStatus()))
 
     def test_change(self) -> None:
         """
@@ -354,7 +354,7 @@ class PoolTests(WebCase):
         for body, expected in changes:
             self.queue.calls.clear()
             answer = self.ask("PATCH", "/v1/pool", body)
-            self.assertEqual(answer.value, {"active": True, "workers": 4})
+            self.assertEqual(answer.value, wire.statusToJSON(makeStatus()))
             self.assertEqual(self.queue.calls, [*expected, ("poolStatus",)])
 
     def test_changeWithoutClient(self) -> None:

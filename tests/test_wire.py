@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import wire
 from ganeti_pool.errors import InvalidJob
-from ganeti_pool.interfaces import PoolStatistics
+from ganeti_pool.interfaces import JobsStatus, PoolStatistics, QuiescesStatus, StoreStatus
 from ganeti_pool.jobs import (
     Attempt,
     JobFailure,
@@ -32,7 +32,7 @@ from ganeti_pool.jobs import (
 )
 from ganeti_pool.jobs.idempotency import fingerprint, submitted
 
-from .fakequeue import NOON, makeJob
+from .fakequeue import NOON, makeJob, makeStatus
 
 WORKER = "ganeti_pool.commands.CommandWorker"
 
@@ -970,3 +970,62 @@ class SchemaTests(SynchronousTestCase):
             except InvalidJob:
                 isTaken = False
             self.assertEqual(self.isValid(schema, value), isTaken, (name, word[:100]))
+
+
+class StatusTests(SynchronousTestCase):
+    """
+    Tests for L{wire.statusToJSON}.
+    """
+
+    def test_bytes(self) -> None:
+        """
+        The status is one JSON object whose keys keep their order, with times in UTC to the
+        millisecond.
+        """
+        self.assertEqual(
+            wire.encode(wire.statusToJSON(makeStatus())),
+            b'{"active":true,"workers":4,"busy":3,"quiesces":{"count":0,"since":null},'
+            b'"statistics":{"added":30,"queued":17,"running":3,"succeeded":5,"failed":3,'
+            b'"cancelled":2,"unstarted":0,"deferrals":1,"waited":1.5},'
+            b'"jobs":{"queued":17,"running":3,"oldest_queued_at":"2026-01-31T09:15:02.123Z",'
+            b'"longest_running_at":null,"last_day":{"cancelled":2,"failed":3,"succeeded":5}},'
+            b'"store":{"bytes":4096,"free_bytes":100,"unwritten":2,"last_error":null},'
+            b'"output":{"adopted":false,"set_aside":["/state/output/aside-1"]},'
+            b'"daemon":{"pid":4242,"version":"1.2.3",'
+            b'"started_at":"2026-01-31T09:15:02.123Z",'
+            b'"worker":"ganeti_pool.commands.CommandWorker","host":"pluto",'
+            b'"state_directory":"/state","stopping":false}}',
+        )
+
+    def test_unknown(self) -> None:
+        """
+        What is not known is null, in every place where the schema allows it.
+        """
+        known = makeStatus()
+        status = dataclasses.replace(
+            known,
+            quiesces=QuiescesStatus(1, NOON.astimezone(timezone(timedelta(hours=2)))),
+            statistics=dataclasses.replace(known.statistics, waited=None),
+            jobs=JobsStatus(1, 0, None, None, None),
+            store=StoreStatus(None, None, 0, "it is lost"),
+        )
+        document = wire.statusToJSON(status)
+        self.assertEqual(document["quiesces"], {"count": 1, "since": "2026-01-31T09:15:02.123Z"})
+        self.assertIsNone(document["statistics"]["waited"])
+        self.assertEqual(
+            document["jobs"],
+            {
+                "queued": 1,
+                "running": 0,
+                "oldest_queued_at": None,
+                "longest_running_at": None,
+                "last_day": None,
+            },
+        )
+        self.assertEqual(
+            document["store"],
+            {"bytes": None, "free_bytes": None, "unwritten": 0, "last_error": "it is lost"},
+        )
+        schema = dict(wire.components()["Pool"])
+        for each in (document, wire.statusToJSON(known)):
+            self.assertTrue(jsonschema_rs.is_valid(schema, each))

@@ -5,7 +5,7 @@ The contract of a queue of durable jobs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
@@ -13,6 +13,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     # named in annotations only
     from ..jobs import Attempt, Job, JobFilter, JobOrigin, NewJob
+    from ._status import QueueStatus
 
 __all__ = ["IJobQueue"]
 
@@ -184,8 +185,11 @@ class IJobQueue(Interface):
         cannot start enough threads.
         """
 
-    def poolStatus() -> Deferred[dict[str, Any]]:
+    def poolStatus() -> Deferred[QueueStatus]:
         """
-        The pool's statistics, the store's L{IJobStore.summary} and its health,
-        as the JSON object of C{GET /v1/pool}.
+        Take a snapshot of the pool, the jobs, the store and the daemon. While the store
+        cannot be read, what only it knows is L{None}.
+
+        @return: a Deferred that fails with L{StoreClosed
+            <ganeti_pool.errors.StoreClosed>} if the store was closed.
         """

@@ -29,7 +29,15 @@ from ..errors import (
     StoreError,
     WorkersNotStarted,
 )
-from ..interfaces import IJobQueue
+from ..interfaces import (
+    DaemonStatus,
+    IJobQueue,
+    JobsStatus,
+    OutputStatus,
+    QueueStatus,
+    QuiescesStatus,
+    StoreStatus,
+)
 from ..jobs import (
     FINISHED,
     Attempt,
@@ -40,9 +48,7 @@ from ..jobs import (
     JobState,
     NewJob,
 )
-from ..wire import timestamp
 from ._life import ACTIVE, QueueLife
-from ._status import statusToJSON
 
 __all__ = ["JobQueue"]
 
@@ -160,33 +166,46 @@ class JobQueue(QueueLife):
         """
         return self._output.read(jobID, attempt, stream, offset)
 
-    def poolStatus(self) -> Deferred[dict[str, Any]]:
+    def poolStatus(self) -> Deferred[QueueStatus]:
         """
         How everything goes. See L{IJobQueue.poolStatus
         <ganeti_pool.interfaces.IJobQueue.poolStatus>}.
         """
         return Deferred.fromCoroutine(self._status())
 
-    async def _status(self) -> dict[str, Any]:
+    async def _status(self) -> QueueStatus:
         summary = await self._summary()
-        daemon = {
-            "pid": os.getpid(),
-            "version": self._version,
-            "started_at": timestamp(self._startedAt),
-            "worker": self.workerName,
-            "host": socket.gethostname(),
-            "state_directory": self._paths.directory,
-            "stopping": self._runs.isStopping,
-        }
-        output = {"adopted": self._claim.adopted, "set_aside": list(self._output.aside)}
-        return statusToJSON(
-            self._pool.statistics(),
-            self._roster.busy,
-            list(self._fences.values()),
-            summary,
-            self._journal,
-            output,
-            daemon,
+        # Everything else is read after the wait, so that it is of one moment.
+        statistics = self._pool.statistics()
+        fences = self._fences.values()
+        return QueueStatus(
+            active=statistics.active,
+            busy=self._roster.busy,
+            quiesces=QuiescesStatus(len(fences), min(fences, default=None)),
+            statistics=statistics,
+            jobs=JobsStatus(
+                queued=summary["states"][JobState.QUEUED.value],
+                running=summary["states"][JobState.RUNNING.value],
+                oldestQueuedAt=summary["oldestQueuedAt"],
+                longestRunningAt=summary["longestRunningAt"],
+                lastDay=summary["lastDay"],
+            ),
+            store=StoreStatus(
+                bytes=summary["bytes"],
+                freeBytes=summary["freeBytes"],
+                unwritten=self._journal.unwritten,
+                lastError=self._journal.trouble,
+            ),
+            output=OutputStatus(self._claim.adopted, tuple(self._output.aside)),
+            daemon=DaemonStatus(
+                pid=os.getpid(),
+                version=self._version,
+                startedAt=self._startedAt,
+                worker=self.workerName,
+                host=socket.gethostname(),
+                stateDirectory=self._paths.directory,
+                stopping=self._runs.isStopping,
+            ),
         )
 
     async def _summary(self) -> Mapping[str, Any]:

@@ -315,7 +315,7 @@ class JobAPI:
         The pool, the store, the daemon.
         """
         wire.checkNoQuery(_query(request))
-        await request.answer(200, await self._queue.poolStatus())
+        await request.answer(200, wire.statusToJSON(await self._queue.poolStatus()))
 
     @_serve
     async def changePool(self, request: JobRequest) -> None:
@@ -339,7 +339,7 @@ class JobAPI:
         changed: Deferred[None] = Deferred()
         Deferred.fromCoroutine(makeChange()).chainDeferred(changed)
         await changed
-        await request.answer(200, await self._queue.poolStatus())
+        await request.answer(200, wire.statusToJSON(await self._queue.poolStatus()))
 
     @_serve
     async def quiesce(self, request: JobRequest) -> None:

@@ -41,6 +41,7 @@ from ._queries import (
     parseQuiesceQuery,
 )
 from ._schemas import STATISTICS, components
+from ._status import statusToJSON
 
 __all__ = [
     "CANCEL_QUERY",
@@ -83,5 +84,6 @@ __all__ = [
     "problem",
     "reference",
     "statusOf",
+    "statusToJSON",
     "timestamp",
 ]

@@ -32,6 +32,7 @@ __all__ = [
     "snakeCase",
     "statusOf",
     "timestamp",
+    "toJSON",
 ]
 
 STATUS: Mapping[str, int] = {
@@ -141,8 +142,16 @@ def newJob(members: Mapping[str, Any]) -> NewJob:
     return _CONVERTER.structure(members, NewJob)
 
 
+def toJSON(value: Any) -> dict[str, Any]:
+    """
+    Return a dataclass as a JSON object: names in snake_case, times as of L{timestamp}.
+    """
+    document: dict[str, Any] = _CONVERTER.unstructure(value)
+    return document
+
+
 def _document(value: Job | Attempt, keys: Sequence[str]) -> dict[str, Any]:
-    known = _CONVERTER.unstructure(value)
+    known = toJSON(value)
     return {key: known.get(key) for key in keys}
 
 

@@ -106,7 +106,7 @@ def _jobQueue(clients: int, count: int, workers: int) -> Figures:
             await gatherResults([Deferred.fromCoroutine(submit(i)) for i in range(clients)])
             seconds = await finished - begin
             status = await queue.poolStatus()
-            verify("succeeded", status["jobs"]["last_day"]["succeeded"], count)
+            verify("succeeded", (status.jobs.lastDay or {})["succeeded"], count)
             await queue.stop(0)
         return {"microseconds": seconds / count * 1e6}
 

@@ -26,6 +26,7 @@ from ganeti_pool.jobqueue._task import JobTask
 from ganeti_pool.jobs import Attempt, Job, JobEvent, JobFailure, JobState, NewJob
 from ganeti_pool.paths import StatePaths
 from ganeti_pool.testing import MemoryJobStore, makeSteppingPool
+from ganeti_pool.wire import statusToJSON
 from ganeti_pool.workerpool import BaseWorker
 
 __all__ = [
@@ -274,7 +275,10 @@ class QueueCase(SynchronousTestCase):
         return self.successResultOf(self.queue.attempts(jobID))
 
     def status(self) -> dict[str, Any]:
-        return self.successResultOf(self.queue.poolStatus())
+        """
+        The status as HTTP clients get it.
+        """
+        return statusToJSON(self.successResultOf(self.queue.poolStatus()))
 
     def task(self, jobID: int = 1) -> JobTask:
         """

@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, fail
 
 from ganeti_pool import errors
+from ganeti_pool.interfaces import QueueStatus
 from ganeti_pool.jobs import (
     Job,
     JobFilter,
@@ -19,7 +20,7 @@ from ganeti_pool.jobs import (
 )
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, WORKER, QueueCase, StartedCase, Worker, new
+from .queuecase import FULL, NOON, WORKER, QueueCase, StartedCase, Worker, new
 
 
 class ChangesTests(StartedCase):
@@ -376,6 +377,20 @@ class PoolTests(QueueCase):
         self.restart()
         self.stepping.runAll()
         self.assertEqual(self.ran, [1])
+
+    def test_statusIsAValue(self) -> None:
+        """
+        The status is a value with aware times, and does not change with the queue.
+        """
+        self.start()
+        self.submit(new())
+        status = self.successResultOf(self.queue.poolStatus())
+        self.assertIsInstance(status, QueueStatus)
+        self.assertEqual(status.statistics.queued, 1)
+        self.assertEqual((status.jobs.oldestQueuedAt, status.daemon.startedAt), (NOON, NOON))
+        self.queue._output.aside.append("/aside-1")
+        self.stepping.runAll()
+        self.assertEqual((status.jobs.queued, status.output.setAside), (1, ()))
 
     def test_status(self) -> None:
         """

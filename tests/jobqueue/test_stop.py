@@ -461,8 +461,8 @@ class StopTests(StartedCase):
             inThread=self.inThread,
         )
         self.successResultOf(queue.start())
-        started = self.successResultOf(queue.poolStatus())["daemon"]["started_at"]
-        self.assertRegex(started, r"^\d{4}-\d\d-\d\dT.*Z$")
+        started = self.successResultOf(queue.poolStatus()).daemon.startedAt
+        self.assertIsNotNone(started.tzinfo)
 
     def test_deferred(self) -> None:
         """
