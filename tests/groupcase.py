@@ -20,6 +20,7 @@ from ganeti_pool.store.sqlite import _reads
 from ganeti_pool.store.sqlite._files import StoreFiles
 from ganeti_pool.store.sqlite._lane import Request
 from ganeti_pool.store.sqlite._sessions import ReadSession, WriteSession
+from ganeti_pool.store.sqlite.migrations import Migration, Phase
 
 from .storecase import Time, new, temporary
 
@@ -48,18 +49,27 @@ class Grouping(Writer):
         path: str,
         mayFail: bool = False,
         whenChecked: Callable[[Callable[[], None]], object] | None = None,
+        migration: Callable[[StoreFiles], Migration] | None = None,
     ) -> None:
         """
         @param mayFail: whether it is C{acquired} that tells how that went.
-        @param whenChecked: called with what ends the check, when that is about to begin.
+        @param whenChecked: called with a callable that ends the check or the migration,
+            when that is about to begin.
+        @param migration: makes the migration; by default, the one of this release.
         """
         super().__init__(Time())
         self.path = path
         self.refusal: OSError | None = None
         self.files = StoreFiles(path, self.probe)
         self.checks: list[bool] = []
+        self.migrations: list[tuple[Phase, int, str]] = []
         self._whenChecked = whenChecked
-        self.session = WriteSession(self.files, self.checking)
+        self.session = WriteSession(
+            self.files,
+            self.checking,
+            self.migrating,
+            None if migration is None else migration(self.files),
+        )
         self.reader = ReadSession(self.files)
         self.said: list[str] = []
         self._group: list[Request[Ledger]] = []
@@ -75,6 +85,14 @@ class Grouping(Writer):
         """
         self.checks.append(size is not None)
         if size is not None and self._whenChecked is not None:
+            self._whenChecked(self.session.interrupt)
+
+    def migrating(self, phase: Phase, version: int, copy: str) -> None:
+        """
+        A migration begins or has ended.
+        """
+        self.migrations.append((phase, version, copy))
+        if phase is Phase.BEGUN and self._whenChecked is not None:
             self._whenChecked(self.session.interrupt)
 
     @property

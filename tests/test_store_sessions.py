@@ -242,7 +242,7 @@ class GroupTests(GroupCase):
         """
         A session that was never asked for anything has nothing to close.
         """
-        WriteSession(StoreFiles(temporary(self)), lambda size: None).close()
+        WriteSession(StoreFiles(temporary(self)), lambda size: None, lambda *_: None).close()
 
 
 _ids = st.integers(1, 4)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -112,9 +113,27 @@ class SchemaVersionTests(InFile, SynchronousTestCase):
         """
         self.change("UPDATE schema_version SET version = 99")
         sentence = self.unchanged(self.path)
-        self.assertIn("version 99", sentence)
-        self.assertIn(f"a newer release, and this one needs version {SCHEMA_VERSION}", sentence)
+        release = version("ganeti-pool")
+        self.assertIn(f"schema version 99, made by ganeti-pool {release}, and this", sentence)
+        self.assertIn(f"this release reads version {SCHEMA_VERSION}. Run ganeti-pool", sentence)
+        self.assertIn(f"Run ganeti-pool {release} or later, or restore a backup", sentence)
         self.assertNotIn("\n", sentence)
+
+    def test_newerSchemaOfUnknownRelease(self) -> None:
+        """
+        A newer store that does not name its release, or not in a word, is refused all
+        the same.
+        """
+        for change in (
+            "UPDATE schema_version SET version = 99, release = NULL",
+            "UPDATE schema_version SET release = 'new\nline'",
+            "ALTER TABLE schema_version DROP COLUMN release",
+        ):
+            self.change(change)
+            sentence = self.unchanged(self.path)
+            self.assertIn("schema version 99, made by a later release, and this", sentence)
+            self.assertIn("Run a later release, or restore a backup", sentence)
+            self.assertNotIn("\n", sentence)
 
     def test_earlierSchema(self) -> None:
         """
@@ -128,7 +147,7 @@ class SchemaVersionTests(InFile, SynchronousTestCase):
         )
         sentence = self.unchanged(self.path)
         self.assertIn(f"the store {self.path} has schema version 1 of an earlier release", sentence)
-        self.assertIn("needs version 2", sentence)
+        self.assertIn("reads version 3 and migrates from version 2 or later", sentence)
         self.assertIn("let the daemon of that release finish its jobs, then move", sentence)
         self.assertNotIn("\n", sentence)
 

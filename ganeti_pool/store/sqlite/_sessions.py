@@ -22,7 +22,8 @@ from ._files import StoreFiles
 from ._lane import Request
 from ._ledger import SQLLedger, wasClosedCleanly
 from ._log import droppedFrame
-from .schema import prepareSchema
+from .migrations import Migration, Phase, prepareSchema
+from .schema import SCHEMA_VERSION
 
 __all__ = ["ReadSession", "WriteSession"]
 
@@ -122,15 +123,26 @@ class WriteSession(_Session):
     Threads: one, except for the making of this and L{interrupt}.
     """
 
-    def __init__(self, files: StoreFiles, onCheck: Callable[[int | None], object]) -> None:
+    def __init__(
+        self,
+        files: StoreFiles,
+        onCheck: Callable[[int | None], object],
+        onMigration: Callable[[Phase, int, str], object],
+        migration: Migration | None = None,
+    ) -> None:
         """
         @param files: those of the store, which are checked before each answer.
         @param onCheck: called on the session's thread with the size of the file in
             bytes when the check of a file begins, and with L{None} when it has ended.
+        @param onMigration: called on the session's thread when a migration begins and
+            when it has ended. See L{Migration.run}.
+        @param migration: the one to run if the tables are those of an earlier release.
         """
         super().__init__({"database": files.path}, "synchronous = FULL")
         self._files = files
         self._onCheck = onCheck
+        self._onMigration = onMigration
+        self._migration = Migration(files) if migration is None else migration
         self._opened: tuple[Connection, SQLLedger] | None = None
         self._checked: Connection | None = None
         self._isInterrupted = False
@@ -176,7 +188,8 @@ class WriteSession(_Session):
 
     def interrupt(self) -> None:
         """
-        End a check that is under way, and let none begin: the store is not opened then.
+        End a check or a migration that is under way, and let none begin: the store is not
+        opened then. A migration that has not been committed changes nothing.
 
         Threads: any.
         """
@@ -189,13 +202,13 @@ class WriteSession(_Session):
 
     def _open(self) -> tuple[Connection, SQLLedger]:
         """
-        Make the file and its schema, or check them.
+        Make the file and its schema, or check them, and migrate an earlier schema.
         """
         self._prepareFile()
         core, connection = self._connect()
         try:
             connection.execute("BEGIN IMMEDIATE")
-            prepareSchema(core)
+            version = prepareSchema(core)
             connection.execute("COMMIT")
             # It is kept in the file, so not before that is known as ours.
             connection.execute("PRAGMA journal_mode = WAL")
@@ -203,6 +216,11 @@ class WriteSession(_Session):
             connection.execute("PRAGMA journal_size_limit = -1")
             if not wasClosedCleanly(connection):
                 self._checkContent(connection)
+            if version < SCHEMA_VERSION:
+                self._migration.run(
+                    core, connection, self._interruptible, self._examine, self._onMigration
+                )
+            # After the migration: it changes the schema, by which a shorter file is judged.
             self._files.opened(connection)
         except BaseException:
             connection.rollback()
@@ -257,13 +275,31 @@ class WriteSession(_Session):
         @raise QueueStopping: if L{interrupt} was called.
         """
         self._onCheck(os.stat(self._files.path).st_size)
+        try:
+            self._examine(connection)
+        finally:
+            self._onCheck(None)
+
+    def _examine(self, connection: Connection) -> None:
         # Versions of SQLite differ in which of the two they notice while they walk a tree.
+        with self._interruptible(connection):
+            found = [text for (text,) in connection.execute(f"PRAGMA quick_check({_FINDINGS})")]
+        if found != ["ok"]:
+            raise self._files.damaged("; ".join(found))
+
+    @contextmanager
+    def _interruptible(self, connection: Connection) -> Iterator[None]:
+        """
+        Let L{interrupt} end the statements of a connection.
+
+        @raise QueueStopping: if L{interrupt} was called.
+        """
         self._checked = connection
         connection.set_progress_handler(lambda: self._isInterrupted, _STEPS)
         try:
             if self._isInterrupted:
                 raise QueueStopping()
-            found = [text for (text,) in connection.execute(f"PRAGMA quick_check({_FINDINGS})")]
+            yield
         except sqlite3.OperationalError as error:
             if self._isInterrupted:
                 raise QueueStopping() from error
@@ -271,9 +307,6 @@ class WriteSession(_Session):
         finally:
             connection.set_progress_handler(None, 0)
             self._checked = None
-            self._onCheck(None)
-        if found != ["ok"]:
-            raise self._files.damaged("; ".join(found))
 
 
 _STEPS = 10_000

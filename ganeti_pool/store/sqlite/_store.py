@@ -25,6 +25,8 @@ from . import _reads
 from ._files import StoreFiles
 from ._lane import Lane
 from ._sessions import ReadSession, WriteSession
+from .migrations import Phase
+from .schema import SCHEMA_VERSION
 
 __all__ = ["SQLiteJobStore"]
 
@@ -69,6 +71,9 @@ class SQLiteJobStore(Writer):
         @param onCommit: told of each group of writes that was committed, before those
             are answered: how many there were, and the seconds that they took; called
             on the reactor thread.
+        @param onCheck: called on the reactor thread with L{True} when a check or a
+            migration of the file begins, which may take minutes, and with L{False} when
+            it has ended.
         """
         super().__init__(clock)
         # the daemon changes its directory after it made the store
@@ -76,7 +81,11 @@ class SQLiteJobStore(Writer):
         self._onCheck = onCheck
         files = StoreFiles(self.path)
         self._paths = files.located()
-        self._writer = WriteSession(files, partial(reactor.callFromThread, self._checking))
+        self._writer = WriteSession(
+            files,
+            partial(reactor.callFromThread, self._checking),
+            partial(reactor.callFromThread, self._migrating),
+        )
         self._reads: Lane[Connection] = Lane(
             reactor, f"job store {self.path} (reading)", ReadSession(files)
         )
@@ -99,6 +108,23 @@ class SQLiteJobStore(Writer):
             )
         if self._onCheck is not None:
             self._onCheck(size is not None)
+
+    def _migrating(self, phase: Phase, version: int, copy: str) -> None:
+        told = {"path": self.path, "before": version, "now": SCHEMA_VERSION, "copy": copy}
+        if phase is Phase.BEGUN:
+            _log.info(
+                "Migrating the store {path} from schema version {before} to {now}, after a copy "
+                "of it to {copy}",
+                **told,
+            )
+        elif phase is Phase.COMMITTED:
+            _log.info(
+                "Migrated the store {path} to schema version {now}. Its content before that is in "
+                "{copy}, which you may remove when you no longer need it",
+                **told,
+            )
+        if self._onCheck is not None:
+            self._onCheck(phase is Phase.BEGUN)
 
     def close(self) -> Deferred[None]:
         closing = gatherResults([self._reads.close(), self._writes.close()])

@@ -20,28 +20,26 @@ from sqlalchemy import (
     Table,
     Text,
     insert,
-    inspect,
-    select,
 )
 
-from ...errors import StoreError
 from ...jobs import JobState
 
 __all__ = [
     "CLOSED_CLEANLY",
     "SCHEMA_VERSION",
     "attempts",
+    "createTables",
     "jobs",
     "journal",
     "labels",
-    "prepareSchema",
     "schemaVersion",
     "settings",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """
-The one version of the tables that this release reads and writes.
+The version of the tables that this release reads and writes. A change of the tables
+counts it up and adds a step to L{ganeti_pool.store.sqlite.migrations.STEPS}.
 """
 
 _metadata = MetaData()
@@ -50,6 +48,8 @@ schemaVersion = Table(
     "schema_version",
     _metadata,
     Column("version", Integer, nullable=False),
+    # of this package, which made or migrated the tables last
+    Column("release", Text),
 )
 """
 One row. A release that cannot read it cannot read the rest.
@@ -177,39 +177,15 @@ owner, or from the making of the file, until the next owner comes.
 """
 
 
-def prepareSchema(connection: Connection) -> None:
+def createTables(connection: Connection, release: str) -> None:
     """
-    Make the tables in an empty database, or see that they are ours.
+    Create the tables in an empty database.
 
-    @raise StoreError: if another program's tables, or those of another release,
-        are there. Nothing has been changed then.
+    @param release: the version of this package.
     """
-    tables = inspect(connection).get_table_names()
-    if not tables:
-        _metadata.create_all(connection)
-        connection.execute(insert(schemaVersion).values(version=SCHEMA_VERSION))
-        connection.execute(
-            insert(journal).values(epoch=0, revision=0, lastPosition=-1, waiting=0, unfinished="{}")
-        )
-        connection.execute(insert(settings).values(name=CLOSED_CLEANLY, value="true"))
-    elif schemaVersion.name not in tables or journal.name not in tables:
-        raise StoreError(
-            f"the database {connection.engine.url.database} holds tables of another program, "
-            "and is no job store"
-        )
-    else:
-        version = connection.execute(select(schemaVersion.c.version)).scalar_one()
-        if version == SCHEMA_VERSION:
-            return
-        if version > SCHEMA_VERSION:
-            origin, advice = "a newer", "run that release, or put back a backup from before it"
-        else:
-            origin, advice = (
-                "an earlier",
-                "let the daemon of that release finish its jobs, then move the store and its "
-                "state directory away",
-            )
-        raise StoreError(
-            f"the store {connection.engine.url.database} has schema version {version} of "
-            f"{origin} release, and this one needs version {SCHEMA_VERSION}: {advice}"
-        )
+    _metadata.create_all(connection)
+    connection.execute(insert(schemaVersion).values(version=SCHEMA_VERSION, release=release))
+    connection.execute(
+        insert(journal).values(epoch=0, revision=0, lastPosition=-1, waiting=0, unfinished="{}")
+    )
+    connection.execute(insert(settings).values(name=CLOSED_CLEANLY, value="true"))
