@@ -265,7 +265,7 @@ class MigrationTests(MigrationCase):
         migrates it.
         """
         for statement, hasCopy in (
-            ("vacuum_db", False),
+            ("vacuum", False),
             ("rename", False),
             ("ALTER TABLE schema_version", True),
             ("UPDATE schema_version", True),
@@ -323,9 +323,9 @@ class RefusedTests(MigrationCase):
         """
         A step that fails takes the ones before it back.
         """
-        steps = {3: (*STEPS[3], "UPDATE jobs SET name = 'lost'", "UPDATE nothing SET a = 1")}
+        steps = {3: (*STEPS[3], "UPDATE jobs SET name = 'lost'", "UPDATE missing SET a = 1")}
         sentence = self.refusal(errors.StoreError, migration=partial(Migration, steps=steps))
-        self.assertIn("has not changed: no such table: nothing", sentence)
+        self.assertIn("has not changed: no such table: missing", sentence)
         self.assertMigrated(self.open())
 
     def test_full(self) -> None:

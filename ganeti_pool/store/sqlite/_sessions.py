@@ -214,11 +214,13 @@ class WriteSession(_Session):
             connection.execute("PRAGMA journal_mode = WAL")
             # A library that was built with a limit would shorten the log, as an accident does.
             connection.execute("PRAGMA journal_size_limit = -1")
-            if not wasClosedCleanly(connection):
+            isChecked = not wasClosedCleanly(connection)
+            if isChecked:
                 self._checkContent(connection)
             if version < SCHEMA_VERSION:
+                check = None if isChecked else self._examine
                 self._migration.run(
-                    core, connection, self._interruptible, self._examine, self._onMigration
+                    core, connection, self._interruptible, check, self._onMigration
                 )
             # After the migration: it changes the schema, by which a shorter file is judged.
             self._files.opened(connection)

@@ -157,7 +157,7 @@ class Migration:
         core: CoreConnection,
         connection: Connection,
         interruptible: Callable[[Connection], AbstractContextManager[None]],
-        check: Callable[[Connection], object],
+        check: Callable[[Connection], object] | None,
         report: Callable[[Phase, int, str], object],
     ) -> None:
         """
@@ -166,7 +166,7 @@ class Migration:
         @param core: SQLAlchemy's connection, in no transaction.
         @param connection: the driver's connection in it.
         @param interruptible: lets statements of a connection be interrupted.
-        @param check: checks the content of the database.
+        @param check: checks the content of the database; L{None} if that was done.
         @param report: called with the version before the migration and the path of the
             copy: when the migration begins, and when it has ended. A migration that was
             not necessary is not reported.
@@ -185,7 +185,8 @@ class Migration:
             report(Phase.BEGUN, version, copy)
             phase = Phase.FAILED
             try:
-                check(connection)
+                if check is not None:
+                    check(connection)
                 self._migrate(connection, version, copy, interruptible)
                 phase = Phase.COMMITTED
             finally:
