@@ -10,6 +10,7 @@ import sqlite3
 
 from .daemoncase import PATIENCE, DaemonCase, Job
 from .managercase import FakeManager
+from .test_store_migrations import EARLIER
 
 TRUE: Job = {"args": [["true"], {}]}
 
@@ -170,4 +171,30 @@ class UncleanStoreTests(DaemonCase):
         daemon = self.start()
         self.assertIn("was not closed cleanly", daemon.log)
         self.assertEqual(sorted(daemon.jobs()), ids)
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
+
+class EarlierStoreTests(DaemonCase):
+    """
+    Tests for a daemon that starts on the store of an earlier release.
+    """
+
+    def test_migrated(self) -> None:
+        """
+        The daemon migrates the store, says where the copy is, and runs the jobs that
+        waited and the one that is to run again after a crash.
+        """
+        self.state.mkdir(mode=0o700, exist_ok=True)
+        store = self.state / "jobs.sqlite"
+        shutil.copyfile(EARLIER, store)
+        store.chmod(0o600)
+        daemon = self.start()
+        copy = f"{store}.v2-backup-20260131T120000Z"
+        self.assertIn(f"after a copy of it to {copy}", daemon.log)
+        self.assertIn(f"Its content before that is in {copy}", daemon.log)
+        # All that waited, and a job with an id that none had before.
+        self.assertEqual(daemon.submit(TRUE), [13])
+        ended = daemon.awaitEnds(7, 8, 9, 10, 11, 13)
+        self.assertEqual({job["state"] for job in ended}, {"succeeded"}, daemon.log)
+        self.assertEqual(daemon.job(6)["error"]["code"], "interrupted")
         self.assertEqual(daemon.stop(), 0, daemon.log)

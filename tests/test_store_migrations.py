@@ -315,7 +315,7 @@ class RefusedTests(MigrationCase):
             os.unlink(f"{self.copy}.unfinished")
             raise OSError("no name")
 
-        self.patch(migrations.os, "rename", rename)
+        self.patch(os, "rename", rename)
         self.assertIn("no name", self.refusal(errors.StoreError))
         self.assertNotIn(self.copy, self.files())
 

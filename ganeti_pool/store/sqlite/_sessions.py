@@ -219,9 +219,7 @@ class WriteSession(_Session):
                 self._checkContent(connection)
             if version < SCHEMA_VERSION:
                 check = None if isChecked else self._examine
-                self._migration.run(
-                    core, connection, self._interruptible, check, self._onMigration
-                )
+                self._migration.run(core, connection, self._interruptible, check, self._onMigration)
             # After the migration: it changes the schema, by which a shorter file is judged.
             self._files.opened(connection)
         except BaseException:

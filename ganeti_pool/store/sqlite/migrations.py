@@ -277,9 +277,9 @@ class Migration:
     ) -> None:
         # Through SQLite even this file is opened: see StoreFiles.
         location = f"file:{quote(os.path.realpath(self._files.path))}?mode=rw"
-        with closing(sqlite3.connect(location, uri=True, isolation_level=None)) as connection:
-            with interruptible(connection):
-                connection.execute("VACUUM INTO ?", (path,))
+        reader = sqlite3.connect(location, uri=True, isolation_level=None)
+        with closing(reader), interruptible(reader):
+            reader.execute("VACUUM INTO ?", (path,))
 
 
 def _contentBytes(connection: Connection) -> int:
