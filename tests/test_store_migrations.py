@@ -220,6 +220,21 @@ class MigrationTests(MigrationCase):
         self.assertEqual(asked[-2:], [True, False])
         turns.wait(store.close())
 
+    def test_logOfFailure(self) -> None:
+        """
+        A migration that fails is not logged as one that was made.
+        """
+        os.mkdir(self.copy)
+        turns, asked = Turns(), list[bool]()
+        for onCheck in (asked.append, None):
+            store = SQLiteJobStore(turns, self.path, Time(), onCheck=onCheck)
+            with capturedLogs() as logs, self.assertRaises(errors.StoreError):
+                turns.wait(store.acquire("host:1"))
+            turns.wait(store.close())
+            lines = [formatEvent(event) for event in logs]
+            self.assertIn("from schema version 2 to 3, after a copy", lines[-1])
+        self.assertEqual(asked[-2:], [True, False])
+
     def test_statements(self) -> None:
         """
         Each step only creates, drops indexes, adds columns and updates, in one
