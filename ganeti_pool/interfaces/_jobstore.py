@@ -41,7 +41,7 @@ class IJobStore(Interface):
 
     def acquire(owner: str) -> Deferred[int]:
         """
-        Open the store, make or check its schema, and become its owner.
+        Open the store, make, check or migrate its schema, and become its owner.
 
         @param owner: for people, such as C{host:pid}.
         @return: a Deferred with the epoch, larger than any before. It fails with
@@ -54,8 +54,8 @@ class IJobStore(Interface):
 
     def interrupt() -> None:
         """
-        Make a running L{acquire} fail soon instead of checking the whole store. The daemon
-        calls this when it stops. Nothing else changes.
+        Make a running L{acquire} fail soon instead of checking or migrating the whole
+        store. The daemon calls this when it stops. Nothing else changes.
         """
 
     def close() -> Deferred[None]:
