@@ -12,31 +12,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
-from tempfile import TemporaryDirectory
-from typing import Any
-
-from twisted.internet.defer import Deferred, gatherResults, succeed
-
-from ganeti_pool.deferred import DeferredWorkerPool
-from ganeti_pool.jobqueue import JobQueue
-from ganeti_pool.jobs import JobEvent, JobEventKind, NewJob
-from ganeti_pool.paths import StatePaths
-from ganeti_pool.store.sqlite import SQLiteJobStore
-from ganeti_pool.workerpool import BaseWorker
 
 from ._blocking import Figures, verify
-from ._looping import react
+from ._daemon import BATCH, Connection, connect, onDisk, runDaemon
 from ._sharing import SharedCommits
 
 __all__ = ["MEASUREMENTS"]
 
-_WORKER = f"{__name__}._Nothing"
-
-_BATCH = 1_000
+_WARM = 100
 """
-How many jobs a client that submits many hands over at once, where that is possible.
+How many jobs run before the clock starts.
 """
 
 _END = -1
@@ -50,67 +39,37 @@ How many clients there are that submit one job after another.
 """
 
 
-def _directory() -> TemporaryDirectory[str]:
+def _daemon(clients: int, count: int, workers: int) -> Figures:
     """
-    A directory on a disk: the usual one for temporary files may be in memory.
-    """
-    return TemporaryDirectory(dir="/var/tmp")
+    The clock runs from the first request to the answer that all jobs have their
+    outcomes.
 
-
-class _Nothing(BaseWorker):
-    """
-    Whose jobs do nothing.
-    """
-
-    def RunTask(self, number: int) -> int:
-        return number
-
-
-def _jobQueue(clients: int, count: int, workers: int) -> Figures:
-    """
     @param clients: how many submit; a single one does it in batches.
     """
+    size = BATCH if clients == 1 else 1
+    verify("what is left over", count % (clients * size), 0)
+    with onDisk() as directory, runDaemon(directory, workers, "Nothing"), ExitStack() as stack:
+        connections = [stack.enter_context(connect(directory)) for _ in range(clients)]
+        _submit(connections[0], 0, _WARM)
+        connections[0].ask("POST", "/v1/pool/quiesce")
 
-    async def main(reactor: Any) -> Figures:
-        finished: Deferred[float] = Deferred()
-        left = count
+        def submitAll(client: int) -> None:
+            for number in range(client, count // size, clients):
+                _submit(connections[client], number * size, size)
 
-        def observe(event: JobEvent) -> None:
-            nonlocal left
-            if event.kind is JobEventKind.FINISHED:
-                left -= 1
-                if not left:
-                    finished.callback(time.perf_counter())
-
-        with _directory() as directory:
-            queue = JobQueue(
-                reactor,
-                DeferredWorkerPool(reactor, "bench", workers, _Nothing),
-                SQLiteJobStore(reactor, f"{directory}/jobs.sqlite"),
-                _WORKER,
-                StatePaths.at(directory),
-                reap=lambda handles: succeed(None),
-                observers=[observe],
-            )
-            await queue.start()
-            size = _BATCH if clients == 1 else 1
-            verify("what is left over", count % (clients * size), 0)
-
-            async def submit(first: int) -> None:
-                for number in range(first, count, clients * size):
-                    await queue.submit(
-                        [NewJob(_WORKER, (number + i,), "bench") for i in range(size)]
-                    )
-
+        with ThreadPoolExecutor(clients) as threads:
             begin = time.perf_counter()
-            await gatherResults([Deferred.fromCoroutine(submit(i)) for i in range(clients)])
-            seconds = await finished - begin
-            status = await queue.poolStatus()
-            verify("succeeded", (status.jobs.lastDay or {})["succeeded"], count)
-            await queue.stop(0)
-        return {"microseconds": seconds / count * 1e6}
+            list(threads.map(submitAll, range(clients)))
+            connections[0].ask("POST", "/v1/pool/quiesce")
+            seconds = time.perf_counter() - begin
+        succeeded = connections[0].ask("GET", "/v1/pool")["jobs"]["last_day"]["succeeded"]
+        verify("succeeded", succeeded, _WARM + count)
+    return {"microseconds": seconds / count * 1e6}
 
-    return react(main)
+
+def _submit(connection: Connection, first: int, size: int) -> None:
+    jobs = [{"args": [number]} for number in range(first, first + size)]
+    connection.ask("POST", "/v1/jobs", jobs)
 
 
 def _huey(clients: int, count: int, workers: int) -> Figures:
@@ -122,7 +81,7 @@ def _huey(clients: int, count: int, workers: int) -> Figures:
     def nothing(number: int) -> int:
         return number
 
-    with _directory() as directory:
+    with onDisk() as directory:
         queue = huey.SqliteHuey(
             "bench", filename=f"{directory}/huey.sqlite", fsync=True, journal_mode="wal"
         )
@@ -151,7 +110,7 @@ def _persistQueue(clients: int, count: int, workers: int) -> Figures:
     acknowledged to the queue.
     """
     persistqueue = import_module("persistqueue")
-    with _directory() as directory:
+    with onDisk() as directory:
         queue = persistqueue.SQLiteAckQueue(directory, multithreading=True, auto_commit=True)
 
         def consume() -> None:
@@ -181,9 +140,9 @@ def _sharedCommits(clients: int, count: int, workers: int) -> Figures:
     """
     @param clients: how many submit; a single one does it in batches.
     """
-    size = _BATCH if clients == 1 else 1
+    size = BATCH if clients == 1 else 1
     verify("what is left over", count % size, 0)
-    with _directory() as directory:
+    with onDisk() as directory:
         commits = SharedCommits(f"{directory}/jobs.sqlite", workers)
 
         def submit(number: int) -> None:
@@ -227,7 +186,7 @@ MEASUREMENTS: dict[tuple[str, str], Callable[[int, int], Figures]] = {
     (row, engine): partial(measure, clients)
     for row, clients in (("durable-batches", 1), ("durable-singles", _SINGLES))
     for engine, measure in (
-        ("job-queue", _jobQueue),
+        ("daemon", _daemon),
         ("huey", _huey),
         ("persist-queue", _persistQueue),
         ("shared-commits", _sharedCommits),

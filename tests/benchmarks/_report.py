@@ -5,7 +5,7 @@ What the figures come to.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from os import cpu_count
@@ -49,6 +49,7 @@ _UNITS = {
     "idle_p99": "ms when idle, 99 %",
     "idle_latest": "ms when idle, most",
     "p50": "ms, median",
+    "p95": "ms, 95 %",
     "p99": "ms, 99 %",
     "latest": "ms, most",
     "pace": "completions a second",
@@ -175,6 +176,8 @@ def _ratio(row: Row, ours: Measured, peer: Measured, figure: str) -> dict[str, A
         theirs / own for own, theirs in zip(ours.figures[figure], peer.figures[figure], strict=True)
     ]
     target = row.ratios.get((ours.engine, peer.engine)) if figure == row.compared[0] else None
+    if isinstance(target, Mapping):
+        target = target.get(ours.workers)
     return {
         "engine": ours.engine,
         "peer": peer.engine,

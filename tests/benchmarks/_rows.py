@@ -29,11 +29,12 @@ LABELS = {
     "bare-threads": "bare threads that sleep",
     "bare-threads-heap": "bare threads that pop a heap and sleep",
     "cancel-task": "CancelTask",
-    "job-queue": "JobQueue",
     "huey": "huey, SqliteHuey with fsync",
     "persist-queue": "persist-queue's SQLiteAckQueue, no results",
     "shared-commits": "threads that share commits, and nothing more",
     "daemon": "twistd ganeti-pool",
+    "subprocess-run": "subprocess.run in threads, nothing durable",
+    "task-spooler": "task-spooler, nothing durable",
     "function-call": "a function called",
     "deferred-fired": "a Deferred made and fired",
     "deferred-kept": "Deferreds made, all kept, then fired",
@@ -62,7 +63,7 @@ class Row:
     @ivar compared: the figures of which ratios are taken; the first is the one
         that has targets.
     @ivar ratios: by how much the first engine is to beat the second, of those
-        for which it was said.
+        for which it was said; where that depends on the number of workers, by it.
     @ivar steady: how many times the least of an engine's figures the largest
         may be, over all workers and counts; L{None} if they are not compared.
     @ivar limits: what a figure of ours may be at most, by its name.
@@ -77,7 +78,7 @@ class Row:
     peers: tuple[str, ...]
     workers: tuple[int, ...]
     compared: tuple[str, ...] = ("microseconds",)
-    ratios: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    ratios: Mapping[tuple[str, str], float | Mapping[int, float]] = field(default_factory=dict)
     steady: float | None = None
     limits: Mapping[str, float] = field(default_factory=dict)
 
@@ -232,15 +233,48 @@ ROWS = (
         limits={"most": 1_000, "growing": 1_000},
     ),
     Row(
+        "commands",
+        "commands: jobs of true that are queued, to the last outcome",
+        module="_commands",
+        counts=(800,),
+        quickCounts=(20,),
+        ours=("daemon",),
+        peers=("subprocess-run", "task-spooler"),
+        workers=(4,),
+        ratios={("daemon", "subprocess-run"): 0.5},
+    ),
+    Row(
+        "commands-busy",
+        "the same beside two processes that compute",
+        module="_commands",
+        counts=(800,),
+        quickCounts=(20,),
+        ours=("daemon",),
+        peers=("subprocess-run", "task-spooler"),
+        workers=(4,),
+        ratios={("daemon", "subprocess-run"): 0.4},
+    ),
+    Row(
+        "answering",
+        "an idle daemon: from the POST of one true to its outcome at a waiting client",
+        module="_commands",
+        counts=(200,),
+        quickCounts=(5,),
+        ours=("daemon",),
+        peers=(),
+        workers=(4,),
+        compared=("p50", "p95"),
+    ),
+    Row(
         "durable-batches",
         "durable jobs, one client, in batches where it can",
         module="_durable",
         counts=(8_000,),
         quickCounts=(1_000,),
-        ours=("job-queue",),
+        ours=("daemon",),
         peers=("huey", "persist-queue", "shared-commits"),
-        workers=(4,),
-        ratios={("job-queue", "huey"): 10},
+        workers=(4, 16),
+        ratios={("daemon", "huey"): {4: 3, 16: 4}},
     ),
     Row(
         "durable-singles",
@@ -248,10 +282,9 @@ ROWS = (
         module="_durable",
         counts=(8_000,),
         quickCounts=(80,),
-        ours=("job-queue",),
+        ours=("daemon",),
         peers=("huey", "persist-queue", "shared-commits"),
         workers=(4,),
-        ratios={("job-queue", "huey"): 10},
     ),
     Row(
         "restarting",

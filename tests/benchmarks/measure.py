@@ -10,6 +10,7 @@ import json
 import sys
 from importlib import import_module
 
+from ._missing import NotInstalled
 from ._rows import ROWS
 
 __all__ = ["measure"]
@@ -26,7 +27,7 @@ def measure(row: str, engine: str, count: int, workers: int) -> dict[str, object
     measurements = import_module(f".{module}", __package__).MEASUREMENTS
     try:
         return dict(measurements[row, engine](count, workers))
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, NotInstalled) as error:
         return {"missing": error.name}
 
 
