@@ -27,7 +27,7 @@ help:
 	@echo 'make test-all   pytest on each Python that pyenv has of 3.10 to 3.14'
 	@echo 'make faults     put faults into a copy, one by one, and see a test notice each'
 	@echo 'make soak       both pools under random load from all sides, for some minutes'
-	@echo 'make bench      the benchmarks'
+	@echo 'make bench      the benchmarks; BASE=COMMIT compares with that commit, ROWS= and ROUNDS= choose'
 	@echo 'make clean      remove all that the others made'
 
 demo: venv
@@ -88,7 +88,7 @@ soak: $(VENV)/dev.stamp
 	$(python) -X dev -W error -m tests.soak
 
 bench: $(VENV)/benchmark.stamp
-	$(python) -m tests.benchmarks
+	$(python) -m tests.benchmarks $(if $(BASE),--base='$(BASE)') $(if $(ROUNDS),--rounds='$(ROUNDS)') $(ROWS)
 
 test-all: $(addprefix test-,$(versions))
 	@echo 'Tested on: $(or $(versions),none; pyenv has none of 3.10 to 3.14 in $(PYENV_ROOT))'

@@ -119,6 +119,7 @@ def runDaemon(
     """
     root = root or _importedRoot()
     log = Path(directory, "benchmark.log")
+    chosen = [] if workerClass is None else [f"--worker-class=benchmarkworkers.{workerClass}"]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [

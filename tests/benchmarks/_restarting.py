@@ -7,79 +7,44 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
-import subprocess
-import sys
-import threading
+import select
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
-from typing import Any
-
-from ganeti_pool.client import connectUnix
-from ganeti_pool.jobs import NewJob
-from ganeti_pool.paths import StatePaths
-from ganeti_pool.store.sqlite import SQLiteJobStore
-from ganeti_pool.store.sqlite.schema import CLOSED_CLEANLY
-from ganeti_pool.workerpool import BaseWorker
 
 from ._blocking import Figures, verify
-from ._looping import react
+from ._daemon import BATCH, PATIENCE, connect, onDisk, runDaemon
+from .benchmarkworkers import STARTED
 
-__all__ = ["MEASUREMENTS", "Gate"]
-
-_WORKER = f"{__name__}.Gate"
-
-_BATCH = 1_000
+__all__ = ["MEASUREMENTS"]
 
 _QUESTIONS = 9
 """
 How often each is asked, to take the median.
 """
 
-_READY, _STARTED = "Ready for jobs", "The first job has started"
-
-
-class Gate(BaseWorker):
-    """
-    Whose first job never ends, so that the others wait.
-    """
-
-    def RunTask(self, number: int) -> None:
-        print(_STARTED, flush=True)
-        threading.Event().wait()
-
 
 @contextmanager
-def _daemon(directory: str, workers: int, until: str) -> Iterator[int]:
+def _startPipe(directory: str) -> Iterator[Callable[[], None]]:
     """
-    A daemon, from the moment at which it logs something.
+    Make the pipe that L{Gate<tests.benchmarks.benchmarkworkers.Gate>} writes to.
 
-    @return: its process.
+    @return: what waits for the first start of a job.
     """
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [
-            Path(sys.executable).with_name("twistd"),
-            *("-n", "--pidfile=", "ganeti-pool", f"--state-dir={directory}"),
-            *(f"--workers={workers}", f"--worker-class={_WORKER}"),
-        ],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            assert process.stdout is not None
-            verify("the daemon's word", any(until in line for line in process.stdout), True)
-            yield process.pid
-        finally:
-            process.kill()
+    path = f"{directory}/started"
+    os.mkfifo(path)
+    descriptor = os.open(path, os.O_RDWR)
+
+    def wait() -> None:
+        verify("started", bool(select.select([descriptor], [], [], PATIENCE)[0]), True)
+
+    try:
+        yield wait
+    finally:
+        os.close(descriptor)
 
 
 def _resident(process: int) -> int:
@@ -92,56 +57,54 @@ def _resident(process: int) -> int:
     return int(match[1]) * 1024
 
 
-async def _fill(store: SQLiteJobStore, count: int) -> None:
-    epoch = await store.acquire("benchmark")
-    for first in range(0, count, _BATCH):
-        numbers = range(first, min(first + _BATCH, count))
-        await store.addJobs(epoch, [NewJob(_WORKER, (i,), "bench") for i in numbers], first)
-    await store.close()
+def _fill(directory: str, count: int, isClean: bool) -> None:
+    """
+    Queue jobs in a daemon without workers, and end it.
+
+    @param isClean: whether it stops by itself; otherwise it is killed, so that the next
+        start checks the store.
+    """
+    with runDaemon(directory, 0, "Gate") as process, connect(directory) as connection:
+        for first in range(0, count, BATCH):
+            jobs = [{"args": [i]} for i in range(first, min(first + BATCH, count))]
+            connection.ask("POST", "/v1/jobs", jobs)
+        if isClean:
+            process.terminate()
+            process.wait(PATIENCE)
 
 
-async def _milliseconds(ask: Callable[[], Awaitable[Any]]) -> float:
+def _milliseconds(ask: Callable[[], object]) -> float:
     times = []
     for _ in range(_QUESTIONS):
         begin = time.perf_counter()
-        await ask()
+        ask()
         times.append(time.perf_counter() - begin)
     return median(times) * 1e3
 
 
-def _forgetClose(path: str) -> None:
-    """
-    Have a store as its owner leaves it who was killed: the next start checks it.
-    """
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("DELETE FROM settings WHERE name = ?", (CLOSED_CLEANLY,))
-
-
 def _restart(count: int, workers: int, isClean: bool = True) -> Figures:
-    async def main(reactor: Any) -> Figures:
-        with TemporaryDirectory(dir="/var/tmp") as empty, _daemon(empty, workers, _READY) as pid:
-            resident = _resident(pid)
-        with TemporaryDirectory(dir="/var/tmp") as directory:
-            paths = StatePaths.at(directory)
-            await _fill(SQLiteJobStore(reactor, paths.store), count)
-            if not isClean:
-                _forgetClose(paths.store)
-            begin = time.perf_counter()
-            with _daemon(directory, workers, _STARTED) as pid:
-                seconds = time.perf_counter() - begin
-                client = connectUnix(reactor, paths.socket)
-                status = await client.pool()
-                verify("queued", status["jobs"]["queued"], count - 1)
-                figures = {
-                    "seconds": seconds,
-                    "bytes": (_resident(pid) - resident) / count,
-                    "listing": await _milliseconds(lambda: client.listJobs(order="desc", limit=50)),
-                    "status": await _milliseconds(client.pool),
-                }
-                await client.close()
-                return figures
-
-    return react(main)
+    with onDisk() as empty, runDaemon(empty, workers, "Gate") as process:
+        resident = _resident(process.pid)
+    with onDisk() as directory, _startPipe(directory) as awaitStart:
+        _fill(directory, count, isClean)
+        environment = {STARTED: f"{directory}/started"}
+        begin = time.perf_counter()
+        with (
+            runDaemon(directory, workers, "Gate", environment=environment) as process,
+            connect(directory) as connection,
+        ):
+            awaitStart()
+            seconds = time.perf_counter() - begin
+            status = connection.ask("GET", "/v1/pool")
+            verify("queued", status["jobs"]["queued"], count - 1)
+            return {
+                "seconds": seconds,
+                "bytes": (_resident(process.pid) - resident) / count,
+                "listing": _milliseconds(
+                    lambda: connection.ask("GET", "/v1/jobs?order=desc&limit=50")
+                ),
+                "status": _milliseconds(lambda: connection.ask("GET", "/v1/pool")),
+            }
 
 
 MEASUREMENTS: dict[tuple[str, str], Callable[[int, int], Figures]] = {

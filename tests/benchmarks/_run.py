@@ -15,24 +15,39 @@ from pathlib import Path
 
 from ._rows import Row
 
-__all__ = ["Measured", "measureRows"]
+__all__ = ["ROOT", "Checkout", "Measured", "measureRows", "measurementsOf"]
 
 _LONGEST = 600
 """
 Seconds after which a measurement is given up.
 """
 
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 
 # An empty package stands in for C{tests}, which would import Hypothesis, and with it
 # pytest: 0.3 seconds, and a heap of objects for the garbage collector to go through in
 # the middle of what is timed.
+# The measurements come from the working copy, and the package from the checkout.
 _CHILD = """
 import runpy, sys, types
+sys.path[0] = sys.argv.pop(1)
 tests = sys.modules["tests"] = types.ModuleType("tests")
-tests.__path__ = ["tests"]
+tests.__path__ = [sys.argv.pop(1)]
 runpy.run_module("tests.benchmarks.measure", run_name="__main__")
 """
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """
+    The files of one commit, or the working copy.
+
+    @ivar root: the directory with the package.
+    @ivar python: the interpreter with its dependencies.
+    """
+
+    root: Path = ROOT
+    python: str = sys.executable
 
 
 @dataclass
@@ -42,6 +57,7 @@ class Measured:
 
     @ivar figures: a list with one value for each round, by the figure's name.
     @ivar missing: the module that it needs and that is not installed.
+    @ivar checkout: whose package is measured.
     """
 
     row: str
@@ -50,15 +66,18 @@ class Measured:
     count: int
     figures: dict[str, list[float]] = field(default_factory=dict)
     missing: str | None = None
+    checkout: Checkout = Checkout()
 
     def measure(self) -> None:
         """
         Measure once.
         """
-        call = [sys.executable, "-c", _CHILD, self.row, self.engine]
         process = subprocess.run(
-            [*call, str(self.count), str(self.workers)],
-            cwd=_ROOT,
+            [
+                *(self.checkout.python, "-c", _CHILD, self.checkout.root, ROOT / "tests"),
+                *(self.row, self.engine, str(self.count), str(self.workers)),
+            ],
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             check=True,
             timeout=_LONGEST,
@@ -81,7 +100,7 @@ def measureRows(
     """
     every: list[Measured] = []
     for row in rows:
-        group = list(_measurements(row, quick))
+        group = [Measured(*one) for one in measurementsOf(row, quick)]
         every += group
         for number in range(rounds):
             progress(f"{row.key}: {row.title}, round {number + 1} of {rounds}")
@@ -91,15 +110,16 @@ def measureRows(
     return every
 
 
-def _measurements(row: Row, quick: bool) -> Iterator[Measured]:
+def measurementsOf(row: Row, quick: bool) -> Iterator[tuple[str, str, int, int]]:
     """
-    All that is measured in a round of a row: what is compared stands together.
+    All that is measured in a round of a row, by row, engine, number of workers and
+    amount of work: what is compared stands together.
     """
     some = {row.workers[0], row.workers[0] if row.steady is None else row.workers[-1]}
     for workers in sorted(some) if quick else row.workers:
         for engine in _alternating(row):
             for count in row.quickCounts if quick else row.counts:
-                yield Measured(row.key, engine, workers, count)
+                yield row.key, engine, workers, count
 
 
 def _alternating(row: Row) -> Iterator[str]:
