@@ -9,22 +9,28 @@ import json
 import subprocess
 import sys
 import threading
+from contextlib import redirect_stdout
 from dataclasses import replace
 from hashlib import sha256
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
-from shutil import which
+from shutil import copytree, ignore_patterns, which
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import SkipTest
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool.workerpool import BaseWorker, WorkerPool
+from tests.benchmarks._base import BaseRejected, Pair, checkOut, compareRows, comparison
 from tests.benchmarks._blocking import verify
+from tests.benchmarks._commands import busyProcesses, findTaskSpooler
 from tests.benchmarks._holding import WatchedLock
 from tests.benchmarks._lateness import Probe
-from tests.benchmarks._report import report
+from tests.benchmarks._missing import NotInstalled
+from tests.benchmarks._report import printReport, report
 from tests.benchmarks._rows import LABELS, ROWS, Row
 from tests.benchmarks._run import Measured
 from tests.benchmarks._textbook import ConditionPool
@@ -240,6 +246,193 @@ class ReportTests(SynchronousTestCase):
         """
         result = self.reportOn([1.0], [5.0])
         self.assertEqual(result["skipped"], [{"engine": "asynqueue", "missing": "asynqueue"}])
+
+
+class BaseTests(SynchronousTestCase):
+    """
+    Tests for the comparison with a commit.
+    """
+
+    row = replace(ReportTests.row, compared=("microseconds",))
+
+    def pair(self, base: list[float], new: list[float], failure: str | None = None) -> Pair:
+        """
+        A pair that has been measured.
+        """
+        measured = [
+            Measured("adding", "add-task", 1, 10, {"microseconds": one}) for one in (base, new)
+        ]
+        return Pair(self.row, measured[0], measured[1], failure)
+
+    def test_quartiles(self) -> None:
+        """
+        The ratios are taken round by round, the commit's time by the working copy's, and
+        reported as their quartiles.
+        """
+        (found,) = comparison(self.pair([10.0, 20.0, 30.0, 40.0, 50.0], [10.0] * 5))
+        self.assertEqual(found["ratios"], [1, 2, 3, 4, 5])
+        self.assertEqual(
+            (found["lower_quartile"], found["median"], found["upper_quartile"]), (2, 3, 4)
+        )
+
+    def test_noSlower(self) -> None:
+        """
+        The working copy is no slower if the upper quartile of ten ratios is at least 1.
+        """
+        (found,) = comparison(self.pair([0.5] * 6 + [1.0] * 4, [1.0] * 10))
+        self.assertEqual((found["upper_quartile"], found["verdict"]), (1, "no slower"))
+        (found,) = comparison(self.pair([0.5] * 7 + [1.0] * 3, [1.0] * 10))
+        self.assertEqual(found["verdict"], "slower")
+
+    def test_tooFewRounds(self) -> None:
+        """
+        Fewer than ten ratios give no verdict; a single one stands for all quartiles.
+        """
+        (found,) = comparison(self.pair([3.0], [2.0]))
+        self.assertEqual((found["lower_quartile"], found["upper_quartile"]), (1.5, 1.5))
+        self.assertEqual(found["verdict"], "no verdict: 1 of 10 ratios")
+
+    def test_notPositive(self) -> None:
+        """
+        A round in which a figure is not above 0 has no ratio.
+        """
+        (found,) = comparison(self.pair([-1.0, 4.0], [1.0, 2.0]))
+        self.assertEqual(found["ratios"], [2])
+        self.assertEqual(list(comparison(self.pair([0.0], [1.0]))), [])
+
+    def test_limitsCompared(self) -> None:
+        """
+        A row that compares no figure with a peer's compares those that have limits.
+        """
+        pair = self.pair([4.0], [2.0])
+        pair.row = replace(self.row, compared=())
+        self.assertEqual([one["figure"] for one in comparison(pair)], ["microseconds"])
+
+    def test_order(self) -> None:
+        """
+        A pair is measured one after the other, and the other way round in every other
+        round; a failure names the side.
+        """
+        order: list[str] = []
+        pair = self.pair([], [])
+        self.patch(pair.base, "measure", lambda: order.append("base"))
+        self.patch(pair.new, "measure", lambda: order.append("new"))
+        pair.measure(False)
+        pair.measure(True)
+        self.assertEqual(order, ["base", "new", "new", "base"])
+
+        def fail() -> None:
+            raise subprocess.CalledProcessError(1, "child")
+
+        self.patch(pair.base, "measure", fail)
+        pair.measure(False)
+        assert pair.failure is not None
+        self.assertTrue(pair.failure.startswith("at the base: "))
+
+    def test_badCommit(self) -> None:
+        """
+        A commit that does not exist is rejected with one sentence before anything is
+        measured, and nothing is written.
+        """
+        with TemporaryDirectory() as directory:
+            process = run("--base", "no-such-commit", "--out", f"{directory}/out", "adding")
+            self.assertFalse(Path(directory, "out").exists())
+        self.assertEqual((process.returncode, process.stdout), (2, ""))
+        (sentence,) = process.stderr.splitlines()
+        self.assertTrue(sentence.startswith("Cannot compare with 'no-such-commit': "), sentence)
+
+    def test_badRounds(self) -> None:
+        """
+        Fewer rounds than one are rejected.
+        """
+        process = run("--rounds", "0", "adding")
+        self.assertEqual(process.returncode, 2)
+        self.assertIn("it must be at least 1", process.stderr)
+
+    def test_commit(self) -> None:
+        """
+        A commit without the package is rejected; one with it gives a ratio for each
+        figure of each of our engines.
+        """
+        with TemporaryDirectory() as repository:
+            if which("git") is None:
+                raise SkipTest("git is not installed")
+
+            def git(*arguments: str) -> None:
+                identity = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+                subprocess.run(["git", *identity, *arguments], cwd=repository, check=True)
+
+            git("init", "-q")
+            Path(repository, "other").write_text("nothing")
+            git("add", ".")
+            git("commit", "-q", "-m", "Add another file")
+            with self.assertRaises(BaseRejected) as raised, checkOut("HEAD", Path(repository)):
+                self.fail("it was accepted")
+            self.assertIn("has no package ganeti_pool", str(raised.exception))
+            for name in ("ganeti_pool", "twisted"):
+                ignore = ignore_patterns("__pycache__", "dropin.cache")
+                copytree(ROOT / name, Path(repository, name), ignore=ignore)
+            git("add", ".")
+            git("commit", "-q", "-m", "Add the package")
+            rows = [row for row in ROWS if row.key in ("adding", "answering")]
+            with checkOut("HEAD", Path(repository)) as base:
+                pairs = compareRows(rows, base, 1, True, lambda text: None)
+                self.assertNotEqual(base.root, ROOT)
+        self.assertEqual([pair.failure for pair in pairs], [None] * len(pairs))
+        self.assertEqual(
+            {(one["row"], one["engine"], one["figure"]) for p in pairs for one in comparison(p)},
+            {
+                (row.key, engine, figure)
+                for row in rows
+                for engine in row.ours
+                for figure in row.compared
+            },
+        )
+
+
+class CommandRowTests(SynchronousTestCase):
+    """
+    Tests for what the rows of commands need.
+    """
+
+    def test_noTaskSpooler(self) -> None:
+        """
+        Without task-spooler the report says in one sentence what is not installed.
+        """
+        error = self.assertRaises(NotInstalled, findTaskSpooler, lambda name: None)
+        measured = [Measured("commands", "task-spooler", 4, 1, missing=error.name)]
+        result = report([], measured, 1, False)
+        output = StringIO()
+        with redirect_stdout(output):
+            printReport(result)
+        self.assertIn(
+            "Left out: task-spooler, nothing durable, since its command tsp (Debian's package "
+            "task-spooler) is not installed",
+            " ".join(output.getvalue().split()),
+        )
+
+    def test_busyProcesses(self) -> None:
+        """
+        The processes beside a measurement run during it, and have ended after it, even if
+        it fails.
+        """
+        with self.assertRaises(RuntimeError), busyProcesses(2) as processes:
+            self.assertEqual([process.poll() for process in processes], [None, None])
+            raise RuntimeError
+        self.assertNotIn(None, [process.returncode for process in processes])
+
+    def test_targetByWorkers(self) -> None:
+        """
+        A target can depend on the number of workers.
+        """
+        row = replace(ReportTests.row, ratios={("add-task", "executor"): {4: 3, 16: 4}})
+        measured = [
+            Measured("adding", engine, workers, 1, {"microseconds": [1.0]})
+            for engine in ("add-task", "executor")
+            for workers in (4, 16, 64)
+        ]
+        ratios = report([row], measured, 1, False)["rows"][0]["ratios"]
+        self.assertEqual([one["target"] for one in ratios], [3, 4, None])
 
 
 class VerifyTests(SynchronousTestCase):

@@ -125,11 +125,7 @@ def runDaemon(
             [
                 *(python, "-m", "twisted", "ganeti-pool"),
                 *(f"--state-dir={directory}", f"--workers={workers}"),
-                *(
-                    ()
-                    if workerClass is None
-                    else (f"--worker-class=benchmarkworkers.{workerClass}",)
-                ),
+                *chosen,
             ],
             cwd=root,
             env={

@@ -64,7 +64,9 @@ def _fill(directory: str, count: int, isClean: bool) -> None:
     @param isClean: whether it stops by itself; otherwise it is killed, so that the next
         start checks the store.
     """
-    with runDaemon(directory, 0, "Gate") as process, connect(directory) as connection:
+    with runDaemon(directory, 1, "Gate") as process, connect(directory) as connection:
+        # Unlike a pause, this does not survive the restart.
+        connection.ask("PATCH", "/v1/pool", {"workers": 0})
         for first in range(0, count, BATCH):
             jobs = [{"args": [i]} for i in range(first, min(first + BATCH, count))]
             connection.ask("POST", "/v1/jobs", jobs)
