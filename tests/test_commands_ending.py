@@ -194,9 +194,9 @@ class EverythingTests(EndingCase):
         self.assertFalse(hasEnded(left))
         signal.pidfd_send_signal(left, signal.SIGKILL)
 
-    def test_handleNotRecorded(self) -> None:
+    def test_handleRefused(self) -> None:
         """
-        It is gone when the daemon has given the command up.
+        It is gone if the function that records the handle raises.
         """
         left: list[int] = []
 
