@@ -82,7 +82,7 @@ class CleanUpTests(EndingCase):
         """
         running = self.start(script, self.path, onTERM(self.state), tidy)
         self.met()
-        leader = self.hold(json.loads(self.handles[0])["pgid"])
+        leader = self.hold(self.pidOf())
         running.cancel()
         self.assertTrue(select.select([leader], [], [], PATIENCE)[0], "the leader lives")
         self.letGo()
