@@ -11,8 +11,7 @@ import resource
 import select
 import signal
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from subprocess import DEVNULL, Popen
@@ -665,11 +664,9 @@ class OutputTests(CommandCase):
         self.addCleanup(os.kill, int(self.kept("stderr")), signal.SIGKILL)
         self.assertEqual(self.kept("stdout"), bytes(65536))
 
-    def failWrites(self, number: int) -> Callable[[], None]:
+    def failWrites(self, number: int) -> None:
         """
         Have each write to an output file fail.
-
-        @return: a function that ends that.
         """
         write = os.write
 
@@ -678,7 +675,7 @@ class OutputTests(CommandCase):
                 raise OSError(number, os.strerror(number))
             return write(descriptor, data)
 
-        return self.patch(os, "write", refuse).restore
+        self.patch(os, "write", refuse)
 
     def test_brokenDisk(self) -> None:
         """

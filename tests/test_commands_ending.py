@@ -5,7 +5,6 @@ Tests for how the processes of a command are ended.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import select
 import signal
@@ -156,7 +155,7 @@ class CleanUpTests(EndingCase):
             running.cancel()
             self.assertEqual(running.failure().signal, "SIGTERM")
         self.assertIn("Too many open files", "".join(str(formatEvent(each)) for each in logged))
-        self.assertEqual(self.kept("stdout"), b"")
+        self.assertEqual(self.sizes["stdout"].bytes, 0)
 
 
 class EverythingTests(EndingCase):

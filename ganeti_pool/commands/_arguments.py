@@ -14,7 +14,14 @@ from typing import Any
 from ..errors import InvalidJob
 from ..jobs import ATTEMPT_VARIABLE, JOB_VARIABLE, STATE_VARIABLE, AttemptContext
 
-__all__ = ["ATTEMPT_VARIABLE", "JOB_VARIABLE", "STATE_VARIABLE", "checkArgs", "childEnvironment", "inheritedEnvironment"]
+__all__ = [
+    "ATTEMPT_VARIABLE",
+    "JOB_VARIABLE",
+    "STATE_VARIABLE",
+    "checkArgs",
+    "childEnvironment",
+    "inheritedEnvironment",
+]
 
 _RESERVED = frozenset({JOB_VARIABLE, ATTEMPT_VARIABLE, STATE_VARIABLE})
 

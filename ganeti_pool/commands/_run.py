@@ -31,6 +31,7 @@ _log = Logger()
 
 _CallWhenCancelled = Callable[[Callable[[], object]], object]
 
+
 class _Scarce(Exception):
     """
     A command was not started for want of something.
@@ -177,9 +178,7 @@ class CommandRunner:
                 if attempt is not None:
                     attempt.recordStart()
                 assert self._wakeUp is not None  # the notices are its own
-                supervision = Supervision(
-                    group, outputs, attempt, self._wakeUp, notices, killDelay
-                )
+                supervision = Supervision(group, outputs, attempt, self._wakeUp, notices, killDelay)
                 supervision.awaitExit()
                 status = os.waitid(os.P_PID, group.process.pid, os.WEXITED | os.WNOWAIT)
                 group.mayRunAgain = supervision.wasTold or not _isSuccess(status)

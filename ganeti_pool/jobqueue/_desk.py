@@ -118,9 +118,7 @@ class Desk:
         the worker class keeps it. Does not wait. See L{Runs.beginWork}.
         """
         self._handover.post(
-            partial(
-                self._runs.beginWork, task, run, self._runs.monotonic(), not self.keepsTimeout
-            )
+            partial(self._runs.beginWork, task, run, self._runs.monotonic(), not self.keepsTimeout)
         )
 
     def waitToBegin(self, task: JobTask, run: Run, why: str) -> None:

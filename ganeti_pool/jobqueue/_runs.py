@@ -180,9 +180,7 @@ class Runs:
         waited = None if task.since is None else now - task.since
         self._events.tell(JobEventKind.STARTED, job, waited=waited)
 
-    def beginWork(
-        self, task: JobTask, run: Run, now: float, isLimited: bool
-    ) -> Deferred[None]:
+    def beginWork(self, task: JobTask, run: Run, now: float, isLimited: bool) -> Deferred[None]:
         """
         Record that the work of an attempt begins or goes on.
 

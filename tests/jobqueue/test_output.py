@@ -105,9 +105,7 @@ class OutputTests(StartedCase):
         self.submit(new("note", 1), new("note", 2))
         self.stepping.step()
         self.assertEqual(self.ran, [2, 1])
-        self.assertEqual(
-            troubles, ["job 1 waits: the output of jobs cannot be kept: no place"]
-        )
+        self.assertEqual(troubles, ["job 1 waits: the output of jobs cannot be kept: no place"])
         self.assertIsNone(self.status()["store"]["last_error"])
 
     def test_allWithoutOutputDirectory(self) -> None:
