@@ -1386,6 +1386,16 @@ class CommandWorkerTests(CommandCase):
         self.assertEqual(self.completion.told, [None])
         self.assertEqual(self.kept("stdout"), b"text\n")
 
+    def test_next(self) -> None:
+        """
+        A worker runs one command after another with the same descriptors.
+        """
+        self.pool.AddTask((["echo", "first"], {}), completion=self.completion)
+        self.pool.AddTask((["echo", "second"], {}), completion=self.completion)
+        self.pool.Quiesce()
+        self.assertEqual(self.completion.told, [None, None])
+        self.assertEqual(self.kept("stdout"), b"second\n")
+
     def test_cancelled(self) -> None:
         """
         A command is ended when its task is interrupted.

@@ -95,16 +95,15 @@ class OutputFile:
 
     def cutOff(self) -> None:
         """
-        Drop the chunk that waits, and everything after it.
+        Drop the chunk that waits, and everything after it. The output must be held.
         """
-        if self._waiting:
-            self._waiting = b""
-            self._truncated = True
-            self._log.warn(
-                "An output stream is cut off after {kept} bytes: {why}",
-                kept=self._kept,
-                why=self.why,
-            )
+        self._waiting = b""
+        self._truncated = True
+        self._log.warn(
+            "An output stream is cut off after {kept} bytes: {why}",
+            kept=self._kept,
+            why=self.why,
+        )
 
     def close(self) -> None:
         """

@@ -151,7 +151,7 @@ class Supervision:
                         continue
                     return
                 if self._notices.isCancelled:
-                    for file in self._pipes.values():
+                    for file in [file for file in self._pipes.values() if file.isHeld]:
                         file.cutOff()
                     return
                 selector.select(self._secondsToWait())
