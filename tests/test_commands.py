@@ -802,6 +802,21 @@ class HeldOutputTests(CommandCase):
         self.assertEqual(self.sizes["stdout"], OutputSize(90001, False))
         self.assertEqual(self.kept("stdout"), bytes(90001))
 
+    def test_rest(self) -> None:
+        """
+        What is left in the pipe when the command has exited is kept when there is room.
+        """
+
+        def exitFirst() -> None:
+            if not self.tries:
+                os.waitid(os.P_PID, self.pidOf(), os.WEXITED | os.WNOWAIT)
+
+        self.patch(commands._output, "CHUNK", 1000)
+        self.attempt = replace(self.attempt, recordStart=exitFirst)
+        self.hook = self.makeRoom
+        self.run_(["head", "-c", "50000", "/dev/zero"])
+        self.assertEqual(self.kept("stdout"), bytes(50000))
+
     def test_timeout(self) -> None:
         """
         The time in which output waits does not count towards the timeout.

@@ -450,7 +450,7 @@ class MakeTests(TapCase):
         self.make()
         self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE), (limits[1],) * 2)
         # Commands as many as it would have.
-        self.assertEqual(processGroups.fileLimit, limits[1] - 1)
+        self.assertEqual(processGroups.fileLimit, (limits[1] - 1, limits[1]))
 
     def test_errorWithoutFile(self) -> None:
         """

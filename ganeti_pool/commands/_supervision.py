@@ -209,14 +209,14 @@ class Supervision:
             for file in self._pipes.values():
                 file.retry()
             self._pause = _scarcity.longer(self._pause)
+        attempt = self._attempt
+        assert attempt is not None  # nothing is kept outside a job, or held
         for file in self._pipes.values():
             if file.isHeld:
                 self._retryAt = now + self._pause
-                if self._attempt is not None:
-                    self._attempt.recordWait(file.why)
+                attempt.recordWait(file.why)
                 return
         self._retryAt = None
         if self._endAt is not None:
             self._endAt += now - self._heldSince
-        if self._attempt is not None:
-            self._attempt.recordStart()
+        attempt.recordStart()
