@@ -17,9 +17,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from ganeti_pool.commands import CommandFailed
+from ganeti_pool.commands import CommandFailed, _supervision
 from ganeti_pool.commands._groups import ProcessGroups
-from ganeti_pool.commands._run import runCommand
+from ganeti_pool.commands._run import CommandRunner
 from ganeti_pool.jobs import AttemptContext, JobFailure, OutputSize
 
 __all__ = ["PATIENCE", "CommandCase", "Running", "endAfter", "onTERM"]
@@ -131,7 +131,7 @@ class CommandCase(SynchronousTestCase):
         self.attempt = AttemptContext(
             7,
             2,
-            str(self.output),
+            lambda: str(self.output),
             str(self.state),
             self.handles.append,
             self.sizes.update,
@@ -158,6 +158,19 @@ class CommandCase(SynchronousTestCase):
                 self.assertTrue(ended, f"process {entry.name} is left")
             finally:
                 os.close(descriptor)
+
+    def recordHandlesAtOnce(self) -> None:
+        """
+        Have the handle of a command recorded at its start, if it has not exited by then.
+        """
+        self.patch(_supervision, "_HANDLE_DELAY", 0.0)
+
+    def pidOf(self) -> int:
+        """
+        Return the ID of the only command that runs.
+        """
+        (pid,) = self.groups._live
+        return pid
 
     def meeting(self) -> tuple[str, Callable[[], str]]:
         """
@@ -187,15 +200,8 @@ class CommandCase(SynchronousTestCase):
         """
         Run a command here, as the attempt.
         """
-        runCommand(
-            argv,
-            options or {},
-            self.attempt,
-            callWhenCancelled,
-            outputLimit,
-            killDelay,
-            self.groups,
-            **settings,
+        CommandRunner(self.groups, **settings).run(
+            argv, options or {}, self.attempt, callWhenCancelled, outputLimit, killDelay
         )
 
     def failureOf(

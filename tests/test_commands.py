@@ -11,8 +11,7 @@ import resource
 import select
 import signal
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from subprocess import DEVNULL, Popen
@@ -25,10 +24,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from ganeti_pool import commands
-from ganeti_pool.commands import CommandFailed, CommandWorker, NoMoreCommands, _run, checkArgs
+from ganeti_pool.commands import (
+    CommandFailed,
+    CommandWorker,
+    NoMoreCommands,
+    _run,
+    _scarcity,
+    _supervision,
+    _waiting,
+    checkArgs,
+)
 from ganeti_pool.commands._output import OutputFile
-from ganeti_pool.commands._run import runCommand
-from ganeti_pool.commands._waiting import Latch, exitDescriptor
+from ganeti_pool.commands._run import CommandRunner
+from ganeti_pool.commands._waiting import WakeUp, exitDescriptor
 from ganeti_pool.errors import DeferTask, InvalidJob, PoolError
 from ganeti_pool.interfaces import ICompletion
 from ganeti_pool.jobs import JobFailure, OutputSize, currentAttempt
@@ -219,13 +227,11 @@ class OutcomeTests(CommandCase):
 
     def test_noOutputDirectory(self) -> None:
         """
-        Where output cannot be kept, nothing is started.
+        A command runs where its output can never be kept, which is then cut off.
         """
         self.output.rmdir()
-        failure = self.failureOf(["touch", str(self.state / "ran")])
-        self.assertEqual(failure.code, "not_started")
-        self.assertIn(str(self.output), failure.message)
-        self.assertFalse((self.state / "ran").exists())
+        self.run_(["echo", "text"])
+        self.assertEqual(self.sizes["stdout"], OutputSize(0, True))
 
     def test_wrongArguments(self) -> None:
         """
@@ -283,7 +289,6 @@ class ScarcityTests(CommandCase):
         self.runWhenPossible()
         self.assertEqual(self.pauses, [1, 2, 4])
         self.assertEqual(self.kept("stdout"), b"text\n")
-        self.assertEqual(len(self.handles), 1)
         *reasons, start = self.reports
         self.assertEqual((len(reasons), start), (3, "start"))
         self.assertNotIn("start", reasons)
@@ -307,9 +312,13 @@ class ScarcityTests(CommandCase):
         """
         for room in range(12):
             self.pauses.clear()
-            self.handles.clear()
             self.takeDescriptors(room)
-            self.assertHeld()
+            self.runWhenPossible()
+            self.relieve()
+            self.assertEqual(self.kept("stdout"), b"text\n")
+            if room == 0:
+                self.assertEqual(self.pauses, [1, 2, 4])
+        self.assertEqual(self.pauses, [])
 
     def takeDescriptors(self, room: int) -> None:
         """
@@ -326,14 +335,10 @@ class ScarcityTests(CommandCase):
         """
         A command that has been started goes on without any more of them.
         """
-
-        def take(handle: str) -> None:
-            self.handles.append(handle)
-            self.takeDescriptors(0)
-
-        self.attempt = replace(self.attempt, recordHandle=take)
-        self.runWhenPossible()
-        self.assertEqual((self.pauses, self.kept("stdout")), ([], b"text\n"))
+        self.attempt = replace(self.attempt, recordStart=partial(self.takeDescriptors, 0))
+        self.run_(["true"])
+        self.relieve()
+        self.assertEqual((self.pauses, self.reports), ([], []))
 
     def test_noProcesses(self) -> None:
         """
@@ -347,13 +352,6 @@ class ScarcityTests(CommandCase):
         Where there is no memory for one, it waits for that.
         """
         self.forbid(_run, "Popen", errno.ENOMEM)
-        self.assertHeld()
-
-    def test_noRoom(self) -> None:
-        """
-        Where its output could not be kept since the disk is full, it waits for room.
-        """
-        self.forbid(_run, "OutputFile", errno.ENOSPC)
         self.assertHeld()
 
     def test_pauses(self) -> None:
@@ -382,7 +380,8 @@ class ScarcityTests(CommandCase):
         """
         self.forbid(_run, "Popen", errno.EAGAIN)
         with capturedLogs() as logged:
-            runCommand(["true"], {}, None, lambda f: None, 1, PATIENCE, self.groups, wait=self.wait)
+            runner = CommandRunner(self.groups, self.wait)
+            runner.run(["true"], {}, None, lambda f: None, 1, PATIENCE)
         self.assertIn("A command waits", formatEvent(logged[0]))
 
 
@@ -436,13 +435,30 @@ class SurroundingTests(CommandCase):
         self.run_(["printf", "%s", os.fsdecode(b"caf\xe9\xff")])
         self.assertEqual(self.kept("stdout"), b"caf\xe9\xff")
 
+    def runUntilHandle(self, script: str) -> None:
+        """
+        Run a shell script that ends once its handle is recorded.
+        """
+        go = self.state / "go"
+        os.mkfifo(go)
+        # Both ends, so that nobody waits for the other.
+        descriptor = os.open(go, os.O_RDWR)
+        self.addCleanup(os.close, descriptor)
+
+        def letGo(handle: str) -> None:
+            self.handles.append(handle)
+            os.write(descriptor, b"\n")
+
+        self.attempt = replace(self.attempt, recordHandle=letGo)
+        self.run_(["sh", "-c", f'{script}; read line < "$1"', "sh", str(go)])
+
     def test_handle(self) -> None:
         """
         The handle names the group, its leader's start, this boot and the pipes that
-        take the output.
+        take the output. It is recorded once.
         """
         script = "echo $$; cut -d' ' -f22 /proc/$$/stat; stat -Lc %i /proc/$$/fd/1 /proc/$$/fd/2"
-        self.run_(["sh", "-c", script])
+        self.runUntilHandle(script)
         pid, start, *pipes = map(int, self.kept("stdout").split())
         with open("/proc/sys/kernel/random/boot_id") as file:
             boot = file.read().strip()
@@ -451,17 +467,43 @@ class SurroundingTests(CommandCase):
             json.loads(handle), {"pgid": pid, "start": start, "boot": boot, "pipes": pipes}
         )
 
+    def test_handleOfClosedOutput(self) -> None:
+        """
+        The handle names the pipes even if the leader has closed one of them.
+        """
+        self.runUntilHandle("exec 2>&-")
+        self.assertEqual(len(json.loads(self.handles[0])["pipes"]), 2)
+
+    def test_endsBeforeHandle(self) -> None:
+        """
+        A command that ends soon costs no look into C{/proc}, no directory and no thread.
+        """
+        self.patch(_supervision, "_HANDLE_DELAY", PATIENCE)
+        self.patch(_supervision, "handleOf", lambda *args: self.fail("looked at"))
+        self.patch(_waiting, "Thread", lambda **settings: self.fail("started"))
+        self.attempt = replace(self.attempt, makeOutputDirectory=lambda: self.fail("made"))
+        self.run_(["true"])
+        self.assertEqual(
+            self.sizes, {"stdout": OutputSize(0, False), "stderr": OutputSize(0, False)}
+        )
+
     def test_noHandle(self) -> None:
         """
         Where the system tells no start times, a command runs without a handle.
         """
-        self.patch(_run, "handleOf", lambda pid, pipes: None)
-        self.run_(["true"])
+        go = self.state / "go"
+        os.mkfifo(go)
+        descriptor = os.open(go, os.O_RDWR)
+        self.addCleanup(os.close, descriptor)
+        self.patch(
+            _supervision, "handleOf", lambda pid, pipes: os.write(descriptor, b"\n") and None
+        )
+        self.run_(["sh", "-c", 'read line < "$1"', "sh", str(go)])
         self.assertEqual(self.handles, [])
 
-    def test_handleNotRecorded(self) -> None:
+    def test_handleRefused(self) -> None:
         """
-        A command whose handle cannot be stored is killed, and that error is told.
+        A command is killed if the function that records its handle raises.
         """
 
         def refuse(handle: str) -> None:
@@ -479,14 +521,13 @@ class SurroundingTests(CommandCase):
         dropped.
         """
         path = self.state / "environment"
-        runCommand(
+        CommandRunner(self.groups).run(
             ["sh", "-c", 'env > "$1"; head -c 1000000 /dev/zero', "sh", str(path)],
             {},
             None,
             lambda f: None,
             100,
             PATIENCE,
-            self.groups,
         )
         self.assertNotIn("GANETI_POOL", path.read_text())
         self.assertEqual(list(self.output.iterdir()), [])
@@ -495,10 +536,10 @@ class SurroundingTests(CommandCase):
         """
         In a job that keeps nothing, output is dropped and not counted.
         """
-        self.attempt = replace(self.attempt, outputDirectory=None)
+        self.attempt = replace(self.attempt, makeOutputDirectory=None)
+        self.assertIsNone(self.attempt.outputDirectory)
         self.run_(["echo", "text"])
         self.assertEqual(self.sizes, {})
-        self.assertEqual(len(self.handles), 1)
 
 
 class FileLimitTests(CommandCase):
@@ -516,10 +557,10 @@ class FileLimitTests(CommandCase):
         descriptor = os.open(go, os.O_RDWR)
         self.addCleanup(os.close, descriptor)
 
-        def letGo(handle: str) -> None:
+        def letGo() -> None:
             os.write(descriptor, b"\n")
 
-        self.attempt = replace(self.attempt, recordHandle=letGo)
+        self.attempt = replace(self.attempt, recordStart=letGo)
         self.run_(["sh", "-c", 'read line < "$1"; ulimit -Sn; ulimit -Hn', "sh", str(go)])
         return self.kept("stdout")
 
@@ -530,8 +571,7 @@ class FileLimitTests(CommandCase):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self.patch(commands._groups.processGroups, "fileLimit", None)
         commands.limitFiles(123)
-        self.assertEqual(commands._groups.processGroups.fileLimit, 123)
-        self.groups.fileLimit = 123
+        self.groups.fileLimit = commands._groups.processGroups.fileLimit
         self.assertEqual(self.limits(), b"123\n%d\n" % hard)
 
     def test_programOfAnother(self) -> None:
@@ -543,14 +583,14 @@ class FileLimitTests(CommandCase):
             raise PermissionError()
 
         self.patch(resource, "prlimit", prlimit)
-        self.groups.fileLimit = 123
+        self.groups.fileLimit = (123, 123)
         self.assertEqual(self.limits(), b"%d\n%d\n" % resource.getrlimit(resource.RLIMIT_NOFILE))
 
     def test_missing(self) -> None:
         """
         A program that is missing is told as such.
         """
-        self.groups.fileLimit = 123
+        self.groups.fileLimit = (123, 123)
         self.assertEqual(self.failureOf(["/no/such"]).code, "not_started")
 
 
@@ -583,14 +623,6 @@ class OutputTests(CommandCase):
         self.assertEqual((self.output / "stdout").stat().st_size, limit)
         self.assertEqual(self.kept("stderr"), b"done\n")
 
-    def test_again(self) -> None:
-        """
-        An attempt that starts again, after a deferral, replaces what was kept.
-        """
-        self.run_(["echo", "first and long"])
-        self.run_(["echo", "second"])
-        self.assertEqual(self.kept("stdout"), b"second\n")
-
     def test_endOfStream(self) -> None:
         """
         A stream that has ended is looked at once, however long the other goes on.
@@ -598,7 +630,7 @@ class OutputTests(CommandCase):
         ends: list[OutputFile] = []
         take = OutputFile.take
 
-        def takeAndCount(file: OutputFile, pipe: int) -> bool:
+        def takeAndCount(file: OutputFile, pipe: int) -> int:
             more = take(file, pipe)
             if not more:
                 ends.append(file)
@@ -618,46 +650,54 @@ class OutputTests(CommandCase):
 
     def test_rest(self) -> None:
         """
-        What is in the pipe at the end is taken, more than a chunk too, and what
-        is written meanwhile is not waited for.
+        What is in the pipe when the command has exited is kept, more than a chunk too.
         """
-        readEnd, writeEnd = os.pipe()
-        self.addCleanup(os.close, readEnd)
-        self.addCleanup(os.close, writeEnd)
-        os.write(writeEnd, b"x" * 65536)
-        self.patch(commands._output, "_CHUNK", 40000)
-        read = os.read
+        self.patch(commands._output, "CHUNK", 40000)
 
-        def readAndWrite(descriptor: int, length: int) -> bytes:
-            data = read(descriptor, length)
-            os.write(writeEnd, b"y")
-            return data
+        def exitFirst() -> None:
+            os.waitid(os.P_PID, self.pidOf(), os.WEXITED | os.WNOWAIT)
 
-        self.patch(os, "read", readAndWrite)
-        file = OutputFile(str(self.output / "stdout"), 100_000)
-        self.addCleanup(file.close)
-        file.takeRest(readEnd)
-        self.assertEqual(self.kept("stdout"), b"x" * 65536)
+        self.attempt = replace(self.attempt, recordStart=exitFirst)
+        # The child in another session holds the pipe open.
+        script = "setsid sleep 1000 & head -c 65536 /dev/zero; echo $! >&2"
+        self.run_(["sh", "-c", script])
+        self.addCleanup(os.kill, int(self.kept("stderr")), signal.SIGKILL)
+        self.assertEqual(self.kept("stdout"), bytes(65536))
 
-    def test_fullDisk(self) -> None:
+    def failWrites(self, number: int) -> None:
         """
-        A file that cannot be written ends what is kept, not the command.
+        Have each write to an output file fail.
         """
         write = os.write
 
-        def writeNothing(descriptor: int, data: bytes) -> int:
-            if os.readlink(f"/proc/self/fd/{descriptor}") == str(self.output / "stdout"):
-                raise OSError(errno.ENOSPC, "No space left on device")
+        def refuse(descriptor: int, data: bytes) -> int:
+            if os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(self.output)):
+                raise OSError(number, os.strerror(number))
             return write(descriptor, data)
 
-        self.patch(os, "write", writeNothing)
-        self.run_(["sh", "-c", "head -c 300000 /dev/zero; echo done >&2"])
+        self.patch(os, "write", refuse)
+
+    def test_brokenDisk(self) -> None:
+        """
+        An error that waiting does not cure ends what is kept, not the command.
+        """
+        self.failWrites(errno.EIO)
+        self.run_(["sh", "-c", "head -c 300000 /dev/zero; exec >&-; echo done >&2"])
         self.assertEqual(self.sizes["stdout"], OutputSize(0, True))
-        self.assertEqual(self.kept("stderr"), b"done\n")
+        self.assertEqual(self.sizes["stderr"], OutputSize(0, True))
+        self.assertEqual(self.reports, ["start"])
+
+    def test_again(self) -> None:
+        """
+        A run that makes its files again replaces what was kept.
+        """
+        self.run_(["echo", "first and long"])
+        self.run_(["echo", "second"])
+        self.assertEqual(self.kept("stdout"), b"second\n")
 
     def test_notEmptied(self) -> None:
         """
-        A file that cannot be emptied is refused, and its descriptor is given back.
+        The descriptor of a file that cannot be emptied is closed.
         """
         opened: list[int] = []
 
@@ -666,14 +706,15 @@ class OutputTests(CommandCase):
             raise OSError(errno.EIO, "Input/output error")
 
         self.patch(os, "ftruncate", refuse)
-        self.assertRaises(OSError, OutputFile, str(self.output / "stdout"), 1)
+        self.run_(["echo", "text"])
         (descriptor,) = opened
         self.assertRaises(OSError, os.fstat, descriptor)
+        self.assertEqual(self.sizes["stdout"], OutputSize(0, True))
 
     def test_inTheWay(self) -> None:
         """
-        What stands in the place of an output file, and is not one, fails the job: no link
-        is followed, no FIFO is waited for, and nothing is changed.
+        What stands in the place of an output file, and is not one, cuts the output off: no
+        link is followed, no FIFO is waited for, and nothing is changed.
         """
         other = self.state / "other"
         other.write_text("precious")
@@ -686,22 +727,170 @@ class OutputTests(CommandCase):
         ]
         for make in makers:
             make()
-            failure = self.assertRaises(CommandFailed, self.run_, ["echo", "text"]).failure
-            self.assertEqual(failure.code, "not_started")
-            self.assertIn("the output cannot be kept: ", failure.message)
+            with capturedLogs() as logged:
+                self.run_(["echo", "text"])
+            self.assertEqual(self.sizes["stdout"], OutputSize(0, True))
+            self.assertIn("its output cannot be kept: ", str(formatEvent(logged[0])))
             stdout.unlink()
         self.assertEqual(other.read_text(), "precious")
         self.assertFalse((self.state / "nothing").exists())
 
     def test_fifoWithReader(self) -> None:
         """
-        A FIFO in the place of an output file is refused even while somebody reads it.
+        A FIFO in the place of an output file is rejected even while somebody reads it.
         """
         os.mkfifo(self.output / "stdout")
         reader = os.open(self.output / "stdout", os.O_RDONLY | os.O_NONBLOCK)
         self.addCleanup(os.close, reader)
-        failure = self.assertRaises(CommandFailed, self.run_, ["echo", "text"]).failure
-        self.assertIn("another file is in the way", failure.message)
+        self.run_(["echo", "text"])
+        self.assertEqual(self.sizes["stdout"], OutputSize(0, True))
+        self.assertEqual(os.read(reader, 10), b"")
+
+
+class HeldOutputTests(CommandCase):
+    """
+    Tests for output that cannot be kept for a temporary shortage.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(_scarcity, "FIRST_PAUSE", 0.001)
+        self.tries = 0
+        self.hook: Callable[[], object] = lambda: None
+        self.isFull = True
+        self.attempt = replace(
+            self.attempt, makeOutputDirectory=self.makeDirectory, recordWait=self.report
+        )
+
+    def makeDirectory(self) -> str:
+        if self.isFull:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return str(self.output)
+
+    def report(self, why: str) -> None:
+        """
+        At the third report to wait, call the hook.
+        """
+        self.reports.append(why)
+        self.tries += 1
+        if self.tries == 3:
+            self.hook()
+
+    def makeRoom(self) -> None:
+        """
+        Have the next try succeed.
+        """
+        self.isFull = False
+
+    def test_held(self) -> None:
+        """
+        The output of a command waits for room, even if the command has exited, and the job
+        ends then. C{status} gets the reasons, and that the job goes on.
+        """
+        self.hook = self.makeRoom
+        self.run_(["echo", "text"])
+        self.assertEqual(self.kept("stdout"), b"text\n")
+        why = "its output cannot be kept: [Errno 28] No space left on device"
+        self.assertEqual(self.reports, ["start", why, why, why, "start"])
+
+    def test_moreThanThePipe(self) -> None:
+        """
+        A command waits while its pipe is full, and nothing of its output is lost.
+        """
+        self.hook = self.makeRoom
+        self.run_(["head", "-c", "90001", "/dev/zero"])
+        self.assertEqual(self.sizes["stdout"], OutputSize(90001, False))
+        self.assertEqual(self.kept("stdout"), bytes(90001))
+
+    def test_rest(self) -> None:
+        """
+        What is left in the pipe when the command has exited is kept when there is room.
+        """
+
+        def exitFirst() -> None:
+            if not self.tries:
+                os.waitid(os.P_PID, self.pidOf(), os.WEXITED | os.WNOWAIT)
+
+        self.patch(commands._output, "CHUNK", 1000)
+        self.attempt = replace(self.attempt, recordStart=exitFirst)
+        self.hook = self.makeRoom
+        self.run_(["head", "-c", "50000", "/dev/zero"])
+        self.assertEqual(self.kept("stdout"), bytes(50000))
+
+    def test_timeout(self) -> None:
+        """
+        The time in which output waits does not count towards the timeout.
+        """
+        now = [0.0]
+        self.patch(_supervision, "monotonic", lambda: now[0])
+        go = str(self.state / "go")
+        os.mkfifo(go)
+        descriptor = os.open(go, os.O_RDWR)
+        self.addCleanup(os.close, descriptor)
+        self.patch(_scarcity, "FIRST_PAUSE", 0.0)
+
+        def passTime() -> None:
+            now[0] += 1000
+            self.makeRoom()
+            os.write(descriptor, b"\n")
+
+        self.hook = passTime
+        self.attempt = replace(self.attempt, timeout=10.0)
+        self.run_(["sh", "-c", 'echo text; read line < "$1"', "sh", go])
+        self.assertEqual(self.kept("stdout"), b"text\n")
+
+    def test_cancelled(self) -> None:
+        """
+        A cancellation ends a command whose output waits, and cuts the output off.
+        """
+        cancellers: list[Callable[[], object]] = []
+        self.hook = lambda: cancellers[0]()
+        error = self.assertRaises(
+            CommandFailed,
+            self.run_,
+            ["sh", "-c", "echo text; exec sleep 1000"],
+            callWhenCancelled=cancellers.append,
+        )
+        self.assertEqual(error.failure.code, "cancelled")
+        self.assertEqual(self.sizes["stdout"], OutputSize(0, True))
+
+    def test_cancelledAfterExit(self) -> None:
+        """
+        A cancellation of a job whose command has exited ends the wait; the exit status
+        stands.
+        """
+        cancellers: list[Callable[[], object]] = []
+
+        def exitFirst() -> None:
+            os.waitid(os.P_PID, self.pidOf(), os.WEXITED | os.WNOWAIT)
+
+        self.attempt = replace(self.attempt, recordStart=exitFirst)
+        self.hook = lambda: cancellers[0]()
+        self.run_(["echo", "text"], callWhenCancelled=cancellers.append)
+        self.assertEqual(self.sizes["stdout"], OutputSize(0, True))
+
+    def test_backgroundChild(self) -> None:
+        """
+        A background child does not live on while the output of its command waits.
+        """
+        path, met = self.meeting()
+        ended: list[bool] = []
+
+        def look() -> None:
+            ended.append(bool(select.select([child[0]], [], [], PATIENCE)[0]))
+            self.makeRoom()
+
+        def exitFirst() -> None:
+            if not child:
+                child.append(os.pidfd_open(int(met())))
+                self.addCleanup(os.close, child[0])
+                os.waitid(os.P_PID, self.pidOf(), os.WEXITED | os.WNOWAIT)
+
+        child: list[int] = []
+        self.hook = look
+        self.attempt = replace(self.attempt, recordStart=exitFirst)
+        self.run_(["sh", "-c", 'sleep 1000 & echo $! > "$1"; echo text', "sh", path])
+        self.assertEqual((ended, self.kept("stdout")), ([True], b"text\n"))
 
 
 class EndTests(CommandCase):
@@ -830,11 +1019,11 @@ class EndTests(CommandCase):
         """
         cancellers: list[Callable[[], object]] = []
 
-        def exitFirst(handle: str) -> None:
-            os.waitid(os.P_PID, json.loads(handle)["pgid"], os.WEXITED | os.WNOWAIT)
+        def exitFirst() -> None:
+            os.waitid(os.P_PID, self.pidOf(), os.WEXITED | os.WNOWAIT)
             cancellers[0]()
 
-        self.attempt = replace(self.attempt, recordHandle=exitFirst)
+        self.attempt = replace(self.attempt, recordStart=exitFirst)
         self.run_(["true"], callWhenCancelled=cancellers.append)
         cancellers[0]()
 
@@ -877,11 +1066,11 @@ class GroupTests(CommandCase):
         A command that had exited when all were killed keeps its own outcome.
         """
 
-        def exitFirst(handle: str) -> None:
-            os.waitid(os.P_PID, json.loads(handle)["pgid"], os.WEXITED | os.WNOWAIT)
+        def exitFirst() -> None:
+            os.waitid(os.P_PID, self.pidOf(), os.WEXITED | os.WNOWAIT)
             self.groups.killAll()
 
-        self.attempt = replace(self.attempt, recordHandle=exitFirst)
+        self.attempt = replace(self.attempt, recordStart=exitFirst)
         self.run_(["true"])
         self.assertEqual(self.failureOf(["false"]).code, "exit_nonzero")
 
@@ -946,39 +1135,100 @@ class GroupTests(CommandCase):
 
 class WaitingTests(SynchronousTestCase):
     """
-    Tests for L{Latch} and L{exitDescriptor}.
+    Tests for L{WakeUp} and L{exitDescriptor}.
     """
 
-    def isReadable(self, descriptor: int, timeout: float = 0) -> bool:
+    def setUp(self) -> None:
+        self.wakeUp = WakeUp()
+
+    def isReadable(self, descriptor: int | None = None, timeout: float = 0) -> bool:
         """
         Whether there is something to read, or is in time.
         """
+        if descriptor is None:
+            descriptor = self.wakeUp.fileno()
         return bool(select.select([descriptor], [], [], timeout)[0])
 
-    def test_latch(self) -> None:
+    def test_notice(self) -> None:
         """
-        A latch is readable once it is set, however often.
+        The descriptor is readable from a notice on, however often it is posted, until it
+        is cleared.
         """
-        latch = Latch()
-        self.addCleanup(latch.close)
-        self.assertFalse(self.isReadable(latch.fileno()))
-        self.assertFalse(latch.isSet)
-        latch.set()
-        latch.set()
-        self.assertTrue(self.isReadable(latch.fileno()))
-        self.assertTrue(latch.isSet)
-        self.assertEqual(os.read(latch.fileno(), 10), b"\0")
+        notices = self.wakeUp.begin()
+        self.assertFalse(self.isReadable())
+        self.assertEqual((notices.isCancelled, notices.hasExited), (False, False))
+        notices.cancel()
+        notices.cancel()
+        self.assertTrue(self.isReadable())
+        self.wakeUp.clear()
+        self.assertFalse(self.isReadable())
+        self.assertEqual((notices.isCancelled, notices.hasExited), (True, False))
+        notices.exit()
+        self.assertTrue(self.isReadable())
+        self.assertTrue(notices.hasExited)
 
-    def test_closedLatch(self) -> None:
+    def test_nextCommand(self) -> None:
         """
-        Setting or closing a latch that was closed touches no descriptor.
+        A notice for one command is not seen by the next one, whether it was posted before
+        the next one began or later.
         """
-        latch = Latch()
-        latch.close()
-        latch.close()
-        self.patch(os, "write", lambda *args: self.fail("written"))
-        latch.set()
-        self.assertFalse(latch.isSet)
+        first = self.wakeUp.begin()
+        first.cancel()
+        second = self.wakeUp.begin()
+        self.assertFalse(self.isReadable())
+        first.cancel()
+        first.exit()
+        self.assertFalse(self.isReadable())
+        self.assertEqual((second.isCancelled, second.hasExited), (False, False))
+
+    def test_lateCancel(self) -> None:
+        """
+        A cancellation that has begun when the next command begins does not reach that.
+        """
+        first = self.wakeUp.begin()
+        lock = self.wakeUp._lock
+        begun: list[_waiting.Notices] = []
+
+        class Late:
+            """
+            A lock that the canceller gets only when the next command has begun.
+            """
+
+            def __enter__(late) -> None:
+                self.wakeUp._lock = lock
+                begun.append(self.wakeUp.begin())
+                lock.acquire()
+
+            def __exit__(late, *args: object) -> None:
+                lock.release()
+
+        self.wakeUp._lock = Late()  # type: ignore[assignment]
+        first.cancel()
+        self.assertFalse(begun[0].isCancelled)
+        self.assertFalse(self.isReadable())
+
+    def test_closed(self) -> None:
+        """
+        The descriptors live as long as somebody may write to them, and no longer.
+        """
+        descriptor = self.wakeUp.fileno()
+        notices = self.wakeUp.begin()
+        del self.wakeUp
+        os.fstat(descriptor)
+        notices.cancel()
+        del notices
+        self.assertRaises(OSError, os.fstat, descriptor)
+
+    def test_noDescriptors(self) -> None:
+        """
+        Without a descriptor, none is made.
+        """
+
+        def refuse() -> tuple[int, int]:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        self.patch(os, "pipe", refuse)
+        self.assertRaises(OSError, WakeUp)
 
     def childOf(self, *argv: str) -> Popen[bytes]:
         """
@@ -988,30 +1238,38 @@ class WaitingTests(SynchronousTestCase):
         endAfter(self, child)
         return child
 
-    def exitDescriptors(self, pid: int) -> Iterator[AbstractContextManager[int]]:
-        """
-        The three ways to wait for a child.
-        """
-
-        def refuse(pid: int) -> int:
-            raise OSError(38, "Function not implemented")
-
-        yield exitDescriptor(pid, Latch())
-        yield exitDescriptor(pid, Latch(), None)
-        yield exitDescriptor(pid, Latch(), refuse)
-
     def test_exit(self) -> None:
         """
         The descriptor is readable after the exit and not before, and the child
-        is not reaped, with the system's call as well as without.
+        is not reaped.
         """
-        for which in range(3):
-            child = self.childOf("sleep", "1000")
-            with list(self.exitDescriptors(child.pid))[which] as descriptor:
-                self.assertFalse(self.isReadable(descriptor))
-                child.kill()
-                self.assertTrue(self.isReadable(descriptor, PATIENCE))
-            self.assertEqual(child.wait(), -signal.SIGKILL)
+        child = self.childOf("sleep", "1000")
+        with exitDescriptor(child.pid, self.wakeUp.begin()) as descriptor:
+            assert descriptor is not None
+            self.assertFalse(self.isReadable(descriptor))
+            child.kill()
+            self.assertTrue(self.isReadable(descriptor, PATIENCE))
+        self.assertEqual(child.wait(), -signal.SIGKILL)
+
+    def test_exitWithoutDescriptor(self) -> None:
+        """
+        Where the system has no such descriptor, the exit is a notice, and the child is not
+        reaped.
+        """
+
+        def refuse(pid: int) -> int:
+            raise OSError(errno.ENOSYS, "Function not implemented")
+
+        self.patch(os, "pidfd_open", refuse)
+        child = self.childOf("sleep", "1000")
+        notices = self.wakeUp.begin()
+        with exitDescriptor(child.pid, notices) as descriptor:
+            self.assertIsNone(descriptor)
+            self.assertFalse(self.isReadable())
+            child.kill()
+            self.assertTrue(self.isReadable(timeout=PATIENCE))
+            self.assertTrue(notices.hasExited)
+        self.assertEqual(child.wait(), -signal.SIGKILL)
 
     def test_noChild(self) -> None:
         """
@@ -1019,8 +1277,68 @@ class WaitingTests(SynchronousTestCase):
         """
         child = self.childOf("true")
         child.wait()
-        with exitDescriptor(child.pid, Latch(), None) as descriptor:
-            self.assertTrue(self.isReadable(descriptor, PATIENCE))
+        with exitDescriptor(child.pid, self.wakeUp.begin()) as descriptor:
+            self.assertIsNone(descriptor)
+            self.assertTrue(self.isReadable(timeout=PATIENCE))
+
+
+class TimeoutTests(CommandCase):
+    """
+    Tests for the timeout of an attempt.
+    """
+
+    def test_timesOut(self) -> None:
+        """
+        A command that runs for too long gets TERM, and its failure reports the timeout and
+        how it ended.
+        """
+        self.attempt = replace(self.attempt, timeout=0.001)
+        self.assertEqual(
+            self.failureOf(["sleep", "1000"]),
+            JobFailure(
+                "timeout",
+                "it ran for longer than its timeout of 0.001 seconds",
+                None,
+                "SIGTERM",
+            ),
+        )
+
+    def test_success(self) -> None:
+        """
+        A command that exits with 0 after TERM has timed out all the same.
+        """
+        path, met = self.meeting()
+        self.attempt = replace(self.attempt, timeout=3600.0)
+        now = [0.0]
+        self.patch(_supervision, "monotonic", lambda: now[0])
+
+        def passTime(handle: str) -> None:
+            met()
+            now[0] = 3600.0
+
+        self.patch(_supervision, "_HANDLE_DELAY", 0.0)
+        self.attempt = replace(self.attempt, recordHandle=passTime)
+        failure = self.failureOf([onTERM(self.state), path, "exit 0"])
+        self.assertEqual((failure.code, failure.exitCode), ("timeout", 0))
+
+    def test_inTime(self) -> None:
+        """
+        A command that ends in time succeeds.
+        """
+        self.attempt = replace(self.attempt, timeout=3600.0)
+        self.run_(["true"])
+
+    def test_cancelled(self) -> None:
+        """
+        A cancellation that comes first is what the failure reports.
+        """
+        self.attempt = replace(self.attempt, timeout=0.0)
+        cancellers: list[Callable[[], object]] = []
+        self.attempt = replace(self.attempt, recordStart=lambda: cancellers[0]())
+        error = self.assertRaises(
+            CommandFailed, self.run_, ["sleep", "1000"], callWhenCancelled=cancellers.append
+        )
+        self.assertEqual(error.failure.code, "cancelled")
 
 
 @implementer(ICompletion)
@@ -1082,6 +1400,16 @@ class CommandWorkerTests(CommandCase):
         self.pool.Quiesce()
         self.assertEqual(self.completion.told, [None])
         self.assertEqual(self.kept("stdout"), b"text\n")
+
+    def test_next(self) -> None:
+        """
+        A worker runs one command after another with the same descriptors.
+        """
+        self.pool.AddTask((["echo", "first"], {}), completion=self.completion)
+        self.pool.AddTask((["echo", "second"], {}), completion=self.completion)
+        self.pool.Quiesce()
+        self.assertEqual(self.completion.told, [None, None])
+        self.assertEqual(self.kept("stdout"), b"second\n")
 
     def test_cancelled(self) -> None:
         """

@@ -5,7 +5,6 @@ Tests for how the processes of a command are ended.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import select
 import signal
@@ -82,7 +81,7 @@ class CleanUpTests(EndingCase):
         """
         running = self.start(script, self.path, onTERM(self.state), tidy)
         self.met()
-        leader = self.hold(json.loads(self.handles[0])["pgid"])
+        leader = self.hold(self.pidOf())
         running.cancel()
         self.assertTrue(select.select([leader], [], [], PATIENCE)[0], "the leader lives")
         self.letGo()
@@ -156,7 +155,7 @@ class CleanUpTests(EndingCase):
             running.cancel()
             self.assertEqual(running.failure().signal, "SIGTERM")
         self.assertIn("Too many open files", "".join(str(formatEvent(each)) for each in logged))
-        self.assertEqual(self.kept("stdout"), b"")
+        self.assertEqual(self.sizes["stdout"].bytes, 0)
 
 
 class EverythingTests(EndingCase):
@@ -194,9 +193,9 @@ class EverythingTests(EndingCase):
         self.assertFalse(hasEnded(left))
         signal.pidfd_send_signal(left, signal.SIGKILL)
 
-    def test_handleNotRecorded(self) -> None:
+    def test_handleRefused(self) -> None:
         """
-        It is gone when the daemon has given the command up.
+        It is gone if the function that records the handle raises.
         """
         left: list[int] = []
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, run
 
 from ganeti_pool.commands import SurvivorsLeft, _survivors, killSurvivors
-from ganeti_pool.commands._arguments import childEnvironment
+from ganeti_pool.commands._arguments import childEnvironment, inheritedEnvironment
 from ganeti_pool.commands._processes import Status
 from ganeti_pool.commands._survivors import handleOf
 
@@ -39,8 +39,8 @@ class KillSurvivorsTests(CommandCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.marked = childEnvironment({}, self.attempt)
-        self.bare = childEnvironment({}, None)
+        self.marked = childEnvironment(inheritedEnvironment(), {}, self.attempt)
+        self.bare = childEnvironment(inheritedEnvironment(), {}, None)
 
     def child(
         self, *argv: str, environment: Mapping[str, str], newSession: bool = True

@@ -450,7 +450,7 @@ class MakeTests(TapCase):
         self.make()
         self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE), (limits[1],) * 2)
         # Commands as many as it would have.
-        self.assertEqual(processGroups.fileLimit, limits[1] - 1)
+        self.assertEqual(processGroups.fileLimit, (limits[1] - 1, limits[1]))
 
     def test_errorWithoutFile(self) -> None:
         """
@@ -556,7 +556,7 @@ class MakeTests(TapCase):
         self.assertEqual(queue.workerName, "ganeti_pool.commands.CommandWorker")
         self.assertIs(queue._checkArgs, checkArgs)
         self.assertIs(queue._pool.pool._worker_class, CommandWorker)
-        self.assertTrue(queue._places._desk.reportsStart)
+        self.assertTrue(queue._places._desk.keepsTimeout)
 
     def test_newStore(self) -> None:
         """
@@ -660,7 +660,7 @@ class MakeTests(TapCase):
             queue: Any = service._queue
             self.assertIs(queue._pool.pool._worker_class, globals()[name])
             self.assertIsNone(queue._checkArgs)
-            self.assertFalse(queue._places._desk.reportsStart)
+            self.assertFalse(queue._places._desk.keepsTimeout)
             service._lock.release()
 
     def test_reap(self) -> None:

@@ -11,7 +11,7 @@ from ..jobs import currentAttempt
 from ..workerpool import BaseWorker
 from ._arguments import checkArgs
 from ._groups import NoMoreCommands, killAll, limitFiles
-from ._run import CommandFailed, runCommand
+from ._run import CommandFailed, CommandRunner
 from ._survivors import SurvivorsLeft, killSurvivors
 
 __all__ = [
@@ -32,14 +32,17 @@ class CommandWorker(BaseWorker):
 
     @cvar outputLimit: how many bytes of each output stream are kept.
     @cvar killDelay: seconds from TERM to KILL after a cancellation.
-    @cvar keepsOutput: that each attempt needs a directory for what it writes.
-    @cvar reportsStart: that the timeout of a job counts from the start of its command.
+    @cvar keepsOutput: that an attempt may make a directory for its output.
+    @cvar keepsTimeout: that this class ends a job after its timeout, which counts from the
+        start of the command; the queue does not.
     """
 
     outputLimit = 64 * 1024 * 1024
     killDelay = 5.0
     keepsOutput = True
-    reportsStart = True
+    keepsTimeout = True
+
+    _runner: CommandRunner | None = None
 
     checkArgs = staticmethod(checkArgs)
 
@@ -61,7 +64,13 @@ class CommandWorker(BaseWorker):
         alive. Processes that are alive after C{killDelay} seconds get KILL.
 
         In a job, the beginning of each output stream is kept in the files
-        C{stdout} and C{stderr} of the attempt's directory.
+        C{stdout} and C{stderr} of the attempt's directory. The directory and the files are
+        made with the first byte. While there is no room for the output, the command waits
+        as soon as its pipe is full, and the job does not end before its output is kept or
+        the job is cancelled.
+
+        After the attempt's timeout, the command is ended as by a cancellation. It counts
+        from the start of the command, without the time in which output waits for room.
 
         Threads: on the worker's, which it blocks.
 
@@ -75,7 +84,9 @@ class CommandWorker(BaseWorker):
             another status or by a signal.
         @raise InvalidJob: for arguments that L{checkArgs} refuses.
         """
-        runCommand(
+        if self._runner is None:
+            self._runner = CommandRunner()
+        self._runner.run(
             argv,
             options,
             currentAttempt.get(),

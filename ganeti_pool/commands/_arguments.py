@@ -7,13 +7,21 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import chain, islice
 from typing import Any
 
 from ..errors import InvalidJob
 from ..jobs import ATTEMPT_VARIABLE, JOB_VARIABLE, STATE_VARIABLE, AttemptContext
 
-__all__ = ["ATTEMPT_VARIABLE", "JOB_VARIABLE", "STATE_VARIABLE", "checkArgs", "childEnvironment"]
+__all__ = [
+    "ATTEMPT_VARIABLE",
+    "JOB_VARIABLE",
+    "STATE_VARIABLE",
+    "checkArgs",
+    "childEnvironment",
+    "inheritedEnvironment",
+]
 
 _RESERVED = frozenset({JOB_VARIABLE, ATTEMPT_VARIABLE, STATE_VARIABLE})
 
@@ -48,7 +56,20 @@ def checkArgs(args: object) -> None:
         raise InvalidJob(problems)
 
 
-def childEnvironment(extra: Mapping[str, str], attempt: AttemptContext | None) -> dict[str, str]:
+def inheritedEnvironment() -> dict[str, str]:
+    """
+    Return the part of this process's environment that commands inherit.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED_ON or name.startswith("LC_")
+    }
+
+
+def childEnvironment(
+    inherited: Mapping[str, str], extra: Mapping[str, str], attempt: AttemptContext | None
+) -> dict[str, str]:
     """
     Build the environment of a command, from three sources of which a later one
     wins:
@@ -60,19 +81,21 @@ def childEnvironment(extra: Mapping[str, str], attempt: AttemptContext | None) -
      3. in a job, C{GANETI_POOL_JOB}, C{GANETI_POOL_ATTEMPT} and
         C{GANETI_POOL_STATE} (the state directory, with links resolved), by which
         L{killSurvivors <ganeti_pool.commands.killSurvivors>} knows it again.
+
+    @param inherited: the first source, from L{inheritedEnvironment}.
+    @param extra: the second.
+    @param attempt: the third.
     """
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name in _PASSED_ON or name.startswith("LC_")
-    }
-    environment.update(extra)
+    environment = {**inherited, **extra}
     if attempt is not None:
         environment[JOB_VARIABLE] = str(attempt.jobID)
         environment[ATTEMPT_VARIABLE] = str(attempt.attempt)
-        environment[STATE_VARIABLE] = os.path.realpath(attempt.stateDirectory)
+        environment[STATE_VARIABLE] = _realPath(attempt.stateDirectory)
     return environment
 
+
+# Each call reads the status of every directory above. The daemon's does not change.
+_realPath = lru_cache(maxsize=16)(os.path.realpath)
 
 _Problem = tuple[str, str, str]
 

@@ -52,11 +52,27 @@ class Group:
     @ivar interrupted: whether L{ProcessGroups.killAll} ended it.
     @ivar mayRunAgain: whether its job may be started again. Then nothing of its session
         may outlive it, or two attempts would run side by side.
+    @ivar isKilled: whether the rest of its processes has been killed.
     """
 
     process: Popen[bytes]
     interrupted: bool = False
     mayRunAgain: bool = True
+    isKilled: bool = False
+
+    def killRest(self) -> None:
+        """
+        Kill the processes that are left of the group, or of the whole session if
+        C{mayRunAgain}. Further calls do nothing.
+
+        Threads: the one that runs the command; blocks until they are gone.
+        """
+        if not self.isKilled:
+            if self.mayRunAgain:
+                killSessions([self.process.pid], _KILL_WAIT)
+            else:
+                signalGroup(self.process.pid, signal.SIGKILL)
+            self.isKilled = True
 
 
 class ProcessGroups:
@@ -67,8 +83,8 @@ class ProcessGroups:
     awaited, since a program on a file system that hangs would hold up
     L{killAll}. It is reentrant, so a signal handler may take it.
 
-    @ivar fileLimit: how many files a child may open at first (the soft limit); L{None}
-        for as many as this process.
+    @ivar fileLimit: how many files a child may open, as a soft and a hard limit; L{None}
+        for the limits of this process.
     """
 
     def __init__(self) -> None:
@@ -76,7 +92,7 @@ class ProcessGroups:
         self._live: dict[int, Group] = {}
         self._spawning = 0
         self._closed = False
-        self.fileLimit: int | None = None
+        self.fileLimit: tuple[int, int] | None = None
 
     @contextmanager
     def running(self, spawn: Callable[[], Popen[bytes]]) -> Iterator[Group]:
@@ -105,10 +121,7 @@ class ProcessGroups:
                 yield group
             finally:
                 try:
-                    if group.mayRunAgain:
-                        killSessions([group.process.pid], _KILL_WAIT)
-                    else:
-                        signalGroup(group.process.pid, signal.SIGKILL)
+                    group.killRest()
                 finally:
                     with self._changed:
                         del self._live[group.process.pid]
@@ -122,10 +135,10 @@ class ProcessGroups:
         """
         if self.fileLimit is None:
             return
-        # A program of another user, by setuid, keeps what it has.
-        with suppress(ProcessLookupError, PermissionError):
-            _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (self.fileLimit, hard))
+        # A program of another user, by setuid, keeps what it has. So does one whose hard
+        # limit is lower by now than the one that was read when the limit was set.
+        with suppress(ProcessLookupError, PermissionError, ValueError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, self.fileLimit)
 
     def _spawned(self, group: Group | None) -> None:
         with self._changed:
@@ -177,4 +190,5 @@ def limitFiles(soft: int) -> None:
     Let each command that this process starts from now on open so many files, by its
     soft limit, which it may raise to the hard one of this process.
     """
-    processGroups.fileLimit = soft
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    processGroups.fileLimit = (soft, hard)

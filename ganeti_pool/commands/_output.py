@@ -1,5 +1,5 @@
 """
-From the pipes of a command to its files.
+Keep the output of a command in files.
 """
 
 from __future__ import annotations
@@ -10,39 +10,43 @@ import os
 import stat
 import struct
 import termios
+from collections.abc import Callable
 
 from twisted.logger import Logger
 
 from ..jobs import OutputSize
+from ._scarcity import SCARCE
 
-__all__ = ["OutputFile"]
+__all__ = ["CHUNK", "OutputFile", "unread"]
 
-_CHUNK = 65536
+CHUNK = 65536
 
 
 class OutputFile:
     """
-    Keeps the beginning of a stream, and takes and drops the rest, so that who
-    writes it never waits. No more than a chunk is in memory. A file that can no
-    longer be written (a full disk) ends what is kept, not the command.
+    Keep the beginning of a stream in a file, and read and drop the rest, so that its
+    writer never waits for the limit. The file is created with the first byte.
+
+    If the file cannot be created or written for a temporary shortage, the output is
+    I{held}: a chunk waits in memory, and the caller stops reading the pipe and calls
+    L{retry} from time to time. After any other error the output is cut off.
     """
 
     _log = Logger()
 
-    def __init__(self, path: str | None, limit: int) -> None:
+    def __init__(self, path: Callable[[], str] | None, limit: int) -> None:
         """
-        Create the file, or empty it.
-
-        @param path: L{None} to keep nothing.
+        @param path: returns the path of the file, and makes its directory; may raise
+            L{OSError}. L{None} to keep nothing.
         @param limit: how many bytes are kept at most.
-        @raise OSError: if it cannot be opened, or something else is in its place, such
-            as a FIFO or a link. It never waits for another process.
         """
         self._path = path
         self._limit = 0 if path is None else limit
         self._kept = 0
         self._truncated = False
-        self._file = None if path is None else _openFile(path)
+        self._waiting: memoryview | bytes = b""
+        self._file: int | None = None
+        self.why = ""
 
     @property
     def size(self) -> OutputSize:
@@ -51,53 +55,71 @@ class OutputFile:
         """
         return OutputSize(self._kept, self._truncated)
 
-    def take(self, pipe: int) -> bool:
+    @property
+    def isHeld(self) -> bool:
         """
-        Take what a readable pipe holds, a chunk at most.
+        Whether a chunk waits to be written, for the reason C{why}.
+        """
+        return bool(self._waiting)
 
-        @return: false at its end.
+    def take(self, pipe: int, most: int = CHUNK) -> int:
         """
-        data = os.read(pipe, _CHUNK)
-        self._keep(data)
-        return bool(data)
+        Read once from a readable pipe. The output must not be held.
 
-    def takeRest(self, pipe: int) -> None:
+        @param most: the number of bytes to read at most.
+        @return: the number of bytes read, 0 at the end of the stream.
         """
-        Take what is in the pipe now, and nothing that is written meanwhile: a
-        process that outlives the command may write for ever. Does not wait.
-        """
-        answer = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
-        (left,) = struct.unpack("i", answer)
-        while left:
-            data = os.read(pipe, min(left, _CHUNK))
-            left -= len(data)
-            self._keep(data)
+        data = os.read(pipe, min(most, CHUNK))
+        if not self._truncated:
+            self._waiting = memoryview(data)[: self._limit - self._kept]
+            self._truncated = len(self._waiting) < len(data)
+            self.retry()
+        return len(data)
 
-    def _keep(self, data: bytes) -> None:
-        if self._truncated:
-            return
-        kept = memoryview(data)[: self._limit - self._kept]
-        self._truncated = len(kept) < len(data)
+    def retry(self) -> None:
+        """
+        Write the chunk that waits, if there is one.
+        """
         try:
-            while kept and self._file is not None:
-                written = os.write(self._file, kept)
+            while self._waiting:
+                if self._file is None:
+                    assert self._path is not None  # the limit is 0 then
+                    self._file = _openFile(self._path())
+                written = os.write(self._file, self._waiting)
                 self._kept += written
-                kept = kept[written:]
+                self._waiting = self._waiting[written:]
         except OSError as error:
-            self._truncated = True
-            self._log.warn(
-                "{path} is cut off after {kept} bytes: {error}",
-                path=self._path,
-                kept=self._kept,
-                error=error,
-            )
+            self.why = f"its output cannot be kept: {error}"
+            if error.errno not in SCARCE:
+                self.cutOff()
+
+    def cutOff(self) -> None:
+        """
+        Drop the chunk that waits, and everything after it. The output must be held.
+        """
+        self._waiting = b""
+        self._truncated = True
+        self._log.warn(
+            "An output stream is cut off after {kept} bytes: {why}",
+            kept=self._kept,
+            why=self.why,
+        )
 
     def close(self) -> None:
         """
-        Give the file back.
+        Close the file, if one was created.
         """
         if self._file is not None:
             os.close(self._file)
+
+
+def unread(pipe: int) -> int:
+    """
+    Return the number of bytes in a pipe.
+    """
+    answer = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    (count,) = struct.unpack("i", answer)
+    return int(count)
 
 
 def _openFile(path: str) -> int:

@@ -5,81 +5,127 @@ Events that a selector can wait for.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock, Thread
 
-__all__ = ["Latch", "exitDescriptor"]
+__all__ = ["Notices", "WakeUp", "exitDescriptor"]
 
 
-class Latch:
+class WakeUp:
     """
-    An event that is set once, with a descriptor that is readable from then on.
+    A descriptor that becomes readable when another thread has posted a notice.
 
-    Threads: L{set} may be called from any, also after L{close}, when it does
-    nothing: so whoever sets it need not know whether anybody still listens.
+    One serves all commands of a worker, one after another, so that a command costs no
+    pipe. Each command has its own L{Notices}. A notice for an earlier command arrives
+    late if its sender was delayed; it changes nothing, since the generation is compared
+    and the notice is posted under one lock.
+
+    The descriptors are closed with the object. Each L{Notices} refers to it, so none can
+    write to a descriptor that was closed and given to another file.
+
+    Threads: L{begin}, L{clear} and C{fileno} on the waiting thread.
     """
+
+    _descriptors: tuple[int, ...] = ()
 
     def __init__(self) -> None:
+        """
+        @raise OSError: if no descriptor is left.
+        """
         self._lock = Lock()
-        self._open = True
-        self._isSet = False
-        self._readEnd, self._writeEnd = os.pipe()
+        self._generation = 0
+        self._isReadable = False
+        self._descriptors = os.pipe()
 
-    @property
-    def isSet(self) -> bool:
-        """
-        Whether it was set while it was open.
-        """
-        return self._isSet
+    def __del__(self) -> None:
+        for descriptor in self._descriptors:
+            os.close(descriptor)
 
-    def set(self) -> None:
+    def begin(self) -> Notices:
         """
-        Make the descriptor readable.
+        Start a new generation, and drop what was posted before.
         """
         with self._lock:
-            if self._open and not self._isSet:
-                self._isSet = True
-                # a byte and not the closing of this end, of which a process
-                # that is just being forked holds a copy
-                os.write(self._writeEnd, b"\0")
+            self._generation += 1
+            self._clear()
+            return Notices(self, self._generation)
+
+    def clear(self) -> None:
+        """
+        Make the descriptor unreadable until the next notice. Call it before reading the
+        notices, so that none is missed.
+        """
+        with self._lock:
+            self._clear()
+
+    def _clear(self) -> None:
+        if self._isReadable:
+            os.read(self._descriptors[0], 1)
+            self._isReadable = False
 
     def fileno(self) -> int:
         """
-        The descriptor, for a selector.
+        Return the descriptor, for a selector.
         """
-        return self._readEnd
+        return self._descriptors[0]
 
-    def close(self) -> None:
-        """
-        Give the descriptors back, if that has not been done.
-        """
+    def _post(self, notices: Notices, name: str) -> None:
         with self._lock:
-            if self._open:
-                self._open = False
-                os.close(self._readEnd)
-                os.close(self._writeEnd)
+            if notices.generation != self._generation:
+                return
+            setattr(notices, name, True)
+            if not self._isReadable:
+                self._isReadable = True
+                # A byte, not the closing of this end: a process that is being forked at
+                # this moment holds a copy of the end.
+                os.write(self._descriptors[1], b"\0")
+
+
+class Notices:
+    """
+    What other threads report to the thread that waits for one command.
+
+    Threads: L{cancel} and L{exit} on any, at any time, even after the command.
+
+    @ivar isCancelled: whether L{cancel} was called while the command was the current one.
+    @ivar hasExited: likewise for L{exit}.
+    """
+
+    def __init__(self, wakeUp: WakeUp, generation: int) -> None:
+        self.generation = generation
+        self.isCancelled = False
+        self.hasExited = False
+        self._wakeUp = wakeUp
+
+    def cancel(self) -> None:
+        """
+        Report that the command is to end.
+        """
+        self._wakeUp._post(self, "isCancelled")
+
+    def exit(self) -> None:
+        """
+        Report that the child has exited.
+        """
+        self._wakeUp._post(self, "hasExited")
 
 
 @contextmanager
-def exitDescriptor(
-    pid: int, spare: Latch, pidfdOpen: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
-) -> Iterator[int]:
+def exitDescriptor(pid: int, notices: Notices) -> Iterator[int | None]:
     """
-    Give a descriptor that becomes readable when a child has exited, which is
-    not reaped for that.
+    Give a descriptor that becomes readable when a child has exited. The child is not
+    reaped.
 
-    @param spare: is set then where the system has no call for it, or no descriptor
-        left; closed at once where it is not needed, and else at the end.
-    @param pidfdOpen: the system's call for that, L{None} where it has none; then
-        a thread waits for the child.
+    @param notices: receives the exit instead where the system has no such descriptor, or
+        none left. A thread waits for the child then, and the descriptor is L{None}.
     """
     try:
-        descriptor = -1 if pidfdOpen is None else pidfdOpen(pid)
-    except OSError:  # an older kernel, a sandbox that forbids it, no descriptor left
-        descriptor = -1
-    if descriptor >= 0:
-        spare.close()
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        # Another system, an older kernel, a sandbox, or no descriptor left.
+        pass
+    else:
         try:
             yield descriptor
         finally:
@@ -90,10 +136,7 @@ def exitDescriptor(
         # no such child: it was reaped after the block ended by an exception
         with suppress(ChildProcessError):
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        spare.set()
+        notices.exit()
 
-    try:
-        Thread(target=wait, name=f"wait for process {pid}", daemon=True).start()
-        yield spare.fileno()
-    finally:
-        spare.close()
+    Thread(target=wait, name=f"wait for process {pid}", daemon=True).start()
+    yield None

@@ -41,8 +41,7 @@ class Desk:
     Threads: the workers'. C{_last} is for each its own.
 
     @ivar stateDirectory: the daemon's, which marks its processes.
-    @ivar reportsStart: whether the worker class reports when the work of an attempt
-        begins.
+    @ivar keepsTimeout: whether the worker class ends a job after its timeout itself.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class Desk:
         handover: Handover,
         output: Output | None,
         stateDirectory: str,
-        reportsStart: bool,
+        keepsTimeout: bool,
     ) -> None:
         """
         @param runs: does what is asked for.
@@ -62,22 +61,21 @@ class Desk:
             write nothing.
         """
         self.stateDirectory = stateDirectory
-        self.reportsStart = reportsStart
+        self.keepsTimeout = keepsTimeout
         self._runs = runs
         self._pool = pool
         self._handover = handover
         self._output = output
         self._last = _Last()
 
-    def outputDirectory(self, job: Job) -> str | None:
+    def directoryMaker(self, job: Job) -> Callable[[], str] | None:
         """
-        Return the output directory of a run that has begun. Called once per run.
-
-        @raise OSError: if the system refuses to rename the directory.
+        Return a function that makes the output directory of a run that has begun; L{None}
+        if the worker class keeps nothing.
         """
         if self._output is None:
             return None
-        return self._output.begin(job.id, job.attempt, job.deferrals)
+        return partial(self._output.begin, job.id, job.attempt, job.deferrals)
 
     def begin(self, task: JobTask) -> None:
         """
@@ -116,9 +114,12 @@ class Desk:
 
     def beginWork(self, task: JobTask, run: Run) -> None:
         """
-        Start the timeout of an attempt now, without waiting. See L{Runs.beginWork}.
+        Record that the work of an attempt begins or goes on, and start its timeout unless
+        the worker class keeps it. Does not wait. See L{Runs.beginWork}.
         """
-        self._handover.post(partial(self._runs.beginWork, task, run, self._runs.monotonic()))
+        self._handover.post(
+            partial(self._runs.beginWork, task, run, self._runs.monotonic(), not self.keepsTimeout)
+        )
 
     def waitToBegin(self, task: JobTask, run: Run, why: str) -> None:
         """
@@ -127,11 +128,12 @@ class Desk:
         """
         self._handover.post(partial(self._runs.waitToBegin, task, run, why))
 
-    def keepHandle(self, task: JobTask, handle: str) -> None:
+    def keepHandle(self, task: JobTask, run: Run, handle: str) -> None:
         """
-        Keep what finds the processes of an attempt again. See L{Runs.keepHandle}.
+        Store what finds the processes of an attempt again, without waiting. See
+        L{Runs.keepHandle}.
         """
-        self._wait(self._runs.keepHandle, task, handle)
+        self._handover.post(partial(self._runs.keepHandle, task, run, handle))
 
     def defer(self, task: JobTask, order: int) -> None:
         """

@@ -163,14 +163,14 @@ class Journal:
             return error
         jobID, why = next(iter(self.hindrances.items()))
         more = len(self.hindrances) - 1
-        return f"job {jobID} cannot start: {why}" + (f" (and {more} more)" if more else "")
+        return f"job {jobID} waits: {why}" + (f" (and {more} more)" if more else "")
 
     def hinder(self, jobID: int, why: str) -> None:
         """
         A job that a worker has taken cannot start yet, though the store is well.
         """
         if jobID not in self.hindrances:
-            _log.warn("Job {job} cannot start, and waits: {why}", job=jobID, why=why)
+            _log.warn("Job {job} waits: {why}", job=jobID, why=why)
         self.hindrances[jobID] = why
 
     def write(self, ask: Callable[..., Deferred[_T]], *args: Any) -> Deferred[_T]:

@@ -78,7 +78,7 @@ class QueueLife:
         onCrash: OnCrash = OnCrash.FAIL,
         argsVersion: int = 1,
         keepsOutput: bool = False,
-        reportsStart: bool = False,
+        keepsTimeout: bool = False,
         isPaused: bool = False,
         maxQueued: int | None = None,
         maxWorkers: int | None = None,
@@ -105,9 +105,9 @@ class QueueLife:
             worker class that changes it says so by its C{argsVersion}.
         @param keepsOutput: whether each attempt has a directory for the files that
             the worker class keeps. A worker class says so by its C{keepsOutput}.
-        @param reportsStart: whether the worker class reports when the work of an attempt
-            begins. The timeout then counts from that moment; otherwise it counts from
-            the call of C{RunTask}. A worker class sets its C{reportsStart}.
+        @param keepsTimeout: whether the worker class ends a job after its timeout itself.
+            Otherwise the queue does, and the time counts from the call of C{RunTask}. A
+            worker class sets its C{keepsTimeout}.
         @param isPaused: whether it starts with a pause, which lasts as any other does.
         @param maxQueued: how many jobs may wait; L{None} for any number. A job that
             defers itself, or waits again after a crash, always may.
@@ -177,7 +177,7 @@ class QueueLife:
             handover or ThreadHandover(pool._delivery),
             self._output if keepsOutput else None,
             paths.directory,
-            reportsStart,
+            keepsTimeout,
         )
         self._places = Places(
             desk,

@@ -180,19 +180,19 @@ class Runs:
         waited = None if task.since is None else now - task.since
         self._events.tell(JobEventKind.STARTED, job, waited=waited)
 
-    def beginWork(self, task: JobTask, run: Run, now: float) -> Deferred[None]:
+    def beginWork(self, task: JobTask, run: Run, now: float, isLimited: bool) -> Deferred[None]:
         """
-        Start the timeout of an attempt, whose work begins. Ignore all reports except the
-        first.
+        Record that the work of an attempt begins or goes on.
 
-        @param now: when the work began, by the monotonic clock.
+        @param now: when it began, by the monotonic clock.
+        @param isLimited: whether to start the timeout of the attempt, at the first report.
         @return: a Deferred that has fired.
         """
         # The run may have ended since its worker posted this.
         if task.run is run and run.ended is None:
             self._journal.hindrances.pop(task.jobID, None)
-            timeout = None if self._isAbandoned or run.isLimited else run.job.timeout
-            if timeout is not None:
+            timeout = run.job.timeout
+            if isLimited and not run.isLimited and not self._isAbandoned and timeout is not None:
                 run.isLimited = True
                 run.limit(
                     now + timeout, self._clock, self.monotonic, partial(self._tellToEnd, task)
@@ -231,25 +231,27 @@ class Runs:
         self._journal.hindrances.pop(task.jobID, None)
         return task.running
 
-    def keepHandle(self, task: JobTask, handle: str) -> Deferred[None]:
+    def keepHandle(self, task: JobTask, run: Run, handle: str) -> Deferred[None]:
         """
-        Keep what finds the processes of an attempt again. If there is no room for
-        it, they are found by their environment.
+        Store what finds the processes of an attempt again, unless the attempt has ended.
+        If the handle cannot be stored, they are found by their environment.
 
-        @return: a Deferred that fails with L{StaleAttempt} if the attempt does not
-            run any more, or with L{OwnershipLost} if the store is another owner's.
+        @return: a Deferred that fires in any case.
         """
+        # The run may have ended since its worker posted this.
+        if task.run is not run or run.ended is not None:
+            return succeed(None)
         kept = self._journal.write(self._store.recordHandle, task.jobID, task.attempts, handle)
         return kept.addErrback(self._handleNotKept, task)
 
     def _handleNotKept(self, failure: Failure, task: JobTask) -> None:
-        if not failure.check(StoreError) or failure.check(StaleAttempt, OwnershipLost):
-            failure.raiseException()
-        _log.warn(
-            "The handle of job {jobID} is not kept: {error}",
-            jobID=task.jobID,
-            error=failure.value,
-        )
+        # The attempt may have ended in the meantime; the loss of the ownership ends it.
+        if not failure.check(StaleAttempt, OwnershipLost):
+            _log.warn(
+                "The handle of job {jobID} is not kept: {error}",
+                jobID=task.jobID,
+                error=failure.value,
+            )
 
     def defer(self, task: JobTask, order: int) -> Deferred[None]:
         """

@@ -256,16 +256,16 @@ class JobTask:
         context = AttemptContext(
             jobID=self.jobID,
             attempt=run.job.attempt,
-            outputDirectory=self._desk.outputDirectory(run.job),
+            makeOutputDirectory=self._desk.directoryMaker(run.job),
             stateDirectory=self._desk.stateDirectory,
-            recordHandle=self._recordHandle,
+            recordHandle=partial(self._desk.keepHandle, self, run),
             recordOutput=run.keepOutput,
             hasRunBefore=run.job.attempt > 1 or run.job.deferrals > 0,
             recordStart=partial(self._desk.beginWork, self, run),
             recordWait=partial(self._desk.waitToBegin, self, run),
+            timeout=run.job.timeout,
         )
-        # A worker class with reportsStart reports the start itself.
-        if run.job.timeout is not None and not self._desk.reportsStart:
+        if run.job.timeout is not None and not self._desk.keepsTimeout:
             context.recordStart()
         token = currentAttempt.set(context)
         try:
@@ -331,9 +331,6 @@ class JobTask:
             # Halves of characters, as in the name of a file, could not be stored.
             reason = reason[:_LONGEST_REASON].encode("utf-8", "replace").decode("utf-8")
         return Deferral(int(priority), reason)
-
-    def _recordHandle(self, handle: str) -> None:
-        self._desk.keepHandle(self, handle)
 
 
 def _plainOutput(output: object, jobID: int) -> Mapping[str, OutputSize]:

@@ -289,34 +289,54 @@ class AttemptContext:
 
     Threads: made for one attempt and used on its worker's thread.
 
-    @ivar outputDirectory: a new directory of this run alone, in which it may keep
-        files, or L{None} where nothing is kept, as for a worker class without a
-        true C{keepsOutput}.
+    @ivar makeOutputDirectory: makes the new directory of this run, in which it may keep
+        files, and returns its path. L{outputDirectory} calls it. It may block on the disk,
+        and raises L{OSError} if it fails. L{None} where nothing is kept, as for a worker
+        class without a true C{keepsOutput}.
     @ivar stateDirectory: the daemon's state directory, which marks its
         processes in their environment.
-    @ivar recordHandle: stores what finds the attempt's processes after a crash;
-        blocks until it is committed.
-    @ivar recordOutput: tells how much of each stream was kept; it is stored
+    @ivar recordHandle: stores what finds the attempt's processes after a crash. Does not
+        wait: a crash soon after the call may come before the handle is stored.
+    @ivar recordOutput: records how much of each stream was kept; it is stored
         with the outcome. It raises L{InvalidArgument
         <ganeti_pool.errors.InvalidArgument>} for anything else.
     @ivar hasRunBefore: whether an earlier run of the job, which may have left
         processes, was started.
-    @ivar recordStart: reports that the work begins, from which moment the job's
-        C{timeout} counts. A worker class with a true C{reportsStart} calls it; for any
-        other class it has been called. Does not wait.
-    @ivar recordWait: reports in words why the work cannot begin yet, for C{status}, until
-        C{recordStart} is called. Does not wait.
+    @ivar recordStart: reports that the work begins, or goes on after C{recordWait}. Does
+        not wait.
+    @ivar recordWait: reports in words why the work cannot begin or go on yet, for
+        C{status}, until C{recordStart} is called. Does not wait.
+    @ivar timeout: for how many seconds the work may run; L{None} for any time. A worker
+        class with a true C{keepsTimeout} ends the work itself after that time, and raises
+        an exception with a L{JobFailure} of code C{timeout} as its C{failure}. For any
+        other class, the queue cancels the task.
     """
 
     jobID: int
     attempt: int
-    outputDirectory: str | None
+    makeOutputDirectory: Callable[[], str] | None
     stateDirectory: str
     recordHandle: Callable[[str], None]
     recordOutput: Callable[[Mapping[str, OutputSize]], None]
     hasRunBefore: bool = False
     recordStart: Callable[[], object] = lambda: None
     recordWait: Callable[[str], object] = lambda why: None
+    timeout: float | None = None
+    _made: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @property
+    def outputDirectory(self) -> str | None:
+        """
+        The directory of this run, which is made at the first read; L{None} where nothing
+        is kept.
+
+        @raise OSError: if it cannot be made now. The next read tries again.
+        """
+        if self.makeOutputDirectory is None:
+            return None
+        if not self._made:
+            self._made.append(self.makeOutputDirectory())
+        return self._made[0]
 
 
 currentAttempt: ContextVar[AttemptContext | None] = ContextVar("currentAttempt", default=None)

@@ -157,7 +157,7 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         onCrash=onCrash,
         argsVersion=argsVersion,
         keepsOutput=getattr(workerClass, "keepsOutput", False),
-        reportsStart=getattr(workerClass, "reportsStart", False),
+        keepsTimeout=getattr(workerClass, "keepsTimeout", False),
         isPaused=bool(options["paused"]),
         maxQueued=options["max-queued"],
         maxWorkers=files.jobs,

@@ -43,7 +43,7 @@ class OutputTests(StartedCase):
         def meanwhile() -> None:
             self.assertEqual((self.job().state, self.status()["busy"]), (JobState.QUEUED, 1))
             self.assertIn(
-                "job 1 cannot start: the output of jobs cannot be kept: ",
+                "job 1 waits: the output of jobs cannot be kept: ",
                 self.status()["store"]["last_error"],
             )
             self.reactor.advance(1)
@@ -62,7 +62,7 @@ class OutputTests(StartedCase):
         self.assertEqual((self.ran, self.meanwhile), ([None], []))
         warnings = [event for event in logged if event["log_level"] is LogLevel.warn]
         self.assertEqual([event["job"] for event in warnings], [1])
-        self.assertIn("Job 1 cannot start, and waits: ", formatEvent(warnings[0]))
+        self.assertIn("Job 1 waits: ", formatEvent(warnings[0]))
         self.assertEqual(self.status()["busy"], 0)
         self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 1))
         self.assertIsNone(self.status()["store"]["last_error"])
@@ -105,9 +105,7 @@ class OutputTests(StartedCase):
         self.submit(new("note", 1), new("note", 2))
         self.stepping.step()
         self.assertEqual(self.ran, [2, 1])
-        self.assertEqual(
-            troubles, ["job 1 cannot start: the output of jobs cannot be kept: no place"]
-        )
+        self.assertEqual(troubles, ["job 1 waits: the output of jobs cannot be kept: no place"])
         self.assertIsNone(self.status()["store"]["last_error"])
 
     def test_allWithoutOutputDirectory(self) -> None:
@@ -130,7 +128,7 @@ class OutputTests(StartedCase):
         self.stepping.runAll()
         self.assertEqual(sorted(self.ran), [1, 2])
         self.assertEqual(len(troubles), 1)
-        self.assertRegex(troubles[0], r"^job 1 cannot start: .* \(and 1 more\)$")
+        self.assertRegex(troubles[0], r"^job 1 waits: .* \(and 1 more\)$")
 
     def test_cancelledJobMakesNone(self) -> None:
         """

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from ganeti_pool import errors
 from ganeti_pool.jobs import (
+    AttemptContext,
     JobFailure,
     JobState,
     Outcome,
@@ -153,11 +154,22 @@ class RunTests(StartedCase):
 
     def test_handleOfAnotherOwner(self) -> None:
         """
-        A job whose store has another owner ends.
+        A handle that another owner's store rejects does not end its job by itself.
         """
         self.recordHandle(errors.OwnershipLost(1, 2))
-        self.assertError(1, JobState.FAILED, "exception")
-        self.flushLoggedErrors(errors.OwnershipLost)
+        self.assertEqual(self.job().state, JobState.SUCCEEDED)
+
+    def test_lateHandle(self) -> None:
+        """
+        A handle that arrives when its attempt has ended is dropped.
+        """
+        contexts: list[AttemptContext | None] = []
+        self.tasks["end"] = lambda worker: contexts.append(currentAttempt.get())
+        self.submit(new("end"))
+        self.stepping.step()
+        assert contexts[0] is not None
+        contexts[0].recordHandle("handle")
+        self.assertIsNone(self.attempts()[0].handle)
 
     def test_deferral(self) -> None:
         """

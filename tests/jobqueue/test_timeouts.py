@@ -206,13 +206,13 @@ class TimeoutTests(StartedCase):
         The time counts from the call of C{RunTask}, not from the commit of the start.
         """
         desk = self.queue._places._desk
-        outputDirectory = desk.outputDirectory
+        directoryMaker = desk.directoryMaker
 
-        def late(job: Job) -> str | None:
+        def late(job: Job) -> Callable[[], str] | None:
             self.pass_(60)
-            return outputDirectory(job)
+            return directoryMaker(job)
 
-        self.patch(desk, "outputDirectory", late)
+        self.patch(desk, "directoryMaker", late)
         self.runFor(lambda worker: None, 4.9)
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
 
@@ -233,14 +233,14 @@ class TimeoutTests(StartedCase):
         self.assertError(1, JobState.FAILED, "timeout")
 
 
-class ReportedStartTests(QueueCase):
+class KeptTimeoutTests(QueueCase):
     """
-    Tests for a worker class that reports when the work of an attempt begins.
+    Tests for a worker class that ends a job after its timeout itself.
     """
 
     def setUp(self) -> None:
         super().setUp()
-        self.open(self.store, reportsStart=True)
+        self.open(self.store, keepsTimeout=True)
         self.start()
 
     def runJob(self, task: Callable[[AttemptContext], object], **fields: Any) -> None:
@@ -267,8 +267,8 @@ class ReportedStartTests(QueueCase):
 
     def test_waits(self) -> None:
         """
-        A job that waits for something before its work begins has its whole time then;
-        in the meantime C{status} shows why it waits, and its worker is busy once.
+        While a job waits for something before its work begins, C{status} shows why it
+        waits, and its worker is busy once.
         """
         shown: list[object] = []
 
@@ -286,25 +286,38 @@ class ReportedStartTests(QueueCase):
 
         self.runJob(task)
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
-        self.assertEqual(shown, [("job 1 cannot start: no descriptors", 1), (None, 1)])
+        self.assertEqual(shown, [("job 1 waits: no descriptors", 1), (None, 1)])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_timesOut(self) -> None:
         """
-        The time counts from the first report that the work begins.
+        The queue sets no timer. The attempt knows its timeout, and its failure is recorded
+        as it is.
+        """
+        failure = JobFailure("timeout", "it ran for too long", None, "SIGTERM")
+
+        def task(context: AttemptContext) -> None:
+            self.assertEqual(context.timeout, 5.0)
+            context.recordStart()
+            self.pass_(3600)
+            self.assertEqual(self.reactor.getDelayedCalls(), [])
+            raise Told(failure)
+
+        self.runJob(task)
+        self.assertEqual(self.ran, [])
+        self.assertEqual((self.job().state, self.job().error), (JobState.FAILED, failure))
+
+    def test_cancelled(self) -> None:
+        """
+        A cancellation that a client requested beats the timeout.
         """
 
         def task(context: AttemptContext) -> None:
-            self.pass_(3600)
-            context.recordStart()
-            self.pass_(4)
-            context.recordStart()
-            self.assertEqual(self.ran, [])
-            self.pass_(1)
-            self.assertEqual(self.ran, ["told"])
+            self.queue.cancel(1)
+            raise Told(JobFailure("timeout", "it ran for too long"))
 
         self.runJob(task)
-        self.assertError(1, JobState.FAILED, "timeout")
+        self.assertEqual(self.job().state, JobState.CANCELLED)
 
     def test_endsWhileItWaits(self) -> None:
         """

@@ -1,0 +1,31 @@
+"""
+Errors that waiting can cure, and how long to wait.
+"""
+
+from __future__ import annotations
+
+import errno
+
+__all__ = ["FIRST_PAUSE", "SCARCE", "longer"]
+
+SCARCE = frozenset(
+    {errno.EAGAIN, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC}
+)
+"""
+The error numbers that report a temporary shortage: of processes, descriptors, memory or
+room on the disk.
+"""
+
+FIRST_PAUSE = 1.0
+"""
+Seconds before the second try.
+"""
+
+_LONGEST_PAUSE = 30.0
+
+
+def longer(pause: float) -> float:
+    """
+    Return the next backoff delay, in seconds.
+    """
+    return min(pause * 2, _LONGEST_PAUSE)
