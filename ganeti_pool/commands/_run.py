@@ -20,7 +20,7 @@ from ..jobs import AttemptContext, JobFailure
 from ._arguments import checkArgs, childEnvironment, inheritedEnvironment
 from ._groups import ProcessGroups, processGroups
 from ._output import OutputFile
-from ._scarcity import FIRST_PAUSE, SCARCE, longer
+from ._scarcity import SCARCE, makeBackoff
 from ._supervision import Supervision
 from ._survivors import SurvivorsLeft, killAttempts
 from ._waiting import Notices, WakeUp
@@ -112,7 +112,7 @@ class CommandRunner:
         @raise InvalidJob: for arguments that L{checkArgs} refuses.
         """
         checkArgs((argv, options))
-        pause = FIRST_PAUSE
+        backoff = makeBackoff()
         notices: Notices | None = None
         told: Event | None = None
         while True:
@@ -131,10 +131,9 @@ class CommandRunner:
                 callWhenCancelled(told.set)
                 if attempt is None:
                     _log.warn("A command waits until it can be started: {why}", why=why)
-            if self._wait(told, pause):
+            if self._wait(told, backoff.next()):
                 # It has not begun: if it is only that the daemon ends, the next one has it.
                 raise DeferTask(reason=f"it could not be started: {why}")
-            pause = longer(pause)
 
     def _begin(self) -> Notices:
         """

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import errno
 
-__all__ = ["FIRST_PAUSE", "SCARCE", "longer"]
+from ..backoff import Backoff
+
+__all__ = ["FIRST_PAUSE", "SCARCE", "makeBackoff"]
 
 SCARCE = frozenset(
     {errno.EAGAIN, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC}
@@ -24,8 +26,8 @@ Seconds before the second try.
 _LONGEST_PAUSE = 30.0
 
 
-def longer(pause: float) -> float:
+def makeBackoff() -> Backoff:
     """
-    Return the next backoff delay, in seconds.
+    Return the delays of one wait for the end of a shortage.
     """
-    return min(pause * 2, _LONGEST_PAUSE)
+    return Backoff(FIRST_PAUSE, _LONGEST_PAUSE)

@@ -11,9 +11,9 @@ from contextlib import closing
 from time import monotonic
 
 from ..jobs import AttemptContext
-from . import _scarcity
 from ._groups import Group
 from ._output import OutputFile, unread
+from ._scarcity import makeBackoff
 from ._session import Session, signalGroup
 from ._survivors import handleOf
 from ._waiting import Notices, WakeUp, exitDescriptor
@@ -74,7 +74,7 @@ class Supervision:
         self._killAt: float | None = None
         self._retryAt: float | None = None
         self._heldSince = now
-        self._pause = 0.0
+        self._backoff = makeBackoff()
 
     @property
     def wasTold(self) -> bool:
@@ -202,18 +202,17 @@ class Supervision:
             if not self._isHeld():
                 return
             self._heldSince = now
-            self._pause = _scarcity.FIRST_PAUSE
+            self._backoff.reset()
         elif now < self._retryAt:
             return
         else:
             for file in self._pipes.values():
                 file.retry()
-            self._pause = _scarcity.longer(self._pause)
         attempt = self._attempt
         assert attempt is not None  # nothing is kept outside a job, or held
         for file in self._pipes.values():
             if file.isHeld:
-                self._retryAt = now + self._pause
+                self._retryAt = now + self._backoff.next()
                 attempt.recordWait(file.why)
                 return
         self._retryAt = None
