@@ -190,7 +190,7 @@ class BackupTests(DaemonCase):
         left = {line.split()[2] for line in backup.stderr.splitlines()}
         self.assertEqual(left, {str(run / name) for name in ("fifo", "link", "links")})
         copied = self.scratch / "copy" / run.relative_to(self.state)
-        self.assertEqual(set(os.listdir(copied)), {"stdout", "stderr"})
+        self.assertEqual(set(os.listdir(copied)), {"stdout"})
 
     def test_notReadable(self) -> None:
         """

@@ -44,6 +44,11 @@ A script of a process that stays when its parent has gone.
 
 DOUBLE_FORK = f"(sh -c '{STAYS}' sh \"$1\" &)\n"
 
+LEAVES_LATER = 'read _ < "$1.leave"\n'
+"""
+The end of a script that runs until its handle is stored, and exits when the test says so.
+"""
+
 
 class SurvivorCase(DaemonCase):
     """
@@ -85,6 +90,16 @@ class SurvivorCase(DaemonCase):
             for pid in map(int, self.met.awaitArrival().split()):
                 self.pids.append(pid)
                 self.addCleanup(self.endProcess, os.pidfd_open(pid))
+
+    def endLeader(self) -> None:
+        """
+        Let the command of the job exit, and wait until it has.
+        """
+        leader = os.pidfd_open(int(Path(f"{self.met.path}.pids").read_text().split()[0]))
+        self.met.letGo()
+        hasEnded = select.select([leader], [], [], PATIENCE)[0]
+        os.close(leader)
+        self.assertTrue(hasEnded)
 
     def adoptOrphans(self) -> None:
         """
@@ -146,7 +161,8 @@ class LeftTests(SurvivorCase):
         """
         Also if the handle of the one that has gone was stored.
         """
-        jobID = self.dieAt("handle committed", self.job(DOUBLE_FORK))
+        jobID = self.dieAt("handle committed", self.job(DOUBLE_FORK + LEAVES_LATER))
+        self.endLeader()
         self.assertAlone(jobID)
 
     def test_doubleForkOfOneThatStays(self) -> None:
@@ -180,7 +196,8 @@ class LeftTests(SurvivorCase):
         """
         clear = f'(env -i PATH="$PATH" sh -c \'{STAYS}\' sh "$1" &)\n'
         self.adoptOrphans()
-        jobID = self.dieAt("handle committed", self.job(clear))
+        jobID = self.dieAt("handle committed", self.job(clear + LEAVES_LATER))
+        self.endLeader()
         self.awaitStay(1)
         leader, other = map(int, Path(f"{self.met.path}.pids").read_text().split())
         os.waitpid(leader, 0)
