@@ -13,9 +13,9 @@ from ganeti_pool.errors import InvalidArgument, QueueStopping
 from ganeti_pool.jobs import JobState
 from ganeti_pool.web import makeSite
 from ganeti_pool.web._operations import OPERATIONS
-from ganeti_pool.wire import MAX_BODY
+from ganeti_pool.wire import MAX_BODY, statusToJSON
 
-from .fakequeue import makeJob
+from .fakequeue import makeJob, makeStatus
 from .webcase import Answer, SecureTransport, Transport, WebCase
 
 
@@ -292,7 +292,7 @@ class PipelineTests(SilenceCase):
         held = self.hold()
         protocol.dataReceived(self.asked * 3)
         transport.producer.pauseProducing()
-        held.callback({})
+        held.callback(makeStatus())
         self.assertEqual(len(self.queue.calls), 1)
         transport.producer.resumeProducing()
         self.assertEqual(len(self.queue.calls), 3)
@@ -310,7 +310,7 @@ class PipelineTests(SilenceCase):
         transport.producer.pauseProducing()
         self.reactor.advance(1000)
         transport.isTaken = False
-        held.callback({})
+        held.callback(makeStatus())
         self.assertDropped(transport, 75)
         self.assertEqual(len(self.queue.calls), 1)
 
@@ -337,7 +337,7 @@ class PipelineTests(SilenceCase):
             held = self.hold()
             protocol.dataReceived(self.asked)
             protocol.dataReceived(self.asked * 1000)
-            held.callback({})
+            held.callback(makeStatus())
             self.assertTrue(transport.connected)
         self.assertEqual(transport.value().count(b"HTTP/1.1 200 OK"), 5 * 1001)
 
@@ -367,8 +367,8 @@ class HangUpTests(WebCase):
         gone = self.site.hangUp()
         self.assertEqual((idle.connected, asking.connected), (False, True))
         self.assertNoResult(gone)
-        held.callback({})
-        self.assertEqual(Answer(asking.value()).value, {})
+        held.callback(makeStatus())
+        self.assertEqual(Answer(asking.value()).value, statusToJSON(makeStatus()))
         self.assertFalse(asking.connected)
         self.assertIsNone(self.successResultOf(gone))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
@@ -630,7 +630,7 @@ class HalfClosedTests(WebCase):
         protocol.dataReceived(b"GET /v1/pool HTTP/1.1\r\n\r\n" * 3)
         protocol.readConnectionLost()
         self.assertTrue(transport.connected)
-        held.callback({})
+        held.callback(makeStatus())
         self.assertEqual(transport.value().count(b"HTTP/1.1 200 OK"), 3)
         self.assertFalse(transport.connected)
         protocol.writeConnectionLost()
@@ -683,7 +683,7 @@ class HalfClosedTests(WebCase):
         protocol.dataReceived(b"POST /v1/pool/quiesce HTTP/1.1\r\n\r\n")
         protocol.readConnectionLost()
         self.queue.held = Deferred()
-        held.callback({})
+        held.callback(makeStatus())
         self.reactor.advance(1)
         self.assertTrue(transport.value().endswith(b'{"quiesced":false}'))
         self.assertFalse(transport.connected)
