@@ -49,13 +49,13 @@ def readToken(path: str) -> str:
 
 def checkText(what: str, path: str) -> None:
     """
-    Refuse a path that is no UTF-8, which neither SQLite nor JSON can say.
+    Refuse a path that is not valid UTF-8, which neither SQLite nor JSON can say.
 
     @param what: the path's name in the sentence.
     @raise InvalidArgument: if it is none.
     """
     if loneSurrogate(path):
-        raise InvalidArgument(f"{what} {os.fsencode(path)!r} is no UTF-8: choose one that is")
+        raise InvalidArgument(f"{what} {os.fsencode(path)!r} is not valid UTF-8: choose one that is")
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class StatePaths:
 
     def checkSocket(self) -> None:
         """
-        Refuse a directory that is too deep for a socket, or is no UTF-8.
+        Refuse a directory that is too deep for a socket, or is not valid UTF-8.
 
         @raise InvalidArgument: if the path of the socket is longer than the
             system can take, or no text.

@@ -713,8 +713,8 @@ class OutputTests(CommandCase):
 
     def test_inTheWay(self) -> None:
         """
-        What stands in the place of an output file, and is not one, cuts the output off: no
-        link is followed, no FIFO is waited for, and nothing is changed.
+        An entry of another type in the place of an output file cuts the output off: the
+        worker follows no link, waits for no FIFO and changes nothing.
         """
         other = self.state / "other"
         other.write_text("precious")

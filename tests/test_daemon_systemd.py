@@ -81,7 +81,7 @@ class NotifierTests(SynchronousTestCase):
 
     def test_noText(self) -> None:
         """
-        A path that is no UTF-8 does not keep the manager from being told.
+        A path that is not valid UTF-8 does not keep the manager from being told.
         """
         self.notifier().failed("/tmp/a\udcff is open")
         self.assertEqual(self.manager.hear(), [r"STATUS=/tmp/a\udcff is open"])

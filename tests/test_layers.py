@@ -159,8 +159,8 @@ class HouseTests(SynchronousTestCase):
 
     def test_whoWakesTheReactor(self) -> None:
         """
-        Only C{deferred} and the store call C{callFromThread}: what tasks end with
-        and what was committed reach the reactor in batches, one wake-up for each.
+        Only C{deferred} and the store call C{callFromThread}: outcomes and commits reach
+        the reactor in batches, with one wake-up for each batch.
         """
         wrong = [
             f"{name}:{node.lineno}"

@@ -57,11 +57,11 @@ class StatePathsTests(SynchronousTestCase):
 
     def test_noText(self) -> None:
         """
-        A directory whose name is no UTF-8 is refused with a sentence that shows it.
+        A directory whose name is not valid UTF-8 is refused with a sentence that shows it.
         """
         error = self.assertRaises(InvalidArgument, StatePaths.at("/tmp/a\udcff").checkSocket)
         self.assertEqual(
-            str(error), r"the state directory b'/tmp/a\xff' is no UTF-8: choose one that is"
+            str(error), r"the state directory b'/tmp/a\xff' is not valid UTF-8: choose one that is"
         )
 
     def test_defaultFollowsThePlatform(self) -> None:

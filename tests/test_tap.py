@@ -775,7 +775,7 @@ class RefusalTests(TapCase):
 
     def test_noText(self) -> None:
         """
-        A state directory or a store whose name is no UTF-8 is refused, and nothing is made.
+        A state directory or a store whose name is not valid UTF-8 is refused, and nothing is made.
         """
         for option, path in (
             ("--state-dir", f"{self.scratch}/a\udcff"),

@@ -63,7 +63,7 @@ class _Reader:
 
 class _Lines:
     """
-    Writes JSON: an object for each piece of text. What is no UTF-8 is replaced,
+    Writes JSON: an object for each piece of text. What is not valid UTF-8 is replaced,
     and a character that comes in two pieces is not.
     """
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from ..workerpool._locking import GiveWay
+from ..workerpool import GiveWay
 
 __all__ = ["LONGEST_TURN", "Delivery", "News"]
 

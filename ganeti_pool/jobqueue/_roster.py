@@ -7,8 +7,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from ..workerpool import WorkerPool, newEntry
-from ..workerpool._locking import GiveWay
+from ..workerpool import GiveWay, WorkerPool, newEntry
 from ._journal import Journal
 from ._task import JobTask, TaskState
 

@@ -297,7 +297,7 @@ def checkStore(path: str) -> str:
 
     @return: the path.
     @raise usage.UsageError: if there is no such directory, or a directory there.
-    @raise InvalidArgument: if it is no UTF-8.
+    @raise InvalidArgument: if it is not valid UTF-8.
     """
     checkText("--store", path)
     if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path)):

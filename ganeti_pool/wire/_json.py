@@ -52,7 +52,7 @@ def decode(body: bytes) -> Any:
     """
     The value that a body says.
 
-    @raise InvalidJob: if it is no UTF-8, no JSON, nested too deep, or holds a
+    @raise InvalidJob: if it is not valid UTF-8, not JSON, nested too deep, or holds a
         duplicate key, a number that is none or beyond 64 bits, or text that
         UTF-8 cannot say.
     """
@@ -66,7 +66,7 @@ def decode(body: bytes) -> Any:
         )
     except UnicodeDecodeError as error:
         raise InvalidJob(
-            [("", "bad_encoding", f"the body is no UTF-8 at byte {error.start}")]
+            [("", "bad_encoding", f"the body is not valid UTF-8 at byte {error.start}")]
         ) from None
     except RecursionError:
         raise InvalidJob([_tooDeep("")]) from None

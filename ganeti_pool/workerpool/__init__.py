@@ -6,6 +6,7 @@ C{ganeti.workerpool} finds every name that it used.
 """
 
 from ..errors import DeferTask, NoSuchTask
+from ._locking import GiveWay
 from ._pool import DEFAULT_PRIORITY as _DEFAULT_PRIORITY
 from ._pool import WorkerPool
 from ._taskheap import Entry, TaskHeap, movedArgs, newEntry
@@ -18,6 +19,7 @@ __all__ = [
     "BaseWorker",
     "DeferTask",
     "Entry",
+    "GiveWay",
     "NoSuchTask",
     "TaskHeap",
     "WorkerPool",

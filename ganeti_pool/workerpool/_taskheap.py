@@ -1,10 +1,10 @@
 """
 The heap of waiting tasks.
 
-No thread, no lock: whoever shares a L{TaskHeap} guards it. Nothing here calls
-user code, except the hash and the equality of task IDs; and nothing that
-a user made is released here, since the caller may hold a lock: what leaves the
-heap is returned, or collected in L{TaskHeap.dropped} for the caller to let go.
+A L{TaskHeap} has no thread and no lock: its owner guards it. The only user code that it
+calls is the hash and the equality of task IDs. It releases no object of a user, since the
+caller may hold a lock: an entry that leaves the heap is returned, or collected in
+L{TaskHeap.dropped} for the caller to release.
 
 An entry whose priority changes cannot move inside a heap. It stays where it is
 as an abandoned entry, whose arguments are L{None}, and another one with the same

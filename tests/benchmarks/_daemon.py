@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
@@ -32,11 +32,6 @@ How many jobs one request submits at most.
 PATIENCE = 300.0
 """
 Seconds after which an answer, or a start, is given up.
-"""
-
-_INTERVAL = 0.01
-"""
-Seconds between two attempts to connect to a daemon that starts.
 """
 
 
@@ -120,6 +115,10 @@ def runDaemon(
     root = root or _importedRoot()
     log = Path(directory, "benchmark.log")
     chosen = [] if workerClass is None else [f"--worker-class=benchmarkworkers.{workerClass}"]
+    notify = f"{directory}/notify.sock"
+    Path(notify).unlink(missing_ok=True)
+    notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notices.bind(notify)
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
@@ -131,15 +130,16 @@ def runDaemon(
             env={
                 **os.environ,
                 **(environment or {}),
+                "NOTIFY_SOCKET": notify,
                 "PYTHONPATH": os.pathsep.join((str(root), str(Path(__file__).parent))),
             },
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    with process:
+    with process, notices:
         try:
-            _awaitAnswer(process, directory, log)
+            _awaitReady(process, notices, log)
             yield process
         finally:
             process.kill()
@@ -151,13 +151,17 @@ def _importedRoot() -> Path:
     return Path(spec.origin).resolve().parents[1]
 
 
-def _awaitAnswer(process: subprocess.Popen[bytes], directory: str, log: Path) -> None:
-    latest = time.monotonic() + PATIENCE
-    while process.poll() is None and time.monotonic() < latest:
-        try:
-            with connect(directory) as connection:
-                connection.ask("GET", "/v1/pool")
+def _awaitReady(process: subprocess.Popen[bytes], notices: socket.socket, log: Path) -> None:
+    """
+    Wait until the daemon reports that it is ready, as it does to systemd.
+
+    @raise NotReady: if it ends before that, or is silent for too long.
+    """
+    ended, heard = os.pidfd_open(process.pid), notices.fileno()
+    try:
+        while heard in select.select([heard, ended], [], [], PATIENCE)[0]:
+            if b"READY=1" in notices.recv(65536).splitlines():
                 return
-        except OSError:
-            time.sleep(_INTERVAL)
+    finally:
+        os.close(ended)
     raise NotReady(log.read_text(errors="replace"))

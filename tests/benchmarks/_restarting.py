@@ -32,7 +32,7 @@ def _startPipe(directory: str) -> Iterator[Callable[[], None]]:
     """
     Make the pipe that L{Gate<tests.benchmarks.benchmarkworkers.Gate>} writes to.
 
-    @return: what waits for the first start of a job.
+    @return: a function that waits for the first start of a job.
     """
     path = f"{directory}/started"
     os.mkfifo(path)
