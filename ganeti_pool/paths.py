@@ -55,7 +55,9 @@ def checkText(what: str, path: str) -> None:
     @raise InvalidArgument: if it is none.
     """
     if loneSurrogate(path):
-        raise InvalidArgument(f"{what} {os.fsencode(path)!r} is not valid UTF-8: choose one that is")
+        raise InvalidArgument(
+            f"{what} {os.fsencode(path)!r} is not valid UTF-8: choose one that is"
+        )
 
 
 @dataclass(frozen=True)

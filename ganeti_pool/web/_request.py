@@ -204,7 +204,9 @@ class JobRequest(Request):
         """
         self.channel.isAnswering = True
         if self._refusal is None and not _isText(unquote_to_bytes(self.path)):
-            self._refusal = Refusal("no_such_path", "the path is not valid UTF-8, so nothing is there")
+            self._refusal = Refusal(
+                "no_such_path", "the path is not valid UTF-8, so nothing is there"
+            )
         if self._refusal is None:
             super().process()
             return

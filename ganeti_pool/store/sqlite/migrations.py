@@ -71,7 +71,8 @@ def prepareSchema(connection: CoreConnection, steps: Steps = STEPS) -> int:
         return SCHEMA_VERSION
     if schemaVersion.name not in tables or journal.name not in tables:
         raise StoreError(
-            f"the database {path} holds tables of another program and is not a job store: choose another --store"
+            f"the database {path} holds tables of another program and is not a job store: choose "
+            "another --store"
         )
     version: int = connection.execute(select(schemaVersion.c.version)).scalar_one()
     if version > SCHEMA_VERSION:
