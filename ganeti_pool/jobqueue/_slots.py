@@ -90,22 +90,26 @@ class ThreadSlot:
         self._park.release()
 
     def _loop(self) -> None:
+        while self._runNext():
+            pass
+
+    def _runNext(self) -> bool:
         """
-        Run what the dispatcher gives, until it ends the slot.
+        Wait for a run, do it, and report.
+
+        @return: whether there may be another one.
         """
-        while True:
-            self._park.acquire()
-            current = self._current
-            if current is None:
-                break
-            run, entry = current
-            result, failure = self._host.Perform(entry)
-            end = self._work.endOf(run, result, failure)
-            # Nothing of the run stays alive while the slot is idle.
-            del current, entry, result, failure
-            self._inbox.put(Returned(run, end))
-            del run, end
-        self._inbox.put(Left(self))
+        self._park.acquire()
+        if self._current is None:
+            self._inbox.put(Left(self))
+            return False
+        run, entry = self._current
+        result, failure = self._host.Perform(entry)
+        end = self._work.endOf(run, result, failure)
+        # Nothing of the task stays alive while the slot is idle.
+        del entry, result, failure
+        self._inbox.put(Returned(run, end))
+        return True
 
 
 def threadSlots(pool: str, workerClass: Callable[[Any, str], object]) -> MakeSlot:

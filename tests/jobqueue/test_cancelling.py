@@ -17,7 +17,7 @@ from ganeti_pool.jobs import (
 )
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, NOON, StartedCase, Told, Worker, new
+from .queuecase import FULL, NOON, StartedCase, JobFailed, Worker, new
 
 
 class CancelTests(StartedCase):
@@ -35,7 +35,7 @@ class CancelTests(StartedCase):
         self.submit(new("note", 1), new("note", 2))
         self.assertEqual(self.cancel().state, JobState.CANCELLED)
         self.assertEqual(self.cancel().state, JobState.CANCELLED)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [2])
         self.assertIsNone(self.queue._roster.find(1))
         self.assertEqual(self.status()["statistics"]["cancelled"], 1)
@@ -49,10 +49,10 @@ class CancelTests(StartedCase):
         self.store.held = True
         answer = self.queue.cancel(1)
         self.assertNoResult(answer)
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.successResultOf(answer).state, JobState.CANCELLED)
         self.release()
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [2])
 
     def test_notCommitted(self) -> None:
@@ -63,7 +63,7 @@ class CancelTests(StartedCase):
         self.store.failure = FULL
         self.failureResultOf(self.queue.cancel(2), errors.StoreFull)
         self.store.failure = None
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [2, 3, 1])
 
     def test_twoAtOnce(self) -> None:
@@ -82,7 +82,7 @@ class CancelTests(StartedCase):
         A job that has succeeded, or that never was, cannot be cancelled.
         """
         self.submit(new())
-        self.stepping.step()
+        self.step()
         failure = self.failureResultOf(self.queue.cancel(1), errors.JobFinished)
         self.assertEqual(failure.value.state, "succeeded")
         self.failureResultOf(self.queue.cancel(2), errors.NoSuchJob)
@@ -103,7 +103,7 @@ class CancelTests(StartedCase):
         for _ in range(2):
             job = self.successResultOf(self.queue.cancel(2, True))
             self.assertEqual(job.state, JobState.CANCELLED)
-        self.stepping.runAll()
+        self.runAll()
         self.assertIsNone(self.job().cancelRequestedAt)
         self.failureResultOf(self.queue.cancel(1, True), errors.JobFinished)
 
@@ -114,7 +114,7 @@ class CancelTests(StartedCase):
         answers: list[Deferred[Job]] = []
         self.submit(new("note", 1))
         self.hold(lambda: answers.append(self.queue.cancel(1, True)))
-        self.stepping.step()
+        self.step()
         self.release()
         self.failureResultOf(answers[0], errors.JobNotQueued)
         self.assertEqual((self.ran, self.job().state), ([1], JobState.SUCCEEDED))
@@ -136,7 +136,7 @@ class CancelTests(StartedCase):
 
         self.tasks["long"] = task
         self.submit(new("long"))
-        self.stepping.step()
+        self.step()
         return answers
 
     def test_running(self) -> None:
@@ -147,7 +147,7 @@ class CancelTests(StartedCase):
         told = JobFailure("cancelled", "it was cancelled", None, "SIGTERM")
 
         def end(worker: Worker) -> None:
-            raise Told(told)
+            raise JobFailed(told)
 
         answers = self.interrupted(end)
         self.assertEqual([job.state for job in answers], [JobState.RUNNING] * 2)
@@ -183,7 +183,7 @@ class CancelTests(StartedCase):
 
         self.interrupted(end)
         self.assertEqual(self.job().state, JobState.CANCELLED)
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
 
     def test_runningNotCommitted(self) -> None:
         """
@@ -201,7 +201,7 @@ class CancelTests(StartedCase):
 
         self.tasks["long"] = task
         self.submit(new("long"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().state, JobState.CANCELLED)
         kinds = [event.kind for event in self.events]
         self.assertNotIn(JobEventKind.CANCEL_REQUESTED, kinds)
@@ -228,7 +228,7 @@ class CancelTests(StartedCase):
 
         self.tasks["long"] = task
         self.submit(new("long"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(told, [True] * 3)
         self.assertEqual(self.job().state, JobState.CANCELLED)
 
@@ -240,7 +240,7 @@ class CancelTests(StartedCase):
         self.submit(new("long"))
         answers: list[Deferred[Job]] = []
         self.hold(lambda: answers.append(self.queue.cancel(1)), self.release)
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.successResultOf(answers[0]).state, JobState.RUNNING)
         self.assertEqual(self.ran, [True])
 
@@ -258,7 +258,7 @@ class CancelTests(StartedCase):
             self.reactor.advance(1)
 
         self.meanwhile = [cancel]
-        self.stepping.step()
+        self.step()
         self.assertEqual((self.ran, self.job().state), ([], JobState.CANCELLED))
         self.assertEqual(self.status()["busy"], 0)
 
@@ -275,7 +275,7 @@ class CancelTests(StartedCase):
             self.reactor.advance(1)
 
         self.meanwhile = [cancel]
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
 
     def test_whileDeferring(self) -> None:
@@ -291,7 +291,7 @@ class CancelTests(StartedCase):
         answers: list[Deferred[Job]] = []
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.successResultOf(answers[0]).state, JobState.CANCELLED)
         self.assertEqual((self.ran, self.job().deferrals), (["once"], 1))
 
@@ -312,5 +312,5 @@ class CancelTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.job().state, self.job().deferrals), (JobState.CANCELLED, 0))

@@ -36,7 +36,7 @@ class LateCancelTests(StartedCase):
 
         self.tasks["end"] = task
         self.submit(new("end"))
-        self.stepping.step()
+        self.step()
         self.failureResultOf(answers[0], errors.JobFinished)
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
 
@@ -68,7 +68,7 @@ class LateCancelTests(StartedCase):
         for state in (JobState.SUCCEEDED, JobState.CANCELLED):
             self.store.finishAttempt = self.commitUnheard(state)  # type: ignore[method-assign]
             answers += self.submit(new())
-            self.stepping.step()
+            self.step()
         self.failureResultOf(answers[1], errors.JobFinished)
         self.assertEqual(self.successResultOf(answers[3]).state, JobState.CANCELLED)
 
@@ -86,7 +86,7 @@ class LateCancelTests(StartedCase):
         self.tasks["end"] = end
         self.isPosting = True
         self.submit(new("end"))
-        self.stepping.step()
+        self.step()
         answers.append(self.queue.cancel(1))
         first, *rest = self.store._waiting
         self.store._waiting = [first]
@@ -139,7 +139,7 @@ class LateCancelTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         self.failureResultOf(answers[0], errors.StaleAttempt)
         self.flushLoggedErrors(errors.StaleAttempt)
 
@@ -156,7 +156,7 @@ class LateCancelTests(StartedCase):
 
         self.tasks["end"] = task
         self.submit(new("end"))
-        self.stepping.step()
+        self.step()
         self.release()
         self.assertEqual(self.successResultOf(answers[0]).state, JobState.RUNNING)
         self.failureResultOf(answers[1], errors.JobFinished)
@@ -178,6 +178,6 @@ class LateCancelTests(StartedCase):
         self.assertNoResult(answer)
         self.release()
         self.assertEqual(self.successResultOf(answer).state, JobState.CANCELLED)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [])
         self.assertNoResult(submitted)

@@ -414,7 +414,7 @@ class ClaimTests(QueueCase):
         directories = [f"{self.queue._output.directory}/aside-{n}" for n in (1, 2)]
         self.assertEqual(self.status()["output"]["set_aside"], directories)
         self.submit(new())
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.restarted(), [])
         self.assertEqual(self.status()["output"]["set_aside"], directories)
 
@@ -453,14 +453,14 @@ class ClaimTests(QueueCase):
         own = self.mark()
         (self.output / "store-id").unlink()
         self.submit(new(), new())
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.mark(), own)
         (self.output / "store-id").unlink()
-        self.stepping.step()
+        self.step()
         self.assertFalse((self.output / "store-id").exists())
         shutil.rmtree(self.output)
         self.submit(new())
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.mark(), own)
         self.assertEqual(len(self.ran), 3)
 
@@ -480,5 +480,5 @@ class ClaimTests(QueueCase):
 
         self.meanwhile.append(mended)
         self.submit(new())
-        self.stepping.step()
+        self.step()
         self.assertEqual((len(self.ran), self.meanwhile), (1, []))

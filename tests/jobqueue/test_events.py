@@ -8,7 +8,7 @@ from ganeti_pool import errors
 from ganeti_pool.jobs import Job, JobEvent, JobEventKind, JobFailure, JobState, OnCrash
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, StartedCase, Told, Worker, new
+from .queuecase import FULL, StartedCase, JobFailed, Worker, new
 
 
 class EventsTests(StartedCase):
@@ -36,7 +36,7 @@ class EventsTests(StartedCase):
         self.tasks["long"] = lambda worker: self.wait(5)
         self.submit(new("long"))
         self.wait(2)
-        self.stepping.step()
+        self.step()
         self.assertEqual(
             self.lengths(),
             [("submitted", None, None), ("started", 2.0, None), ("finished", None, 5.0)],
@@ -51,14 +51,14 @@ class EventsTests(StartedCase):
         """
         self.store.held = True
         self.queue.submit([new()])
-        self.assertEqual(self.told(), [])
+        self.assertEqual(self.takeEvents(), [])
         self.release()
-        self.assertEqual(self.told(), [(1, "submitted")])
+        self.assertEqual(self.takeEvents(), [(1, "submitted")])
         self.store.failure = FULL
         self.queue.submit([new()]).addErrback(lambda _: None)
         self.queue.changePriority(1, 5).addErrback(lambda _: None)
         self.queue.cancel(1).addErrback(lambda _: None)
-        self.assertEqual(self.told(), [])
+        self.assertEqual(self.takeEvents(), [])
 
     def test_moved(self) -> None:
         """
@@ -67,7 +67,7 @@ class EventsTests(StartedCase):
         self.submit(new())
         self.successResultOf(self.queue.changePriority(1, 5))
         self.successResultOf(self.queue.changePriority(1, 5))
-        self.assertEqual(self.told(), [(1, "submitted"), (1, "moved")])
+        self.assertEqual(self.takeEvents(), [(1, "submitted"), (1, "moved")])
 
     def test_deferred(self) -> None:
         """
@@ -82,9 +82,9 @@ class EventsTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         self.wait(4)
-        self.stepping.step()
+        self.step()
         self.assertEqual(
             self.lengths()[2:],
             [("deferred", None, 3.0), ("started", 4.0, None), ("finished", None, 3.0)],
@@ -104,7 +104,7 @@ class EventsTests(StartedCase):
 
         self.tasks["long"] = task
         self.submit(new("long"), new())
-        self.stepping.step()
+        self.step()
         self.successResultOf(self.queue.cancel(2))
         self.successResultOf(self.queue.cancel(2))
         self.assertEqual(
@@ -131,7 +131,7 @@ class EventsTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.lengths()[-1], ("finished", None, 3.0))
 
     def test_outcomeTakesNoTime(self) -> None:
@@ -150,7 +150,7 @@ class EventsTests(StartedCase):
 
         self.tasks["full"] = task
         self.submit(new("full"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.lengths()[-1], ("finished", None, 3.0))
 
     def test_retried(self) -> None:
@@ -163,7 +163,7 @@ class EventsTests(StartedCase):
         self.successResultOf(self.queue.retry(1))
         self.successResultOf(self.queue.retry(1))
         self.wait(1)
-        self.stepping.step()
+        self.step()
         self.assertEqual(
             self.lengths()[2:],
             [("retried", None, None), ("started", 1.0, None), ("finished", None, 0.0)],
@@ -175,7 +175,7 @@ class EventsTests(StartedCase):
         """
         self.submit(new(key="k"))
         self.submit(new(key="k"), new())
-        self.assertEqual(self.told(), [(1, "submitted"), (2, "submitted")])
+        self.assertEqual(self.takeEvents(), [(1, "submitted"), (2, "submitted")])
 
     def crash(self, *jobs: Job) -> None:
         """
@@ -195,8 +195,8 @@ class EventsTests(StartedCase):
             self.successResultOf(self.store.startAttempt(epoch, jobID, 1))
         self.crash()
         self.assertEqual(self.lengths(), [("finished", None, None), ("interrupted", None, None)])
-        self.told()
-        self.stepping.runAll()
+        self.takeEvents()
+        self.runAll()
         self.assertEqual(self.lengths(), [("started", None, None), ("finished", None, 0.0)] * 2)
 
     def test_stop(self) -> None:
@@ -211,7 +211,7 @@ class EventsTests(StartedCase):
 
         self.tasks["long"] = task
         self.submit(new("long", onCrash=OnCrash.RETRY, maxAttempts=2))
-        self.stepping.step()
+        self.step()
         self.reactor.run()
         self.assertEqual(self.lengths()[-1], ("interrupted", None, 1.0))
         self.assertEqual(self.events[-1].job.state, JobState.QUEUED)
@@ -227,7 +227,7 @@ class EventsTests(StartedCase):
         seen: list[JobEventKind] = []
         self.queue._events._observers = (broken, lambda event: seen.append(event.kind))
         self.submit(new())
-        self.stepping.step()
+        self.step()
         self.assertEqual(len(seen), 3)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
@@ -238,8 +238,8 @@ class EventsTests(StartedCase):
         """
         self.queue._events._observers = ()
         self.submit(new())
-        self.stepping.step()
-        self.assertEqual(self.told(), [])
+        self.step()
+        self.assertEqual(self.takeEvents(), [])
 
 
 class ReasonTests(StartedCase):
@@ -261,7 +261,7 @@ class ReasonTests(StartedCase):
 
         self.tasks["defer"] = task
         (jobID,) = self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         return jobID
 
     def test_deferral(self) -> None:
@@ -271,7 +271,7 @@ class ReasonTests(StartedCase):
         self.deferFor("the licence server has none left")
         self.assertEqual(self.job().reason, "the licence server has none left")
         self.assertEqual(self.events[-1].job.reason, "the licence server has none left")
-        self.stepping.step()
+        self.step()
         self.assertEqual((self.job().state, self.job().reason), (JobState.SUCCEEDED, None))
 
     def test_without(self) -> None:
@@ -309,7 +309,7 @@ class ReasonTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         self.assertEqual((self.job().state, self.job().reason), (JobState.QUEUED, "later"))
 
     def test_crash(self) -> None:
@@ -320,7 +320,7 @@ class ReasonTests(StartedCase):
         self.successResultOf(self.store.startAttempt(self.queue._journal.epoch, 1, 1))
         self.restart()
         self.assertEqual(self.job().reason, "its daemon died while it ran")
-        self.stepping.step()
+        self.step()
         self.assertIsNone(self.job().reason)
 
     def test_stop(self) -> None:
@@ -330,9 +330,9 @@ class ReasonTests(StartedCase):
 
         def task(worker: Worker) -> None:
             self.queue.stop(10)
-            raise Told(JobFailure("interrupted", "killed", None, "SIGKILL"))
+            raise JobFailed(JobFailure("interrupted", "killed", None, "SIGKILL"))
 
         self.tasks["kill"] = task
         self.submit(new("kill", onCrash=OnCrash.RETRY, maxAttempts=2))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().reason, "its daemon stopped while it ran")

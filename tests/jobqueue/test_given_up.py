@@ -37,7 +37,7 @@ class GivenUpTests(StartedCase):
         """
         self.giveUp(lambda: self.queue.submit([new("note", 1)]))
         self.assertEqual(dict(self.queue.waiting), {0: 1})
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
 
     def test_failure(self) -> None:
@@ -46,7 +46,7 @@ class GivenUpTests(StartedCase):
         """
         self.store.failure = StoreFull("the disk is full")
         self.giveUp(lambda: self.queue.submit([new()]))
-        self.assertEqual((dict(self.queue.waiting), self.told()), ({}, []))
+        self.assertEqual((dict(self.queue.waiting), self.takeEvents()), ({}, []))
         # What nobody has taken is logged when all have let go of it.
         self.store.failure = None
         gc.collect()
@@ -57,9 +57,9 @@ class GivenUpTests(StartedCase):
         """
         self.submit(new("note", 1))
         self.giveUp(lambda: self.queue.cancel(1))
-        self.assertEqual(self.told(), [(1, "submitted"), (1, "finished")])
+        self.assertEqual(self.takeEvents(), [(1, "submitted"), (1, "finished")])
         self.assertEqual(dict(self.queue.waiting), {})
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.ran, self.job().state), ([], JobState.CANCELLED))
 
     def test_changePriority(self) -> None:
@@ -69,7 +69,7 @@ class GivenUpTests(StartedCase):
         self.submit(new("note", 1), new("note", 2))
         self.giveUp(lambda: self.queue.changePriority(1, 5))
         self.assertEqual(dict(self.queue.waiting), {0: 1, 5: 1})
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [2, 1])
 
     def test_retry(self) -> None:
@@ -79,7 +79,7 @@ class GivenUpTests(StartedCase):
         self.submit(new("note", 1))
         self.successResultOf(self.queue.cancel(1))
         self.giveUp(lambda: self.queue.retry(1))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
 
     def test_remove(self) -> None:
@@ -87,7 +87,7 @@ class GivenUpTests(StartedCase):
         What a job has written that was removed is removed.
         """
         self.submit(new("note", 1))
-        self.stepping.runAll()
+        self.runAll()
         self.giveUp(lambda: self.queue.remove(1))
         self.assertEqual(self.removed, [["output/1"]])
 

@@ -34,10 +34,10 @@ class HandingInTests(OutcomeCase):
 
         self.tasks.update(end=end, see=note)
         self.submit(new("end"), new("see"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.states(1, 2), ["running", "queued"])
         self.meanwhile.append(lambda: seen.append(len(self.store._waiting)))
-        self.stepping.step()
+        self.step()
         self.assertEqual(seen, [2, ["succeeded", "running"]])
 
     def test_failures(self) -> None:
@@ -51,9 +51,9 @@ class HandingInTests(OutcomeCase):
 
         self.tasks["end"] = end
         self.submit(new("end"), new("note", 2))
-        self.stepping.step()
+        self.step()
         self.assertEqual((self.states(1, 2), self.ran), (["running", "queued"], []))
-        self.stepping.step()
+        self.step()
         self.assertEqual((self.states(1), self.ran), (["failed"], [2]))
         self.flushLoggedErrors(ValueError)
 
@@ -67,9 +67,9 @@ class HandingInTests(OutcomeCase):
         self.submit(new("see"), new("see"))
         self.store.held = True
         self.meanwhile.append(self.store.commit)
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.status()["busy"], 0)
-        self.stepping.step()
+        self.step()
         self.release()
         self.assertEqual(busy, [1, 1])
         self.store.failure = FULL
@@ -90,7 +90,7 @@ class HandingInTests(OutcomeCase):
 
         self.tasks["end"] = end
         self.submit(new("end"))
-        self.stepping.step()
+        self.step()
 
     def test_cancelled(self) -> None:
         """
@@ -98,7 +98,7 @@ class HandingInTests(OutcomeCase):
         """
         self.submit(new())
         self.hold(self.store.commit)
-        self.stepping.step()
+        self.step()
         cancelled = self.queue.cancel(1)
         self.release()
         self.failureResultOf(cancelled, errors.JobFinished)
@@ -109,7 +109,7 @@ class HandingInTests(OutcomeCase):
         """
         self.submit(new())
         self.hold(self.store.commit)
-        self.stepping.step()
+        self.step()
         quiet = [self.queue.quiesce(), self.queue.quiesce()]
         self.reactor.run()
         self.assertNoResult(quiet[0])
@@ -134,7 +134,7 @@ class HandingInTests(OutcomeCase):
         self.runNested()
         self.submit(new("nested"), new())
         self.hold(self.store.commit, self.store.commit)
-        self.stepping.step()
+        self.step()
         quiet = self.queue.quiesce()
         self.reactor.run()
         (first, *rest) = self.store._waiting
@@ -160,7 +160,7 @@ class HandingInTests(OutcomeCase):
             self.release()
 
         self.hold(self.store.commit, meanwhile)
-        self.stepping.step()
+        self.step()
         self.assertEqual(seen, [(True, False)])
         self.reactor.run()
         self.successResultOf(quiet)
@@ -171,7 +171,7 @@ class HandingInTests(OutcomeCase):
         """
         self.submit(new())
         self.hold(self.store.commit)
-        self.stepping.step()
+        self.step()
         quiet = self.queue.quiesce()
         self.reactor.run()
         stopped = self.queue.stop(10)
@@ -191,5 +191,5 @@ class HandingInTests(OutcomeCase):
         self.queue.quiesce().addErrback(lambda _: None)
         self.refuse(FULL, 100)
         self.queue._journal.close()
-        self.stepping.step()
+        self.step()
         self.assertEqual(len(self.flushLoggedErrors(errors.StoreError)), 1)

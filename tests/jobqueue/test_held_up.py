@@ -32,9 +32,9 @@ class HeldUpTests(OutcomeCase):
         @param meanwhile: is done while it waits, before that is written.
         """
         self.refuse(FULL, times)
-        self.stepping.step()
+        self.step()
         self.meanwhile += [*meanwhile, lambda: self.reactor.advance(1)]
-        self.stepping.step()
+        self.step()
 
     def test_holdsItsWorker(self) -> None:
         """
@@ -43,7 +43,7 @@ class HeldUpTests(OutcomeCase):
         """
         self.submit(new("note", 1), new("note", 2))
         self.refuse(FULL, 2)
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.status()["store"]["unwritten"], 1)
         seen: list[object] = []
 
@@ -55,10 +55,10 @@ class HeldUpTests(OutcomeCase):
             return look
 
         self.meanwhile += [meanwhile(1), meanwhile(2)]
-        self.stepping.step()
+        self.step()
         self.assertEqual(seen, [(["running", "queued"], [1])] * 2)
         self.assertEqual((self.states(1, 2), self.ran), (["succeeded", "queued"], [1]))
-        self.stepping.step()
+        self.step()
         self.assertEqual((self.states(2), self.ran), (["succeeded"], [1, 2]))
         self.assertEqual(self.status()["store"]["unwritten"], 0)
 
@@ -78,7 +78,7 @@ class HeldUpTests(OutcomeCase):
             # the next try of the outcome, and nothing for the time of job 2
             self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
             # What a worker has handed in is known by its thread.
-            other = Thread(target=self.stepping.step)
+            other = Thread(target=self.step)
             other.start()
             other.join(10)
             seen.append(list(self.ran))
@@ -88,9 +88,9 @@ class HeldUpTests(OutcomeCase):
         self.holdUp(look)
         self.assertEqual(seen, [(["running", "queued"], 1, {0: 2, 5: 1}), [1, 2]])
         self.assertEqual(self.states(1, 2), ["succeeded"] * 2)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1, 2, 4, 3])
-        self.assertEqual(self.told().count((2, "started")), 1)
+        self.assertEqual(self.takeEvents().count((2, "started")), 1)
         self.assertEqual(dict(self.queue.waiting), {})
 
     def test_withoutOutput(self) -> None:
@@ -110,7 +110,7 @@ class HeldUpTests(OutcomeCase):
 
         self.holdUp(look)
         self.assertEqual(seen, [(1, str(FULL), 1)])
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.ran, self.states(2)), ([1, 2], ["succeeded"]))
 
     def test_countedOnce(self) -> None:
@@ -119,16 +119,16 @@ class HeldUpTests(OutcomeCase):
         """
         self.submit(new("note", 1), new("note", 2))
         self.refuse(FULL)
-        self.stepping.step()
+        self.step()
         busy: list[int] = []
         self.hold(
             lambda: busy.append(self.status()["busy"]),
             self.release,
             lambda: self.reactor.advance(1),
         )
-        self.stepping.step()
+        self.step()
         self.assertEqual(busy, [1])
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.ran, self.status()["busy"]), ([1, 2], 0))
 
     def test_withoutOutputCancelled(self) -> None:
@@ -145,9 +145,9 @@ class HeldUpTests(OutcomeCase):
 
         self.submit(new("note", 1), new("note", 2))
         self.refuse(FULL)
-        self.stepping.step()
+        self.step()
         self.patch(self.queue._output, "make", cancelFirst)
-        self.stepping.step()
+        self.step()
         self.assertEqual((self.pool.statistics().queued, self.states(2)), (0, ["cancelled"]))
         self.reactor.advance(1)
         self.assertEqual((self.states(1), self.ran), (["succeeded"], [1]))
@@ -160,11 +160,11 @@ class HeldUpTests(OutcomeCase):
         self.start()
         self.submit(new("note", 1))
         self.refuse(FULL)
-        self.stepping.runAll()
+        self.runAll()
         self.submit(new("note", 2))
 
         def look() -> None:
-            other = Thread(target=self.stepping.step)
+            other = Thread(target=self.step)
             other.start()
             other.join(10)
             seen.append(list(self.ran))
@@ -172,7 +172,7 @@ class HeldUpTests(OutcomeCase):
 
         seen: list[object] = []
         self.meanwhile.append(look)
-        self.stepping.step()
+        self.step()
         self.assertEqual(seen, [[1, 2]])
 
     def test_movedMeanwhile(self) -> None:
@@ -181,7 +181,7 @@ class HeldUpTests(OutcomeCase):
         """
         self.submit(new("note", 1), new("note", 2), new("note", 3))
         self.holdUp(lambda: self.successResultOf(self.queue.changePriority(2, 7)))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1, 3, 2])
 
     def test_cancelledMeanwhile(self) -> None:
@@ -190,7 +190,7 @@ class HeldUpTests(OutcomeCase):
         """
         self.submit(new("note", 1), new("note", 2))
         self.holdUp(lambda: self.successResultOf(self.queue.cancel(2)))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.ran, self.states(2)), ([1], ["cancelled"]))
 
     def test_pausedMeanwhile(self) -> None:
@@ -199,10 +199,10 @@ class HeldUpTests(OutcomeCase):
         """
         self.submit(new("note", 1), new("note", 2))
         self.holdUp(lambda: self.successResultOf(self.queue.setActive(False)))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.ran, self.states(1, 2)), ([1], ["succeeded", "queued"]))
         self.successResultOf(self.queue.setActive(True))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1, 2])
 
     def test_stoppedMeanwhile(self) -> None:
@@ -212,12 +212,12 @@ class HeldUpTests(OutcomeCase):
         self.submit(new("note", 1), new("note", 2))
         stopped: list[Deferred[None]] = []
         self.holdUp(lambda: stopped.append(self.queue.stop(60)))
-        self.stepping.runAll()
+        self.runAll()
         self.reactor.run()
         self.successResultOf(stopped[0])
         self.restart()
         self.assertEqual(self.job(2).attempt, 0)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.ran, self.states(1, 2)), ([1, 2], ["succeeded"] * 2))
 
     def test_quiesceMeanwhile(self) -> None:
@@ -235,7 +235,7 @@ class HeldUpTests(OutcomeCase):
         self.tasks["see"] = see
         self.submit(new("note", 1), new("see"))
         self.refuse(FULL)
-        self.stepping.step()
+        self.step()
         # asked when the worker has taken the job, and before it asks to start that
         make = self.queue._output.make
 
@@ -247,9 +247,9 @@ class HeldUpTests(OutcomeCase):
 
         self.patch(self.queue._output, "make", makeAndAsk)
         self.meanwhile.append(lambda: self.reactor.advance(1))
-        self.stepping.step()
+        self.step()
         self.reactor.run()
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1, False, True])
 
     def test_nothingCanBeWritten(self) -> None:
@@ -259,7 +259,7 @@ class HeldUpTests(OutcomeCase):
         self.submit(new("note", 1), new("note", 2))
         self.tasks["fill"] = lambda worker: setattr(self.store, "failure", FULL)
         self.submit(new("fill", priority=-1))
-        self.stepping.step()
+        self.step()
 
         def look() -> None:
             self.assertEqual(self.states(3, 1), ["running", "queued"])
@@ -268,7 +268,7 @@ class HeldUpTests(OutcomeCase):
             self.reactor.advance(1)
 
         self.meanwhile.append(look)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.ran, self.states(1, 2, 3)), ([1, 2], ["succeeded"] * 3))
 
     def test_poolThatHasEnded(self) -> None:
@@ -277,7 +277,7 @@ class HeldUpTests(OutcomeCase):
         """
         self.submit(new("note", 1), new("note", 2))
         self.refuse(FULL)
-        self.stepping.step()
+        self.step()
         make = self.queue._output.make
 
         def makeAndEnd(jobID: int, attempt: int) -> None:
@@ -286,7 +286,7 @@ class HeldUpTests(OutcomeCase):
 
         self.patch(self.queue._output, "make", makeAndEnd)
         self.meanwhile.append(lambda: self.reactor.advance(1))
-        self.stepping.step()
+        self.step()
         self.assertIsNone(self.queue._roster.find(2))
         self.assertEqual((self.ran, self.states(1, 2)), ([1], ["succeeded", "queued"]))
 
@@ -303,8 +303,8 @@ class HeldUpTests(OutcomeCase):
 
         self.store.finishAttempt = write  # type: ignore[assignment,method-assign]
         self.submit(new("note", 1), new("note", 2))
-        self.stepping.step()
-        self.stepping.step()
+        self.step()
+        self.step()
         self.assertEqual((self.ran, self.states(1, 2)), ([1, 2], ["succeeded"] * 2))
         self.reactor.advance(1)
         self.assertEqual(self.queue._roster.running, {})
@@ -316,7 +316,7 @@ class HeldUpTests(OutcomeCase):
         """
         self.submit(new("note", 1), new("note", 2, **fields))
         self.refuse(FULL, 100)
-        self.stepping.step()
+        self.step()
         stops: list[Deferred[None]] = []
 
         def stop() -> None:
@@ -324,7 +324,7 @@ class HeldUpTests(OutcomeCase):
             stops.append(self.queue.stop(10))
 
         self.meanwhile.append(stop)
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.ran, [1])
         self.reactor.run()
         self.successResultOf(stops[0])
@@ -337,7 +337,7 @@ class HeldUpTests(OutcomeCase):
         """
         self.closeMeanwhile(onCrash=OnCrash.RETRY, maxAttempts=2)
         self.restart()
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1, 2])
         self.assertError(1, JobState.FAILED, "interrupted")
         self.assertEqual(self.states(2), ["succeeded"])

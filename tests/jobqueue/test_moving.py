@@ -23,7 +23,7 @@ class PriorityTests(StartedCase):
         self.store.held = False
         self.store.failure = None
         self.store.commit()
-        self.stepping.runAll()
+        self.runAll()
         return self.ran
 
     def test_moves(self) -> None:
@@ -85,7 +85,7 @@ class PriorityTests(StartedCase):
 
         self.tasks["move"] = task
         self.submit(new("move"))
-        self.stepping.step()
+        self.step()
         failure = self.failureResultOf(self.queue.changePriority(1, 5), errors.JobNotQueued)
         self.assertEqual([*refused, failure.value.state], ["running", "succeeded"])
         self.failureResultOf(self.queue.changePriority(2, 5), errors.NoSuchJob)
@@ -107,7 +107,7 @@ class PriorityTests(StartedCase):
             self.reactor.advance(1)
 
         self.hold(change)
-        self.stepping.step()
+        self.step()
         failure = self.failureResultOf(changes[0], errors.JobNotQueued)
         self.assertEqual(failure.value.state, "running")
         self.assertEqual(self.ran, [1])
@@ -127,6 +127,6 @@ class PriorityTests(StartedCase):
             self.store.failure = None
 
         self.meanwhile = [refuse]
-        self.stepping.step()
+        self.step()
         self.failureResultOf(change, errors.StoreFull)
         self.assertEqual((self.ran, self.job().priority), ([1], 0))

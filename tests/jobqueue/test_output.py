@@ -58,7 +58,7 @@ class OutputTests(StartedCase):
         self.tasks["see"] = lambda worker: self.ran.append(self.status()["store"]["last_error"])
         self.submit(new("see"))
         with capturedLogs() as logged:
-            self.stepping.step()
+            self.step()
         self.assertEqual((self.ran, self.meanwhile), ([None], []))
         warnings = [event for event in logged if event["log_level"] is LogLevel.warn]
         self.assertEqual([event["job"] for event in warnings], [1])
@@ -81,7 +81,7 @@ class OutputTests(StartedCase):
 
         self.meanwhile += [cancel]
         self.submit(new())
-        self.stepping.step()
+        self.step()
         self.assertEqual((self.job().state, self.ran), (JobState.CANCELLED, []))
         self.assertIsNone(self.status()["store"]["last_error"])
 
@@ -95,7 +95,7 @@ class OutputTests(StartedCase):
         mend = self.withoutOutput(1)
 
         def other() -> None:
-            self.stepping.step()
+            self.step()
             troubles.append(self.status()["store"]["last_error"])
             mend()
             self.reactor.advance(1)
@@ -103,7 +103,7 @@ class OutputTests(StartedCase):
         troubles: list[str | None] = []
         self.meanwhile.append(other)
         self.submit(new("note", 1), new("note", 2))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.ran, [2, 1])
         self.assertEqual(troubles, ["job 1 waits: the output of jobs cannot be kept: no place"])
         self.assertIsNone(self.status()["store"]["last_error"])
@@ -123,9 +123,9 @@ class OutputTests(StartedCase):
             self.reactor.advance(1)
 
         troubles: list[str] = []
-        self.meanwhile += [self.stepping.step, mended, lambda: self.reactor.advance(1)]
+        self.meanwhile += [self.step, mended, lambda: self.reactor.advance(1)]
         self.submit(new("note", 1), new("note", 2))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(sorted(self.ran), [1, 2])
         self.assertEqual(len(troubles), 1)
         self.assertRegex(troubles[0], r"^job 1 waits: .* \(and 1 more\)$")
@@ -156,7 +156,7 @@ class OutputTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.job().state, self.job().output), (JobState.SUCCEEDED, None))
 
     def test_none(self) -> None:
@@ -174,7 +174,7 @@ class OutputTests(StartedCase):
         self.start()
         self.tasks["look"] = task
         self.submit(new("look"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(directories, [None])
 
 

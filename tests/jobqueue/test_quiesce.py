@@ -50,14 +50,14 @@ class QuiesceTests(StartedCase):
         self.submit(new("note", 1), new("note", 2))
         quiet = self.quiesce()
         self.submit(new("note", 3, priority=-5))
-        self.stepping.step()
+        self.step()
         self.assertNoResult(quiet)
         self.assertEqual(self.ran, [1])
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.ran, [1, 2])
         self.assertEqual(self.job(3).state, JobState.QUEUED)
         self.over(quiet)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1, 2, 3])
 
     def test_unwrittenOutcome(self) -> None:
@@ -81,7 +81,7 @@ class QuiesceTests(StartedCase):
         self.tasks["full"] = full
         self.submit(new("full"))
         quiet = self.quiesce()
-        self.stepping.step()
+        self.step()
         self.over(quiet)
 
     def test_deferral(self) -> None:
@@ -97,10 +97,10 @@ class QuiesceTests(StartedCase):
         self.tasks["defer"] = task
         self.submit(new("defer"))
         quiet = self.quiesce()
-        self.stepping.step()
+        self.step()
         self.reactor.run()
         self.assertNoResult(quiet)
-        self.stepping.step()
+        self.step()
         self.over(quiet)
 
     def test_cancelling(self) -> None:
@@ -122,7 +122,7 @@ class QuiesceTests(StartedCase):
         self.reactor.run()
         self.assertNoResult(quiet)
         self.release()
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.ran, [1])
         self.over(quiet)
         self.successResultOf(self.queue.cancel(2))
@@ -136,10 +136,10 @@ class QuiesceTests(StartedCase):
         self.successResultOf(self.queue.cancel(1))
         quiet = self.quiesce()
         self.successResultOf(self.queue.retry(1))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.ran, [2])
         self.over(quiet)
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.ran, [2, 1])
 
     def test_movedBehindIt(self) -> None:
@@ -151,9 +151,9 @@ class QuiesceTests(StartedCase):
         self.submit(new("note", 2), new("note", 3), new("note", 4))
         self.successResultOf(self.queue.changePriority(3, -1))
         self.successResultOf(self.queue.cancel(2))
-        self.stepping.step()
+        self.step()
         self.over(quiet)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1, 3, 4])
 
     def test_lifted(self) -> None:
@@ -166,7 +166,7 @@ class QuiesceTests(StartedCase):
         quiet.cancel()
         self.failureResultOf(quiet, CancelledError)
         self.assertEqual(self.status()["quiesces"]["count"], 0)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [2, 1])
 
     def test_paused(self) -> None:
@@ -176,10 +176,10 @@ class QuiesceTests(StartedCase):
         self.submit(new())
         self.successResultOf(self.queue.setActive(False))
         quiet = self.quiesce()
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
         self.assertNoResult(quiet)
         self.successResultOf(self.queue.setActive(True))
-        self.stepping.step()
+        self.step()
         self.over(quiet)
 
     def test_several(self) -> None:
@@ -190,11 +190,11 @@ class QuiesceTests(StartedCase):
         first = self.quiesce()
         self.submit(new("note", 2))
         second = self.quiesce()
-        self.stepping.step()
+        self.step()
         self.reactor.run()
         self.successResultOf(first)
         self.assertNoResult(second)
-        self.stepping.step()
+        self.step()
         self.over(second)
 
     def test_stop(self) -> None:
@@ -216,7 +216,7 @@ class QuiesceTests(StartedCase):
         """
         self.submit(new())
         quiet = self.quiesce()
-        self.stepping.step()
+        self.step()
         self.queue.stop(0)
         self.failureResultOf(quiet, errors.QueueStopping)
         self.reactor.run()
@@ -247,7 +247,7 @@ class QuiesceTests(StartedCase):
         self.failureResultOf(first, CancelledError)
         later = {"count": 1, "since": "2026-01-31T12:00:05.123Z"}
         self.assertEqual(self.status()["quiesces"], later)
-        self.stepping.step()
+        self.step()
         self.over(second)
 
 
@@ -272,7 +272,7 @@ class InsideTests(StartedCase):
 
         self.tasks["ask"] = ask
         self.submit(new("ask"), new("note", 2))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual([refusal.value.jobID for refusal in refusals], [1])
         self.assertEqual(self.ran, [2])
 
@@ -292,7 +292,7 @@ class InsideTests(StartedCase):
 
         self.tasks["ask"] = ask
         self.submit(new("ask"))
-        self.stepping.runAll()
+        self.runAll()
         self.reactor.run()
         for quiet in quiets:
             self.assertIsNone(self.successResultOf(quiet))
@@ -307,7 +307,7 @@ class InsideTests(StartedCase):
         self.submit(new("note", 1))
         self.store.held = True
         self.meanwhile += [self.store.commit]
-        self.stepping.step()
+        self.step()
         quiet = self.queue.quiesce(self.own)
         self.assertEqual(self.status()["quiesces"]["count"], 1)
         self.release()
@@ -329,5 +329,5 @@ class InsideTests(StartedCase):
 
         self.tasks["ask"] = ask
         self.submit(new("ask"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, ["refused"])

@@ -10,7 +10,7 @@ from ganeti_pool import errors
 from ganeti_pool.jobs import JobFailure, JobState
 
 from .againcase import AgainCase
-from .queuecase import FULL, Told, Worker, new
+from .queuecase import FULL, JobFailed, Worker, new
 
 
 class RemoveTests(AgainCase):
@@ -47,7 +47,7 @@ class RemoveTests(AgainCase):
         self.submit(new("long"))
         failure = self.failureResultOf(self.queue.remove(1), errors.JobNotFinished)
         states.append(failure.value.state)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(states, ["queued", "running"])
         self.assertEqual(self.removed, [])
 
@@ -83,9 +83,9 @@ class RemoveTests(AgainCase):
         self.release()
         self.successResultOf(removed)
         self.failureResultOf(retried, errors.NoSuchJob)
-        self.ends.append(Told(JobFailure("exit_nonzero", "it exited", 3)))
+        self.ends.append(JobFailed(JobFailure("exit_nonzero", "it exited", 3)))
         self.submit(new("flaky"))
-        self.stepping.step()
+        self.step()
         self.store.held = True
         retried = self.queue.retry(2)
         removed = self.queue.remove(2)

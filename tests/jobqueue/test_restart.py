@@ -46,7 +46,7 @@ class RestartTests(QueueCase):
         self.successResultOf(self.queue.changePriority(3, -1))
         self.restart()
         self.submit(new("note", 4), new("note", 5, priority=-1))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [2, 5, 0, 1, 3, 4])
 
     def test_pages(self) -> None:
@@ -76,12 +76,12 @@ class RestartTests(QueueCase):
         self.store.queuedJobs = slowly  # type: ignore[method-assign]
         started = self.queue.start()
         for number in range(3):
-            self.assertFalse(self.stepping.step())
+            self.assertFalse(self.step())
             self.assertNoResult(started)
             pages[number].callback(None)
         self.successResultOf(started)
         self.ran.clear()
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, list(reversed(range(count))))
 
     def test_memory(self) -> None:
@@ -112,7 +112,7 @@ class RestartTests(QueueCase):
         """
         self.start()
         self.submit(new(), new())
-        self.stepping.runAll()
+        self.runAll()
         self.restart()
         (jobID,) = self.submit(new())
         self.assertGreater(self.job(jobID).position, self.job(2).position)
@@ -127,11 +127,11 @@ class RestartTests(QueueCase):
         started = self.queue.start()
         self.assertEqual(self.reaped[-1], ["handle"])
         self.assertEqual(self.job().state, JobState.RUNNING)
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
         self.reap.callback(1)
         self.successResultOf(started)
         self.assertError(1, JobState.FAILED, "interrupted")
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [2])
 
     def test_retried(self) -> None:
@@ -145,7 +145,7 @@ class RestartTests(QueueCase):
         )
         self.restart()
         self.assertEqual((self.job().state, self.job().attempt), (JobState.QUEUED, 1))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.ran, [1])
         self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 2))
 
@@ -177,7 +177,7 @@ class RestartTests(QueueCase):
         self.reap = fail(errors.PoolError("they live"))
         self.failureResultOf(self.queue.start(), errors.PoolError)
         self.assertEqual(self.job().state, JobState.RUNNING)
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
 
     def test_withoutHandle(self) -> None:
         """

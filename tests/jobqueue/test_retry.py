@@ -14,7 +14,7 @@ from ganeti_pool.jobs import Job, JobFailure, JobState, OnCrash
 from ganeti_pool.workerpool import DeferTask
 
 from .againcase import AgainCase
-from .queuecase import FULL, WORKER, Told, Worker, new
+from .queuecase import FULL, WORKER, JobFailed, Worker, new
 
 
 class RetryTests(AgainCase):
@@ -29,11 +29,11 @@ class RetryTests(AgainCase):
         """
         self.failOne()
         self.submit(new("note", 2), new("note", 3, priority=5))
-        self.told()
+        self.takeEvents()
         job = self.retry()
         self.assertEqual((job.state, job.attempt, job.error), (JobState.QUEUED, 1, None))
-        self.assertEqual(self.told(), [(1, "retried")])
-        self.stepping.runAll()
+        self.assertEqual(self.takeEvents(), [(1, "retried")])
+        self.runAll()
         self.assertEqual(self.ran, [2, "flaky", 3])
         self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 2))
         self.assertEqual(
@@ -48,7 +48,7 @@ class RetryTests(AgainCase):
         self.submit(new("note", 1))
         self.successResultOf(self.queue.cancel(1))
         self.assertEqual(self.retry().state, JobState.QUEUED)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.ran, self.job().attempt), ([1], 1))
 
     def test_asksAgain(self) -> None:
@@ -63,7 +63,7 @@ class RetryTests(AgainCase):
         states = [self.successResultOf(answer).state for answer in answers]
         self.assertEqual(states, [JobState.QUEUED] * 2)
         self.assertEqual(self.retry().state, JobState.QUEUED)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, ["flaky"])
 
     def test_running(self) -> None:
@@ -73,7 +73,7 @@ class RetryTests(AgainCase):
         seen: list[JobState] = []
         self.tasks["long"] = lambda worker: seen.append(self.retry().state)
         self.submit(new("long"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(seen, [JobState.RUNNING])
         self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 1))
 
@@ -82,13 +82,13 @@ class RetryTests(AgainCase):
         A job that has succeeded, or never was, is refused, and one of another class.
         """
         self.submit(new())
-        self.stepping.step()
+        self.step()
         failure = self.failureResultOf(self.queue.retry(1), errors.JobFinished)
         self.assertEqual(failure.value.state, "succeeded")
         self.failureResultOf(self.queue.retry(2), errors.NoSuchJob)
         self.ends.append(ValueError())
         self.submit(new("flaky"))
-        self.stepping.step()
+        self.step()
         self.flushLoggedErrors(ValueError)
         self.queue.workerName = "some.Other"
         failure = self.failureResultOf(self.queue.retry(2), errors.JobNotRunnable)
@@ -109,8 +109,8 @@ class RetryTests(AgainCase):
         self.failureResultOf(self.queue.retry(1), errors.StoreFull)
         self.store.failure = None
         self.assertEqual(self.job().state, JobState.FAILED)
-        self.assertFalse(self.stepping.step())
-        self.assertEqual((self.told(), dict(self.queue.waiting)), ([], {}))
+        self.assertFalse(self.step())
+        self.assertEqual((self.takeEvents(), dict(self.queue.waiting)), ([], {}))
 
     def test_stopping(self) -> None:
         """
@@ -138,7 +138,7 @@ class RetryTests(AgainCase):
         self.failOne()
         self.retry()
         self.restart()
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.ran, self.job().state), (["flaky"], JobState.SUCCEEDED))
 
     def test_beforeTheEndIsHeard(self) -> None:
@@ -150,7 +150,7 @@ class RetryTests(AgainCase):
 
         def end(worker: Worker) -> None:
             self.hold(committed)
-            raise Told(JobFailure("exit_nonzero", "it exited", 3))
+            raise JobFailed(JobFailure("exit_nonzero", "it exited", 3))
 
         def committed() -> None:
             # the outcome is in the file, and its answer on its way
@@ -163,10 +163,10 @@ class RetryTests(AgainCase):
 
         self.tasks["end"] = end
         self.submit(new("end"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.successResultOf(answers[0]).state, JobState.QUEUED)
         self.tasks["end"] = self.tasks["note"]
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 2))
         self.assertIsNone(self.queue._roster.find(1))
 
@@ -183,7 +183,7 @@ class RetryTests(AgainCase):
         self.unheard()
         self.meanwhile.append(meanwhile)
         self.submit(new("flaky"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.status()["busy"], 0)
 
     def test_unheardEnd(self) -> None:
@@ -193,7 +193,7 @@ class RetryTests(AgainCase):
         """
         self.afterUnheardEnd(lambda: self.queue.retry(1))
         self.assertEqual((self.job().state, self.job().attempt), (JobState.QUEUED, 1))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 2))
 
     def test_unheardEndOfACancelledOne(self) -> None:
@@ -221,7 +221,7 @@ class RetryTests(AgainCase):
         def retry() -> Deferred[Any]:
             self.retry()
             self.tasks["flaky"] = again
-            self.stepping.step()
+            self.step()
             return succeed(None)
 
         self.open(self.store.reopened(), 2)
@@ -260,11 +260,11 @@ class RetryTests(AgainCase):
             self.open(self.store.__class__())
             self.start()
             self.submit(new("defer"))
-            self.stepping.step()
+            self.step()
             if isLate:
                 self.assertEqual(self.job().state, JobState.CANCELLED)
                 self.retry()
-            self.stepping.runAll()
+            self.runAll()
             self.assertEqual(self.ran, ["deferring", "again"])
             self.assertEqual(self.job().state, JobState.SUCCEEDED)
             self.assertEqual(dict(self.queue.waiting), {})
@@ -284,7 +284,7 @@ class RetryTests(AgainCase):
             self.reactor.advance(1)
 
         self.meanwhile.append(again)
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.ran, [])
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.ran, self.job().attempt), ([1], 1))

@@ -21,7 +21,7 @@ from ganeti_pool.jobs import (
 )
 from ganeti_pool.workerpool import BaseWorker, DeferTask
 
-from .queuecase import FULL, StartedCase, Told, Worker, new
+from .queuecase import FULL, StartedCase, JobFailed, Worker, new
 
 
 class RunTests(StartedCase):
@@ -51,7 +51,7 @@ class RunTests(StartedCase):
 
         self.tasks["double"] = task
         self.submit(new("double", 21))
-        self.stepping.step()
+        self.step()
         job = self.job()
         self.assertEqual((job.state, job.result), (JobState.SUCCEEDED, {"twice": 42}))
         self.assertEqual(job.output, {"stdout": OutputSize(5, False)})
@@ -67,7 +67,7 @@ class RunTests(StartedCase):
         self.submit(new("note", 1))
         seen: list[object] = []
         self.hold(lambda: seen.append((self.job().state, list(self.ran))), self.store.commit)
-        self.stepping.step()
+        self.step()
         self.assertEqual(seen, [(JobState.QUEUED, [])])
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
 
@@ -81,7 +81,7 @@ class RunTests(StartedCase):
 
         self.tasks["fail"] = task
         self.submit(new("fail"))
-        self.stepping.step()
+        self.step()
         error = self.assertError(1, JobState.FAILED, "exception")
         self.assertTrue(error.message.startswith("ValueError: xxx"))
         self.assertEqual(len(error.message), 1000)
@@ -98,7 +98,7 @@ class RunTests(StartedCase):
 
         self.tasks["fail"] = fail
         self.submit(new("fail"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertError(1, JobState.FAILED, "exception")
         self.assertEqual(len(self.flushLoggedErrors(errors.TaskCancelled)), 1)
 
@@ -109,11 +109,11 @@ class RunTests(StartedCase):
         told = JobFailure("exit_nonzero", "it exited", 3)
 
         def task(worker: Worker) -> None:
-            raise Told(told)
+            raise JobFailed(told)
 
         self.tasks["fail"] = task
         self.submit(new("fail"))
-        self.stepping.step()
+        self.step()
         self.assertEqual((self.job().state, self.job().error), (JobState.FAILED, told))
 
     def test_badResult(self) -> None:
@@ -122,7 +122,7 @@ class RunTests(StartedCase):
         """
         self.tasks["set"] = lambda worker: {1, 2}
         self.submit(new("set"))
-        self.stepping.step()
+        self.step()
         error = self.assertError(1, JobState.FAILED, "bad_result")
         self.assertIn("JSON", error.message)
 
@@ -142,7 +142,7 @@ class RunTests(StartedCase):
 
         self.tasks["handle"] = task
         self.submit(new("handle"))
-        self.stepping.step()
+        self.step()
         self.assertIsNone(self.attempts()[0].handle)
 
     def test_handleNotKept(self) -> None:
@@ -166,7 +166,7 @@ class RunTests(StartedCase):
         contexts: list[AttemptContext | None] = []
         self.tasks["end"] = lambda worker: contexts.append(currentAttempt.get())
         self.submit(new("end"))
-        self.stepping.step()
+        self.step()
         assert contexts[0] is not None
         contexts[0].recordHandle("handle")
         self.assertIsNone(self.attempts()[0].handle)
@@ -185,11 +185,11 @@ class RunTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"), new("note", 1, priority=7))
-        self.stepping.step()
+        self.step()
         job = self.job()
         self.assertEqual((job.state, job.priority, job.attempt), (JobState.QUEUED, 7, 0))
         self.assertGreater(job.position, self.job(2).position)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, ["deferring", 1, "deferring"])
         job = self.job()
         self.assertEqual((job.result, job.attempt, job.deferrals), ("done", 1, 1))
@@ -205,7 +205,7 @@ class RunTests(StartedCase):
 
             self.tasks["defer"] = task
             (jobID,) = self.submit(new("defer"))
-            self.stepping.runAll()
+            self.runAll()
             self.assertError(jobID, JobState.FAILED, "exception")
             self.flushLoggedErrors(errors.InvalidArgument)
 
@@ -225,9 +225,9 @@ class RunTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         self.assertEqual((self.job().state, self.job().deferrals), (JobState.QUEUED, 1))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
 
     def recover(self) -> None:
@@ -260,7 +260,7 @@ class RunTests(StartedCase):
         self.tasks["fill"] = task
         self.submit(new("fill"), new("note", "next"))
         with capturedLogs() as logged:
-            self.stepping.step()
+            self.step()
         self.assertEqual(len(logged), 1, logged)
         self.assertIn("cannot be written", formatEvent(logged[0]))
         self.assertEqual(tried, [1, 2, 4, 8, 16, 30, 30])
@@ -276,7 +276,7 @@ class RunTests(StartedCase):
         self.store.failure = FULL
         seen: list[object] = []
         self.meanwhile = [lambda: seen.append(self.status()["store"]["unwritten"]), self.recover]
-        self.stepping.step()
+        self.step()
         self.assertEqual((self.ran, seen), ([1], [0]))
 
     def test_firstOutcomeWins(self) -> None:
@@ -291,7 +291,7 @@ class RunTests(StartedCase):
 
         self.tasks["slow"] = task
         self.submit(new("slow"), new("note", 1))
-        self.stepping.runAll()
+        self.runAll()
         self.assertError(1, JobState.FAILED, "first")
         self.assertEqual(self.ran, [1])
 
@@ -301,7 +301,7 @@ class RunTests(StartedCase):
         """
         self.submit(new())
         task = self.task()
-        self.stepping.step()
+        self.step()
         self.assertRaises(errors.AlreadyCompleted, task.succeed, 1)
         task.fail(Failure(ValueError()))
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
@@ -313,7 +313,7 @@ class RunTests(StartedCase):
         """
         self.tasks["lose"] = lambda worker: self.successResultOf(self.store.acquire("other"))
         self.submit(new("lose"), new("note", 1))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [])
         status = self.status()
         self.assertFalse(status["active"])
@@ -327,7 +327,7 @@ class RunTests(StartedCase):
         """
         self.submit(new("note", 1), new("note", 2))
         self.successResultOf(self.store.acquire("other"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [])
         self.assertEqual(self.job().state, JobState.QUEUED)
         self.assertEqual(self.status()["busy"], 0)

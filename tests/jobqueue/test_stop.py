@@ -23,7 +23,7 @@ from ganeti_pool.testing import FakeReactor, MemoryJobStore, makeSteppingPool
 from ganeti_pool.wire import statusOf
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, WORKER, StartedCase, Task, Told, Worker, new
+from .queuecase import FULL, WORKER, StartedCase, Task, JobFailed, Worker, new
 
 
 class StopTests(StartedCase):
@@ -58,7 +58,7 @@ class StopTests(StartedCase):
         self.submit(new("note", 1))
         revision = self.job().revision
         self.stop()
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
         self.failureResultOf(self.queue.submit([new()]), errors.QueueStopping)
         self.failureResultOf(self.queue.changePriority(1, 1), errors.QueueStopping)
         self.failureResultOf(self.queue.setActive(True), errors.QueueStopping)
@@ -66,7 +66,7 @@ class StopTests(StartedCase):
         self.finish()
         self.assertEqual((self.job().state, self.job().revision), (JobState.QUEUED, revision))
         self.restart()
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
 
     def test_lookedAtTooLate(self) -> None:
@@ -109,7 +109,7 @@ class StopTests(StartedCase):
 
         self.tasks["long"] = stopping
         self.submit(new("long", **fields), new("note", "other"))
-        self.stepping.step()
+        self.step()
         self.finish()
         self.assertEqual(self.ran, [])
 
@@ -142,7 +142,7 @@ class StopTests(StartedCase):
         """
         One that does not is told to, and has failed as interrupted.
         """
-        self.runUntilStop(self.end(Told(JobFailure("cancelled", "TERM", None, "SIGTERM"))))
+        self.runUntilStop(self.end(JobFailed(JobFailure("cancelled", "TERM", None, "SIGTERM"))))
         error = self.assertError(1, JobState.FAILED, "interrupted")
         self.assertEqual(error.signal, "SIGTERM")
 
@@ -157,7 +157,7 @@ class StopTests(StartedCase):
         """
         What a worker raises whose processes were killed.
         """
-        raise Told(JobFailure("interrupted", "killed", None, "SIGKILL"))
+        raise JobFailed(JobFailure("interrupted", "killed", None, "SIGKILL"))
 
     def test_killed(self) -> None:
         """
@@ -182,7 +182,7 @@ class StopTests(StartedCase):
         """
         self.tasks["kill"] = self.kill
         self.submit(new("kill", onCrash=OnCrash.RETRY, maxAttempts=2))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.assertError(1, JobState.FAILED, "interrupted").message, "killed")
         self.assertIsNone(self.queue._roster.find(1))
 
@@ -190,7 +190,7 @@ class StopTests(StartedCase):
         """
         A job that had failed by itself when it was told has done so.
         """
-        self.runUntilStop(self.end(Told(JobFailure("exit_nonzero", "exit 3", 3))))
+        self.runUntilStop(self.end(JobFailed(JobFailure("exit_nonzero", "exit 3", 3))))
         self.assertError(1, JobState.FAILED, "exit_nonzero")
 
     def test_retried(self) -> None:
@@ -202,7 +202,7 @@ class StopTests(StartedCase):
         self.assertEqual((job.state, job.attempt, job.position), (JobState.QUEUED, 1, 0))
         self.tasks["long"] = self.tasks["note"]
         self.restart()
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [None, "other"])
 
     def test_withoutOutputDirectory(self) -> None:
@@ -214,7 +214,7 @@ class StopTests(StartedCase):
         self.meanwhile += [self.stop]
         self.submit(new())
         task = self.task()
-        self.stepping.step()
+        self.step()
         self.assertRaises(errors.QueueStopping, task.begin, 1)
         self.finish()
         self.assertEqual((self.job().state, self.ran), (JobState.QUEUED, []))
@@ -235,7 +235,7 @@ class StopTests(StartedCase):
 
         self.tasks["long"] = task
         self.submit(new("long"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().state, JobState.RUNNING)
         self.flushLoggedErrors()
 
@@ -255,7 +255,7 @@ class StopTests(StartedCase):
         seen: list[object] = []
         self.tasks["long"] = task
         self.submit(new("long", timeout=1000.0), new("note", timeout=1000.0))
-        self.stepping.step()
+        self.step()
         self.assertEqual(seen, [(True, [])])
         self.flushLoggedErrors()
 
@@ -273,7 +273,7 @@ class StopTests(StartedCase):
         self.tasks["long"] = look
         self.submit(new("long", timeout=1000.0))
         self.hold(lambda: self.stop(0), *end)
-        self.stepping.step()
+        self.step()
         self.assertEqual(seen, [(True, [])])
         self.flushLoggedErrors()
 
@@ -290,7 +290,7 @@ class StopTests(StartedCase):
 
         self.tasks["long"] = task
         self.submit(new("long"))
-        self.stepping.step()
+        self.step()
         self.finish()
         self.assertEqual(self.job().state, JobState.RUNNING)
         self.assertEqual(len(self.flushLoggedErrors(errors.StoreError)), 1)
@@ -308,7 +308,7 @@ class StopTests(StartedCase):
 
         self.tasks["long"] = task
         self.submit(new("long"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(len(self.flushLoggedErrors(errors.StoreFull)), 1)
 
     def test_justTaken(self) -> None:
@@ -319,7 +319,7 @@ class StopTests(StartedCase):
         self.store.held = True
         change = self.queue.changePriority(1, 5)
         self.meanwhile = [self.stop, self.release]
-        self.stepping.step()
+        self.step()
         self.successResultOf(change)
         self.finish()
         self.assertEqual((self.ran, self.job().state), ([], JobState.QUEUED))
@@ -340,7 +340,7 @@ class StopTests(StartedCase):
         answers: list[Deferred[Job]] = []
         self.tasks["long"] = task
         self.submit(new("long"), new("note", 2), new("note", 3))
-        self.stepping.step()
+        self.step()
         self.finish()
         states = [self.successResultOf(answer).state for answer in answers]
         self.assertEqual(states, [JobState.CANCELLED] * 2)
@@ -357,7 +357,7 @@ class StopTests(StartedCase):
         self.tasks["long"] = task
         self.submit(new("long"))
         self.hold(lambda: self.stop(0), lambda: self.reactor.advance(0), self.release)
-        self.stepping.step()
+        self.step()
         self.assertError(1, JobState.FAILED, "interrupted")
         self.finish()
 
@@ -375,7 +375,7 @@ class StopTests(StartedCase):
         stops: list[Deferred[None]] = []
         self.tasks["long"] = task
         self.submit(new("long"))
-        self.stepping.step()
+        self.step()
         self.reactor.run()
         for stopped in [*stops, self.queue.stop(0)]:
             self.successResultOf(stopped)
@@ -434,7 +434,7 @@ class StopTests(StartedCase):
         self.start()
         self.assertFalse(self.queue._isLost)
         self.submit(new("note", 1))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.ran, [1])
 
     def test_unstarted(self) -> None:

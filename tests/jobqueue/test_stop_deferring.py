@@ -31,7 +31,7 @@ class DeferAtStopTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         job = self.job()
         self.assertEqual((job.state, job.deferrals, job.priority), (JobState.QUEUED, 1, 7))
 
@@ -49,7 +49,7 @@ class DeferAtStopTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertError(1, JobState.FAILED, "exception")
         self.flushLoggedErrors(errors.TaskNotStarted)
 
@@ -73,7 +73,7 @@ class DeferAtStopTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         job = self.job()
         self.assertEqual((job.state, job.deferrals, job.priority), (JobState.QUEUED, 1, 7))
         self.reactor.run()
@@ -91,7 +91,7 @@ class DeferAtStopTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().state, JobState.RUNNING)
         self.assertEqual(self.queue._roster.running, {})
         self.assertEqual(len(self.flushLoggedErrors(errors.StoreFull)), 1)
@@ -114,7 +114,7 @@ class DeferAtStopTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().state, JobState.CANCELLED)
 
     def test_deferredWithoutOwnership(self) -> None:
@@ -129,6 +129,6 @@ class DeferAtStopTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().state, JobState.RUNNING)
         self.assertIsNone(self.queue._roster.find(1))

@@ -32,7 +32,7 @@ class SubmitTests(StartedCase):
         """
         self.submit(new("note", 1), new("note", 2, priority=-5))
         self.submit(new("note", 3, priority=-5), new("note", 4))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [2, 3, 1, 4])
 
     def test_afterCommit(self) -> None:
@@ -42,10 +42,10 @@ class SubmitTests(StartedCase):
         self.store.held = True
         answer = self.queue.submit([new()])
         self.assertNoResult(answer)
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
         self.release()
         self.assertEqual([job.id for job in self.successResultOf(answer)], [1])
-        self.assertTrue(self.stepping.step())
+        self.assertTrue(self.step())
 
     def test_notCommitted(self) -> None:
         """
@@ -56,7 +56,7 @@ class SubmitTests(StartedCase):
         self.assertEqual(self.status()["store"]["last_error"], "the disk is full")
         self.store.failure = None
         self.submit(new("note", "later"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, ["later"])
         self.assertIsNone(self.status()["store"]["last_error"])
 
@@ -100,7 +100,7 @@ class SubmitTests(StartedCase):
         self.assertIn(f"unfinished jobs of {WORKER}", failure.getErrorMessage())
         self.assertIn("runs some.Other", failure.getErrorMessage())
         self.restart()
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
 
     def test_checkedArguments(self) -> None:
@@ -133,9 +133,9 @@ class KeyTests(StartedCase):
         self.tasks["again"] = lambda worker: self.ran.append(self.submit(job))
         self.assertEqual(self.submit(job, job), [1, 1])
         self.assertEqual(self.submit(job, new("note", 2)), [1, 2])
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.submit(job), [1])
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
         self.assertEqual(self.ran, [[1], 2])
 
     def test_afterRestart(self) -> None:
@@ -145,7 +145,7 @@ class KeyTests(StartedCase):
         self.submit(new("note", 1, key="k"))
         self.restart()
         self.assertEqual(self.submit(new("note", 1, key="k")), [1])
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
 
     def test_conflict(self) -> None:
@@ -155,7 +155,7 @@ class KeyTests(StartedCase):
         self.submit(new("note", 1, key="k"))
         submitted = self.queue.submit([new("note", 2), new("note", 3, key="k")])
         self.failureResultOf(submitted, errors.KeyConflict)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
 
     def test_keptButCalledFailure(self) -> None:
@@ -166,7 +166,7 @@ class KeyTests(StartedCase):
         self.successResultOf(
             self.store.addJobs(self.queue._journal.epoch, [new("note", 1, key="k")], 0)
         )
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
         self.assertEqual(self.submit(new("note", 1, key="k")), [1])
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])

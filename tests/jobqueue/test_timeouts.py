@@ -12,7 +12,7 @@ from ganeti_pool.jobqueue._handover import Ask
 from ganeti_pool.jobs import AttemptContext, Job, JobFailure, JobState, currentAttempt
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, QueueCase, StartedCase, Told, Worker, new
+from .queuecase import FULL, QueueCase, StartedCase, JobFailed, Worker, new
 
 
 class TimeoutTests(StartedCase):
@@ -39,7 +39,7 @@ class TimeoutTests(StartedCase):
 
         self.tasks["long"] = task
         self.submit(new("long", timeout=5.0))
-        self.stepping.step()
+        self.step()
 
     def assertTimedOut(self) -> JobFailure:
         """
@@ -57,7 +57,7 @@ class TimeoutTests(StartedCase):
 
         def end(worker: Worker) -> None:
             flags.append(worker.IsCancelled())
-            raise Told(JobFailure("cancelled", "it was cancelled", None, "SIGTERM"))
+            raise JobFailed(JobFailure("cancelled", "it was cancelled", None, "SIGTERM"))
 
         flags: list[bool] = []
         self.runFor(end)
@@ -98,7 +98,7 @@ class TimeoutTests(StartedCase):
 
         self.runFor(end)
         self.assertTimedOut()
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
 
     def test_cancelled(self) -> None:
         """
@@ -148,7 +148,7 @@ class TimeoutTests(StartedCase):
 
         self.runFor(end, 3.0)
         self.pass_(60)
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
 
     def test_clockSetForward(self) -> None:
@@ -185,7 +185,7 @@ class TimeoutTests(StartedCase):
 
         self.runFor(end, 0.0)
         self.assertError(1, JobState.FAILED, "timeout")
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
 
     def test_failsInTime(self) -> None:
         """
@@ -256,7 +256,7 @@ class KeptTimeoutTests(QueueCase):
 
         self.tasks["long"] = run
         self.submit(new("long", timeout=5.0, **fields))
-        self.stepping.step()
+        self.step()
 
     def pass_(self, seconds: float) -> None:
         """
@@ -301,7 +301,7 @@ class KeptTimeoutTests(QueueCase):
             context.recordStart()
             self.pass_(3600)
             self.assertEqual(self.reactor.getDelayedCalls(), [])
-            raise Told(failure)
+            raise JobFailed(failure)
 
         self.runJob(task)
         self.assertEqual(self.ran, [])
@@ -314,7 +314,7 @@ class KeptTimeoutTests(QueueCase):
 
         def task(context: AttemptContext) -> None:
             self.queue.cancel(1)
-            raise Told(JobFailure("timeout", "it ran for too long"))
+            raise JobFailed(JobFailure("timeout", "it ran for too long"))
 
         self.runJob(task)
         self.assertEqual(self.job().state, JobState.CANCELLED)
@@ -327,12 +327,12 @@ class KeptTimeoutTests(QueueCase):
         def task(context: AttemptContext) -> None:
             contexts.append(context)
             context.recordWait("no descriptors")
-            raise errors.DeferTask() if len(contexts) == 1 else Told(JobFailure("exit", "it"))
+            raise errors.DeferTask() if len(contexts) == 1 else JobFailed(JobFailure("exit", "it"))
 
         contexts: list[AttemptContext] = []
         self.runJob(task)
         self.assertIsNone(self.status()["store"]["last_error"])
-        self.stepping.step()
+        self.step()
         self.assertError(1, JobState.FAILED, "exit")
         self.assertIsNone(self.status()["store"]["last_error"])
         contexts[1].recordWait("no descriptors")
@@ -348,10 +348,10 @@ class KeptTimeoutTests(QueueCase):
 
         def task(context: AttemptContext) -> None:
             before.append(context.hasRunBefore)
-            raise Told(JobFailure("exit", "it"))
+            raise JobFailed(JobFailure("exit", "it"))
 
         before: list[bool] = []
         self.runJob(task)
         self.successResultOf(self.queue.retry(1))
-        self.stepping.step()
+        self.step()
         self.assertEqual(before, [False, True])

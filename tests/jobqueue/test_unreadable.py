@@ -48,7 +48,7 @@ class UnreadableTests(StartedCase):
         The failure of each kind of read is in the status, until a read succeeds.
         """
         self.submit(new("note", 1))
-        self.stepping.runAll()
+        self.runAll()
         for read in self.readers():
             self.assertIsNone(self.trouble())
             self.store.readFailure = errors.StoreError("the disk does not answer")
@@ -64,7 +64,7 @@ class UnreadableTests(StartedCase):
         self.tasks["look"] = lambda worker: seen.append(self.status())
         self.submit(new("look"), new(), new())
         self.store.readFailure = errors.StoreError("the disk does not answer")
-        self.stepping.step()
+        self.step()
         (status,) = seen
         jobs = {
             "queued": 2,
@@ -94,7 +94,7 @@ class UnreadableTests(StartedCase):
         self.failureResultOf(self.queue.job(1), errors.StoreDamaged)
         self.store.readFailure = None
         self.submit(new("note", 1))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
         self.assertEqual(self.trouble(), str(DAMAGED))
         self.restart()
@@ -102,7 +102,7 @@ class UnreadableTests(StartedCase):
         self.failureResultOf(self.queue.submit([new()]), errors.StoreDamaged)
         self.store.failure = None
         self.submit(new("note", 2))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1, 2])
         self.assertEqual(self.trouble(), str(DAMAGED))
 
@@ -133,7 +133,7 @@ class LostTests(StartedCase):
         """
         self.failureResultOf(self.queue.submit([new()]), errors.StoreLost)
         self.failureResultOf(self.queue.setActive(True), errors.StoreLost)
-        self.stepping.runAll()
+        self.runAll()
         status = self.status()
         self.assertFalse(status["active"])
         self.assertEqual(status["store"]["last_error"], str(LOST))
@@ -159,8 +159,8 @@ class LostTests(StartedCase):
         """
         self.submit(new("note", 1), new("note", 2))
         self.lose()
-        self.assertTrue(self.stepping.step())
-        self.assertFalse(self.stepping.step())
+        self.assertTrue(self.step())
+        self.assertFalse(self.step())
         self.assertLost()
         self.assertEqual(self.ran, [])
 
@@ -182,7 +182,7 @@ class LostTests(StartedCase):
         self.tasks["lose"] = lambda worker: self.lose()
         self.submit(new("lose"), new("note", 1))
         with capturedLogs() as logs:
-            self.stepping.step()
+            self.step()
         self.assertLost()
         texts = [str(event.get("error", "")) for event in logs if event.get("jobID") == 1]
         self.assertEqual(texts, [str(LOST)])
@@ -205,7 +205,7 @@ class LostTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         self.reactor.run()
         self.successResultOf(self.stopped)
         self.assertEqual(self.queue._roster.running, {})
@@ -218,7 +218,7 @@ class LostTests(StartedCase):
         failures: list[Exception] = [errors.InvalidArgument("it is too large"), LOST]
         self.patch(self.store, "finishAttempt", lambda *args: fail(failures.pop(0)))
         self.submit(new("note", 1))
-        self.stepping.step()
+        self.step()
         self.assertEqual((failures, self.queue._roster.running), ([], {}))
         self.lose()
         self.assertLost()
@@ -265,6 +265,6 @@ class StartTests(QueueCase):
         self.store.failure = LOST
         self.failureResultOf(self.queue.submit([new("note", 2)]), errors.StoreLost)
         self.restart()
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
         self.assertEqual(self.successResultOf(self.queue.job(1)).state, JobState.SUCCEEDED)

@@ -13,7 +13,7 @@ from ganeti_pool.jobqueue._handover import Ask
 from ganeti_pool.jobs import Job, JobFailure, JobState, Outcome, OutputSize, currentAttempt
 
 from .outcomecase import OutcomeCase
-from .queuecase import Told, Worker, new
+from .queuecase import JobFailed, Worker, new
 
 
 class UnrecordableTests(OutcomeCase):
@@ -28,7 +28,7 @@ class UnrecordableTests(OutcomeCase):
         self.tasks["set"] = lambda worker: {1, 2}
         self.tasks["see"] = lambda worker: self.ran.append(self.states(1))
         self.submit(new("set"), new("see"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertError(1, JobState.FAILED, "bad_result")
         self.assertEqual(self.ran, [["failed"]])
 
@@ -60,7 +60,7 @@ class UnrecordableTests(OutcomeCase):
 
         self.patch(self.store, "finishAttempt", note)
         self.submit(new("words"), new("sound"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertIn("JSON", self.assertError(1, JobState.FAILED, "bad_result").message)
         self.assertEqual((results, self.states(2)), ([None, {"a": 1}], ["succeeded"]))
         self.assertIs(type(results[1]), dict)
@@ -71,7 +71,7 @@ class UnrecordableTests(OutcomeCase):
         """
         self.submit(new("note", 1), new("note", 2))
         self.refuse(ZeroDivisionError("no"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.assertError(1, JobState.FAILED, "bad_result").message, "no")
         self.assertEqual((self.states(2), self.ran), (["succeeded"], [1, 2]))
@@ -84,7 +84,7 @@ class UnrecordableTests(OutcomeCase):
         self.tasks["end"] = lambda worker: self.recordOutput()
         self.submit(new("end"), new("note", 2))
         self.refuse(errors.InvalidArgument("it cannot be stored"), 2)
-        self.stepping.runAll()
+        self.runAll()
         self.assertError(1, JobState.FAILED, "bad_result")
         self.assertIsNone(self.job().output)
         self.assertEqual(self.ran, [2])
@@ -105,7 +105,7 @@ class UnrecordableTests(OutcomeCase):
 
         self.tasks["end"] = end
         self.submit(new("end"))
-        self.stepping.step()
+        self.step()
         self.assertError(1, JobState.FAILED, "bad_result")
         self.assertEqual(self.job().output, {"stdout": OutputSize(5, False)})
 
@@ -133,7 +133,7 @@ class UnrecordableTests(OutcomeCase):
         self.tasks["end"] = end
         jobIDs = self.submit(*[new("end")] * len(malformed))
         self.submit(new("note", "next"))
-        self.stepping.runAll()
+        self.runAll()
         for jobID in jobIDs:
             error = self.assertError(jobID, JobState.FAILED, "exception")
             self.assertIn("InvalidArgument: what a job records of its output", error.message)
@@ -162,7 +162,7 @@ class UnrecordableTests(OutcomeCase):
 
         self.tasks["end"] = end
         self.submit(new("end"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().output, {"stdout": OutputSize(5, True)})
 
     def giveUp(self, failure: Exception, times: int) -> None:
@@ -172,7 +172,7 @@ class UnrecordableTests(OutcomeCase):
         """
         self.submit(new("note", 1), new("note", 2))
         self.refuse(failure, times)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.states(1, 2), self.ran), (["running", "succeeded"], [1, 2]))
         self.assertEqual(self.queue._roster.running, {})
         quiet = self.queue.quiesce()
@@ -211,7 +211,7 @@ class UnrecordableTests(OutcomeCase):
 
         self.store.finishAttempt = write  # type: ignore[assignment,method-assign]
         self.submit(new("note", 1))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.states(1), ["succeeded"])
         self.assertEqual(self.queue._roster.running, {})
 
@@ -234,7 +234,7 @@ class UnrecordableTests(OutcomeCase):
 
         self.tasks["end"] = end
         self.submit(new("end"), new("note", 2))
-        self.stepping.runAll()
+        self.runAll()
         error = self.assertError(1, JobState.FAILED, "exception")
         self.assertTrue(error.message.startswith("Unspeakable: "), error.message)
         self.assertEqual(self.ran, [2])
@@ -261,7 +261,7 @@ class UnrecordableTests(OutcomeCase):
 
         self.tasks["end"] = end
         for jobID in self.submit(*[new("end")] * len(nonsense)):
-            self.stepping.step()
+            self.step()
             error = self.assertError(jobID, JobState.FAILED, "exception")
             self.assertEqual(error.message, "ValueError: no")
         self.flushLoggedErrors(ValueError)
@@ -277,11 +277,11 @@ class UnrecordableTests(OutcomeCase):
             """
 
         def end(worker: Worker) -> None:
-            raise Told(Detailed("code", "text", 3, "SIGKILL"))
+            raise JobFailed(Detailed("code", "text", 3, "SIGKILL"))
 
         self.tasks["end"] = end
         self.submit(new("end"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().error, JobFailure("code", "text", 3, "SIGKILL"))
 
     def test_speaksOnItsThread(self) -> None:
@@ -310,7 +310,7 @@ class UnrecordableTests(OutcomeCase):
 
         self.tasks["end"] = end
         self.submit(new("end"))
-        self.stepping.step()
+        self.step()
         self.assertError(1, JobState.FAILED, "spoken")
         self.assertEqual(threads, [False])
 
@@ -327,6 +327,6 @@ class UnrecordableTests(OutcomeCase):
 
         self.patch(self, "post", forgetting)
         self.submit(new("note", 1))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.states(1), ["running"])
         self.assertEqual(self.posted, [None])

@@ -134,7 +134,7 @@ class ChangesTests(StartedCase):
         stopped: list[Deferred[None]] = []
         self.tasks["long"] = task
         self.submit(new("long"), new("note"))
-        self.stepping.step()
+        self.step()
         self.assertEqual([job.id for job in self.successResultOf(answers[0])], [1])
         self.assertNoResult(answers[1])
         last = self.queue.changedJobs(self.job().revision, 10, 60)
@@ -171,7 +171,7 @@ class AttemptTests(StartedCase):
         """
         answers = [self.queue.attemptOver(jobID, 1) for jobID in (1, 1, 2)]
         self.tasks["note"] = lambda worker: [self.assertNoResult(one) for one in answers]
-        self.stepping.step()
+        self.step()
         self.assertIsNone(self.successResultOf(answers[0]))
         self.assertIsNone(self.successResultOf(answers[1]))
         self.assertNoResult(answers[2])
@@ -192,7 +192,7 @@ class AttemptTests(StartedCase):
         answers[2].addCallback(lambda _: answers[1].cancel())
         for answer in answers[1:3]:
             answer.addErrback(lambda failure: failure.trap(CancelledError))
-        self.stepping.step()
+        self.step()
         self.successResultOf(answers[3])
         self.assertNobodyWaits()
 
@@ -207,7 +207,7 @@ class AttemptTests(StartedCase):
 
         self.tasks["note"] = defer
         answer, other = (self.queue.attemptOver(1, 1) for _ in range(2))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().attempt, 0)
         self.assertNoResult(answer)
         answer.cancel()
@@ -233,7 +233,7 @@ class AttemptTests(StartedCase):
         look = self.patch(self.store, "job", lambda jobID: asked)
         answer = self.queue.attemptOver(1, 1)
         look.restore()
-        self.stepping.step()
+        self.step()
         self.assertNoResult(answer)
         asked.callback(before)
         self.assertIsNone(self.successResultOf(answer))
@@ -252,7 +252,7 @@ class AttemptTests(StartedCase):
             return fail(errors.StoreError("kept"))
 
         failing = self.patch(self.store, "finishAttempt", finishAndFail)
-        self.stepping.step()
+        self.step()
         self.assertIsNone(self.successResultOf(answer))
 
 
@@ -268,12 +268,12 @@ class PoolTests(QueueCase):
         self.start()
         self.successResultOf(self.queue.setActive(False))
         self.submit(new("note", 1))
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
         self.restart()
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
         self.assertFalse(self.status()["active"])
         self.successResultOf(self.queue.setActive(True))
-        self.assertTrue(self.stepping.step())
+        self.assertTrue(self.step())
 
     def test_startsPaused(self) -> None:
         """
@@ -283,10 +283,10 @@ class PoolTests(QueueCase):
         self.submit(new("note", 1))
         for isPaused in (True, False):
             self.restart(isPaused=isPaused)
-            self.assertFalse(self.stepping.step())
+            self.assertFalse(self.step())
             self.assertFalse(self.status()["active"])
         self.successResultOf(self.queue.setActive(True))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
 
     def test_pauseNotCommitted(self) -> None:
@@ -328,9 +328,9 @@ class PoolTests(QueueCase):
 
         self.tasks["ask"] = ask
         # All workers become idle, and one of them gets the job.
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
         self.submit(new("ask"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(asked, [1])
         self.queue.checkWorkers(0, own)
 
@@ -375,7 +375,7 @@ class PoolTests(QueueCase):
         self.pool.terminateWorkers()
         self.submit(new("note", 1))
         self.restart()
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
 
     def test_statusIsAValue(self) -> None:
@@ -389,7 +389,7 @@ class PoolTests(QueueCase):
         self.assertEqual(status.statistics.queued, 1)
         self.assertEqual((status.jobs.oldestQueuedAt, status.daemon.startedAt), (NOON, NOON))
         self.queue._output.aside.append("/aside-1")
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((status.jobs.queued, status.output.setAside), (1, ()))
 
     def test_status(self) -> None:
@@ -398,7 +398,7 @@ class PoolTests(QueueCase):
         """
         self.start()
         self.submit(new(), new(), new())
-        self.stepping.step()
+        self.step()
         status = self.status()
         waited = status["statistics"].pop("waited")
         self.assertGreaterEqual(waited, 0)

@@ -39,11 +39,11 @@ class WaitingTests(StartedCase):
         self.assertWaiting(p0=1, p3=2)
         self.successResultOf(self.queue.changePriority(2, 0))
         self.assertWaiting(p0=2, p3=1)
-        self.stepping.step()
+        self.step()
         self.assertWaiting(p0=1, p3=1)
         self.successResultOf(self.queue.cancel(3))
         self.assertWaiting(p0=1)
-        self.stepping.runAll()
+        self.runAll()
         self.assertWaiting()
 
     def test_notCommitted(self) -> None:
@@ -63,7 +63,7 @@ class WaitingTests(StartedCase):
         """
         self.submit(new())
         self.hold(lambda: self.assertWaiting(p0=1), self.store.commit)
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.meanwhile, [])
         self.assertWaiting()
 
@@ -78,7 +78,7 @@ class WaitingTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         self.assertWaiting(p4=1)
 
     def test_restart(self) -> None:
@@ -126,7 +126,7 @@ class RoomTests(QueueCase):
         self.store.held = False
         self.submit(new())
         self.assertFull(self.queue.submit([new()]))
-        self.stepping.step()
+        self.step()
         self.submit(new())
         self.assertEqual(self.queue.waiting, {0: 3})
 
@@ -167,7 +167,7 @@ class RoomTests(QueueCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.queue.waiting, {0: 4})
         self.assertEqual(self.submit(*self.keyed("a", "b", "a", "c")), [2, 3, 2, 4])
         self.assertFull(self.queue.submit(self.keyed("a", "d")))
@@ -236,7 +236,7 @@ class RoomTests(QueueCase):
         self.assertEqual(failure.value.limit, 3)
         self.assertEqual(self.job().state, JobState.CANCELLED)
         self.successResultOf(self.queue.retry(2))
-        self.stepping.step()
+        self.step()
         self.successResultOf(self.queue.retry(1))
         self.assertFull(self.queue.submit([new()]))
 
@@ -245,7 +245,7 @@ class RoomTests(QueueCase):
         That a job has succeeded is said also where there is no room for it.
         """
         self.submit(new())
-        self.stepping.step()
+        self.step()
         self.submit(new(), new(), new())
         self.failureResultOf(self.queue.retry(1), errors.JobFinished)
 
@@ -261,7 +261,7 @@ class RoomTests(QueueCase):
         self.tasks["defer"] = task
         again = new("defer", onCrash=OnCrash.RETRY, maxAttempts=2)
         self.submit(again, new(), new())
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.queue.waiting, {0: 4})
         self.successResultOf(self.store.startAttempt(self.queue._journal.epoch, 1, 1))
         self.restart(maxQueued=1)

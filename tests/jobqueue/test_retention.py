@@ -48,7 +48,7 @@ class KeepingTests(QueueCase):
         Have some more jobs finished.
         """
         self.submit(*[new()] * count)
-        self.stepping.runAll()
+        self.runAll()
 
     def left(self) -> list[int]:
         """
@@ -271,7 +271,7 @@ class SweepTests(QueueCase):
         self.start()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.submit(new("note", 1))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
         stopped = self.queue.stop(0)
         self.reactor.run()
