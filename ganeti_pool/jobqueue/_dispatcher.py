@@ -43,6 +43,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError
@@ -230,7 +231,8 @@ class Dispatcher:
         due = now + _LONGEST_WAIT
         if self._freshUntil > now:
             due = min(due, self._freshUntil)
-        if self._refusal is not None and (self._unwritten or self._decisions.mayTake):
+        # A probe that is due and not possible waits for the reactor to catch up.
+        if self._refusal is not None and self._probeAt > now:
             due = min(due, self._probeAt)
         if self._deadlines:
             due = min(due, self._deadlines[0][0])
@@ -473,9 +475,9 @@ class Dispatcher:
         if isinstance(item, Handle):
             _warnOfHandle(item, error)
         elif isinstance(item, Asked):
-            self._answers.append((item.number, error))
             if isinstance(item.request, Cancel):
-                self._cancelUnwritten(item.request.jobID)
+                error = self._cancelUnwritten(item.request.jobID, error)
+            self._answers.append((item.number, error))
         elif item is not None and isinstance(error, InvalidArgument):
             if self._decisions.substitute(item, error):
                 self._commitAll([item], False)
@@ -483,21 +485,28 @@ class Dispatcher:
         if isinstance(error, StoreError) or not isinstance(item, (Asked, Handle)):
             self._refused(item, error)
 
-    def _cancelUnwritten(self, jobID: int) -> None:
+    def _cancelUnwritten(self, jobID: int, error: PoolError) -> PoolError:
         """
         Tell a running job to end, although the request cannot be recorded: it may be what
         fills the disk.
+
+        @return: the error to answer with.
         """
         run = self._decisions.running.get(jobID)
-        if run is not None:
-            run.isCancelled = True
-            run.slot.interrupt(run)
+        if run is None:
+            return error
+        run.isCancelled = True
+        run.slot.interrupt(run)
+        told = copy(error)
+        told.args = (f"job {jobID} is told to end, but that cannot be recorded: {error}",)
+        return told
 
     def _refused(self, item: _Item | None, error: PoolError) -> None:
         """
         Start nothing until a commit succeeds.
         """
-        if isinstance(item, Run):
+        if isinstance(item, Run) and not item.isUnwritten:
+            item.isUnwritten = True
             _log.warn(
                 "The outcome of job {job} cannot be written and is tried again later: {error}",
                 job=item.job.id,

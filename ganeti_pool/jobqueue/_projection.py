@@ -127,11 +127,13 @@ class Projection:
 
     def isCaughtUp(self) -> bool:
         """
-        Whether few enough batches wait for the reactor. If not, L{CaughtUp} comes later.
+        Whether few enough batches wait for the reactor. If not, L{CaughtUp} comes later. If
+        the queue is broken, no job is to start any more.
         """
         self._isBehind = len(self._batches) > _MOST_BATCHES
         # Read again: the reactor may have taken them in between, and seen no mark.
-        return not (self._isBehind and len(self._batches) > _MOST_BATCHES)
+        isBehind = self._isBehind and len(self._batches) > _MOST_BATCHES
+        return not (isBehind or self._isBroken)
 
     def _arm(self) -> None:
         if not self._isArmed:

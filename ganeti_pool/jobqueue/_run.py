@@ -38,6 +38,7 @@ class Run:
     @ivar isCancelled: whether a client asked to cancel it.
     @ivar isTimedOut: whether the queue told it to end because of its timeout.
     @ivar deadline: when the queue tells it to end; L{None} if it does not.
+    @ivar isUnwritten: whether the store has refused its end before.
     @ivar substitutes: how many outcomes the store has found impossible to store.
     @ivar substitute: the outcome to store instead of the judged one, if there is one.
     @ivar output: how much of each stream it kept.
@@ -52,6 +53,7 @@ class Run:
         "end",
         "isCancelled",
         "isTimedOut",
+        "isUnwritten",
         "job",
         "output",
         "slot",
@@ -67,6 +69,7 @@ class Run:
         self.end: End | None = None
         self.isCancelled = False
         self.isTimedOut = False
+        self.isUnwritten = False
         self.deadline: float | None = None
         self.substitutes = 0
         self.substitute: Outcome | None = None

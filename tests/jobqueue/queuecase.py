@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import errors
-from ganeti_pool.interfaces import ISlot
+from ganeti_pool.interfaces import ISlot, IUnitOfWork
 from ganeti_pool.jobqueue import Edges, Hooks, JobQueue, QueueLimits, WorkerRules
 from ganeti_pool.jobqueue._inbox import Inbox
 from ganeti_pool.jobqueue._output import removeTrees
@@ -40,6 +40,7 @@ __all__ = [
     "JobFailed",
     "QueueCase",
     "StartedCase",
+    "SteppingSlot",
     "Task",
     "Worker",
     "new",
@@ -307,6 +308,13 @@ class QueueCase(SynchronousTestCase):
         self.reactor.advance(seconds)
         self.handle()
 
+    def recover(self) -> None:
+        """
+        Let the store take changes again, and the next probe find that.
+        """
+        self.store.failure = None
+        self.advance(30)
+
     # The life
 
     def start(self) -> None:
@@ -323,6 +331,12 @@ class QueueCase(SynchronousTestCase):
         self.start()
 
     # What there is
+
+    def write(self) -> AbstractContextManager[IUnitOfWork]:
+        """
+        Change the store behind the back of the queue, which has to be restarted.
+        """
+        return self.store.transaction(self.store._journal.epoch)
 
     def obstruct(self) -> Path:
         """
@@ -343,6 +357,12 @@ class QueueCase(SynchronousTestCase):
 
     def job(self, jobID: int = 1) -> Job:
         return self.successResultOf(self.queue.job(jobID))
+
+    def stored(self, jobID: int = 1) -> Job:
+        """
+        Return a job as the store has it, even if it is closed.
+        """
+        return self.store._journal.jobs[jobID]
 
     def attempts(self, jobID: int = 1) -> list[Attempt]:
         return self.successResultOf(self.queue.attempts(jobID))

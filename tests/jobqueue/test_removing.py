@@ -58,7 +58,7 @@ class RemoveTests(AgainCase):
         self.failOne()
         self.store.failure = FULL
         self.failureResultOf(self.queue.remove(1), errors.StoreFull)
-        self.store.failure = None
+        self.recover()
         self.assertEqual((self.job().state, self.removed), (JobState.FAILED, []))
 
     def test_outputStays(self) -> None:

@@ -136,7 +136,7 @@ class KeepingTests(QueueCase):
         self.store.failure = FULL
         self.pass_(11 * HOUR)
         self.assertEqual(self.left(), [1])
-        self.store.failure = None
+        self.recover()
         self.pass_(HOUR)
         self.assertEqual(self.left(), [])
 

@@ -107,7 +107,7 @@ class RetryTests(AgainCase):
         self.failOne()
         self.store.failure = FULL
         self.failureResultOf(self.queue.retry(1), errors.StoreFull)
-        self.store.failure = None
+        self.recover()
         self.assertEqual(self.job().state, JobState.FAILED)
         self.assertFalse(self.step())
         self.assertEqual((self.takeEvents(), dict(self.queue.waiting)), ([], {}))
@@ -278,7 +278,7 @@ class RetryTests(AgainCase):
         self.store.failure = FULL
 
         def again() -> None:
-            self.store.failure = None
+            self.recover()
             self.successResultOf(self.queue.cancel(1))
             self.retry()
             self.reactor.advance(1)

@@ -54,7 +54,7 @@ class SubmitTests(StartedCase):
         self.store.failure = FULL
         self.failureResultOf(self.queue.submit([new()]), errors.StoreFull)
         self.assertEqual(self.status()["store"]["last_error"], "the disk is full")
-        self.store.failure = None
+        self.recover()
         self.submit(new("note", "later"))
         self.runAll()
         self.assertEqual(self.ran, ["later"])

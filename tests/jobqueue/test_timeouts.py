@@ -134,7 +134,7 @@ class TimeoutTests(StartedCase):
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
 
     def recover(self) -> None:
-        self.store.failure = None
+        self.recover()
 
     def test_deferralBeginsAnew(self) -> None:
         """

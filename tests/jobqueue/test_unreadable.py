@@ -100,7 +100,7 @@ class UnreadableTests(StartedCase):
         self.restart()
         self.store.failure = DAMAGED
         self.failureResultOf(self.queue.submit([new()]), errors.StoreDamaged)
-        self.store.failure = None
+        self.recover()
         self.submit(new("note", 2))
         self.runAll()
         self.assertEqual(self.ran, [1, 2])
