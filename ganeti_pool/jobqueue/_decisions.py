@@ -146,6 +146,13 @@ class Decisions:
             heap.release()
         return self._effects
 
+    @property
+    def hadStarts(self) -> bool:
+        """
+        Whether the latest transaction was to start jobs.
+        """
+        return bool(self._effects.started)
+
     def undo(self) -> None:
         """
         Restore the state from before L{begin}.

@@ -68,7 +68,6 @@ from ._items import (
     Asked,
     Began,
     CaughtUp,
-    Close,
     Handle,
     Hindered,
     Interrupt,
@@ -318,13 +317,9 @@ class Dispatcher:
         Whether the next transaction may start jobs. While the store refuses changes, only a
         probe may, if no end can be its probe.
         """
-        if self._refusal is not None and (
-            self._unwritten or self._probeAt > self._monotonic()
-        ):
+        if self._refusal is not None and (self._unwritten or self._probeAt > self._monotonic()):
             return False
-        return (
-            self._closing is None and self._decisions.mayTake and self._projection.isCaughtUp()
-        )
+        return self._closing is None and self._decisions.mayTake and self._projection.isCaughtUp()
 
     def _handleNext(self) -> None:
         """
@@ -380,7 +375,7 @@ class Dispatcher:
             half = len(items) // 2
             self._commitAll(items[:half], False)
             self._commitAll(items[half:], False)
-        elif takesMore and items:
+        elif items and self._decisions.hadStarts:
             self._commitAll(items, False)
         else:
             self._failed(items[0] if items else None, error)
@@ -478,10 +473,13 @@ class Dispatcher:
             if isinstance(item.request, Cancel):
                 error = self._cancelUnwritten(item.request.jobID, error)
             self._answers.append((item.number, error))
-        elif item is not None and isinstance(error, InvalidArgument):
-            if self._decisions.substitute(item, error):
-                self._commitAll([item], False)
-                return
+        elif (
+            item is not None
+            and isinstance(error, InvalidArgument)
+            and self._decisions.substitute(item, error)
+        ):
+            self._commitAll([item], False)
+            return
         if isinstance(error, StoreError) or not isinstance(item, (Asked, Handle)):
             self._refused(item, error)
 

@@ -26,9 +26,7 @@ class Inbox:
     Threads: any may put. Only the dispatcher's takes.
     """
 
-    def __init__(
-        self, patience: float = 0.05, monotonic: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, patience: float = 0.05, monotonic: Callable[[], float] = monotonic) -> None:
         """
         @param patience: the longest time that a lazy item waits, in seconds.
         """

@@ -10,7 +10,6 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from ..errors import StoreError
@@ -154,9 +153,7 @@ def _settle(unit: IUnitOfWork, job: Job) -> JobEvent:
     return JobEvent(JobEventKind.FINISHED, unit.finishAttempt(job.id, job.attempt, become))
 
 
-async def stopQueue(
-    grace: float, inbox: Inbox, sender: Sender, projection: Projection
-) -> None:
+async def stopQueue(grace: float, inbox: Inbox, sender: Sender, projection: Projection) -> None:
     """
     Stop a queue that was started: start no jobs, let those that run end, and release the
     store. The queued jobs stay in it.

@@ -111,8 +111,7 @@ class WorkerRules:
         """
         version = self.argsVersion
         return [
-            job if job.argsVersion == version else replace(job, argsVersion=version)
-            for job in jobs
+            job if job.argsVersion == version else replace(job, argsVersion=version) for job in jobs
         ]
 
 

@@ -223,11 +223,11 @@ class JobQueue:
             <ganeti_pool.errors.QueueStopping>} if the queue was stopped, and with what the
             system raises if it cannot start a thread.
         """
+        if self._isStopping:
+            return fail(QueueStopping())
         return self._life.run(lambda: Deferred.fromCoroutine(self._start()))
 
     async def _start(self) -> None:
-        if self._isStopping:
-            raise QueueStopping()
         self._startedAt = self._now()
         self._startThread(self._dispatcher.run)
         self._isStarted = True

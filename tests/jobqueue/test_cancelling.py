@@ -15,7 +15,7 @@ from ganeti_pool.jobs import (
 )
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, NOON, StartedCase, JobFailed, Worker, new
+from .queuecase import FULL, NOON, JobFailed, StartedCase, Worker, new
 
 
 class CancelTests(StartedCase):

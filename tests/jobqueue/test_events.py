@@ -11,7 +11,7 @@ from ganeti_pool.jobqueue import Hooks
 from ganeti_pool.jobs import Job, JobEvent, JobEventKind, JobFailure, JobState, OnCrash
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, StartedCase, JobFailed, Worker, new
+from .queuecase import FULL, JobFailed, StartedCase, Worker, new
 
 
 class EventsTests(StartedCase):

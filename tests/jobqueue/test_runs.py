@@ -369,7 +369,9 @@ class RunTests(StartedCase):
             submitted = self.queue.submit([new()])
             self.store.reopened().acquire("host:2")
         self.failureResultOf(submitted, errors.QueueBroken)
-        self.assertEqual((self.stored().state, len(self.store._journal.jobs)), (JobState.RUNNING, 1))
+        self.assertEqual(
+            (self.stored().state, len(self.store._journal.jobs)), (JobState.RUNNING, 1)
+        )
 
     def test_dispatcherRaises(self) -> None:
         """
