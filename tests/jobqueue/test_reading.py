@@ -248,13 +248,14 @@ class ReadYourWritesTests(StartedCase):
         """
         self.isReactorHeld = True
         submitted = self.queue.submit([new()])
-        reads = [self.queue.job(1), self.queue.listJobs(JobFilter(), True, 9, None)]
+        read = self.queue.job(1)
+        listed = self.queue.listJobs(JobFilter(), True, 9, None)
         status = self.queue.poolStatus()
-        for read in [submitted, *reads, status]:
-            self.assertNoResult(read)
+        for answer in (submitted, read, listed, status):
+            self.assertNoResult(answer)
         self.reactor.run()
-        self.assertEqual(self.successResultOf(reads[0]).id, 1)
-        self.assertEqual(len(self.successResultOf(reads[1])), 1)
+        self.assertEqual(self.successResultOf(read).id, 1)
+        self.assertEqual(len(self.successResultOf(listed)), 1)
         counters = self.successResultOf(status)
         self.assertEqual((counters.statistics.queued, counters.jobs.queued), (1, 1))
         self.successResultOf(submitted)

@@ -58,7 +58,7 @@ class RestartTests(QueueCase):
             self.open(self.store.reopened())
             self.mayStart = True
             self.start()
-            self.assertEqual([slot._current[0].job.id for slot in self.waiting], [count])
+            self.assertEqual(list(self.dispatcher._decisions.running), [count])
             self.ran.clear()
             self.runAll()
             self.assertEqual(self.ran, list(reversed(range(count))))

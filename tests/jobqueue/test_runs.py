@@ -319,7 +319,8 @@ class RunTests(StartedCase):
         def refusing(epoch: int) -> Iterator[UnitOfWork]:
             with transaction(epoch) as unit:
                 yield unit
-                if any(job.name == "bad" for job in unit._ledger.inState(JobState.QUEUED)):
+                queued = [unit.job(one.id) for one in unit.queuedJobs(99)]
+                if any(job.name == "bad" for job in queued):
                     raise errors.InvalidArgument("it cannot be stored")
 
         self.patch(self.store, "transaction", refusing)

@@ -420,7 +420,7 @@ class StopTests(StartedCase):
             callFromThread(f, *args)
             called.set()
 
-        reactor.callFromThread = calling  # type: ignore[assignment,method-assign]
+        reactor.callFromThread = calling  # type: ignore[method-assign]
         reactor.run()
         while not fired.called:
             self.assertTrue(called.wait(30))

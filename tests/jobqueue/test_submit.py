@@ -4,7 +4,9 @@ Tests for submissions.
 
 from __future__ import annotations
 
-from twisted.internet.defer import CancelledError
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
 from zope.interface.verify import verifyObject
 
 from ganeti_pool import errors
@@ -149,7 +151,8 @@ class SubmitTests(StartedCase):
         failure is nobody's.
         """
         with self.oneBatch():
-            given = [self.queue.submit([new("note", 1)]), self.queue.cancel(7)]
+            given: list[Deferred[Any]] = [self.queue.submit([new("note", 1)])]
+            given.append(self.queue.cancel(7))
             given.append(self.queue.setActive(False))
             for answer in given:
                 answer.cancel()
