@@ -72,6 +72,13 @@ class Turns:
     def turn(self) -> None:
         self.calls.get(timeout=TIMEOUT)()
 
+    def drain(self) -> None:
+        """
+        Take the turns that were asked for.
+        """
+        while not self.calls.empty():
+            self.turn()
+
     def wait(self, deferred: Deferred[_T]) -> _T:
         """
         Take turns until a Deferred has fired.
@@ -147,16 +154,18 @@ class Requests:
 
     def __getattr__(self, name: str) -> Callable[..., Deferred[Any]]:
         if name in self.READS:
-            return lambda *args: maybeDeferred(self._inTransaction, name, self.epoch, *args)
+            return lambda *args, **kwargs: maybeDeferred(
+                self._inTransaction, name, self.epoch, *args, **kwargs
+            )
         if name in IUnitOfWork and name not in IJobStore:
             return partial(maybeDeferred, self._inTransaction, name)
         return getattr(self.real, name)  # type: ignore[no-any-return]
 
-    def _inTransaction(self, name: str, epoch: int, *args: Any) -> Any:
+    def _inTransaction(self, name: str, epoch: int, *args: Any, **kwargs: Any) -> Any:
         with self.real.transaction(epoch) as unit:
             result = getattr(unit, name)
             if name != "revision":
-                result = result(*args)
+                result = result(*args, **kwargs)
         return result[0] if name == "addJobs" else result
 
 
@@ -209,13 +218,18 @@ class StoreCase(_Mixin):
         return str(caught.exception)
 
     def add(self, *jobs: NewJob, firstPosition: int = 0) -> list[Job]:
-        return self.wait(self.store.addJobs(self.epoch, jobs or (new(),), firstPosition))
+        added: list[Job] = self.wait(
+            self.store.addJobs(self.epoch, jobs or (new(),), firstPosition)
+        )
+        return added
 
     def start(self, jobID: int, attempt: int = 1) -> Job:
-        return self.wait(self.store.startAttempt(self.epoch, jobID, attempt))
+        started: Job = self.wait(self.store.startAttempt(self.epoch, jobID, attempt))
+        return started
 
     def finish(self, jobID: int, outcome: Outcome = DONE, attempt: int = 1) -> Job:
-        return self.wait(self.store.finishAttempt(self.epoch, jobID, attempt, outcome))
+        ended: Job = self.wait(self.store.finishAttempt(self.epoch, jobID, attempt, outcome))
+        return ended
 
     def end(self, jobID: int, state: JobState = JobState.SUCCEEDED) -> Job:
         """

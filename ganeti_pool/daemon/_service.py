@@ -125,9 +125,6 @@ class JobQueueService(Service):
         self._life.run(lambda: Deferred.fromCoroutine(self._start())).addErrback(self._failed)
 
     async def _start(self) -> None:
-        # A queue that was told to stop cannot be started.
-        if self._isStopping:
-            return
         # Before any job runs, since something else there ends the start.
         removeOwnSocket(self._socket)
         await self._queue.start()

@@ -58,6 +58,7 @@ from ..errors import (
     QueueStopping,
     ResizeFailed,
     StoreError,
+    WorkersNotStarted,
 )
 from ..interfaces import IJobStore, ISlot, IUnitOfWork
 from ..jobs import JobEvent
@@ -535,11 +536,16 @@ class Dispatcher:
 
     def _addSlots(self, count: int) -> None:
         """
-        @raise RuntimeError: if the system cannot start a thread.
+        @raise WorkersNotStarted: if a worker cannot be made, or the system cannot start a
+            thread. Those that were started stay.
         """
-        for _ in range(count):
+        for started in range(count):
             self._slotNumber += 1
-            self._decisions.addSlot(self._makeSlot(f"ganeti-pool{self._slotNumber}"))
+            try:
+                slot = self._makeSlot(f"ganeti-pool{self._slotNumber}")
+            except Exception as error:
+                raise WorkersNotStarted("ganeti-pool", started, count, error) from error
+            self._decisions.addSlot(slot)
 
     def _resize(self, number: int, slots: int) -> None:
         more = slots - self._decisions.slots
@@ -550,9 +556,10 @@ class Dispatcher:
             self._waitNoLonger(kept)
             try:
                 self._addSlots(more - len(kept))
-            except Exception as error:
-                _log.warn("The queue cannot have {slots} workers: {why}", slots=slots, why=error)
-                failed = ResizeFailed(slots, self._decisions.slots, str(error))
+            except WorkersNotStarted as error:
+                why = error.__cause__
+                _log.warn("The queue cannot have {slots} workers: {why}", slots=slots, why=why)
+                failed = ResizeFailed(slots, self._decisions.slots, str(why))
                 self._answers.append((number, failed))
             else:
                 self._answers.append((number, None))

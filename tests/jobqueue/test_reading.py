@@ -400,7 +400,7 @@ class PoolTests(QueueCase):
         If the system cannot start enough threads, the queue does not start.
         """
         self.patch(self.dispatcher, "_makeSlot", lambda name: 1 / 0)
-        self.failureResultOf(self.queue.start(), ZeroDivisionError)
+        self.failureResultOf(self.queue.start(), errors.WorkersNotStarted)
         self.assertEqual(self.store._journal.epoch, 0)
         self.successResultOf(self.queue.stop(0))
 

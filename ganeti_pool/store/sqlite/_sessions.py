@@ -17,7 +17,7 @@ from sqlalchemy import URL, create_engine, event
 from sqlalchemy import Connection as CoreConnection
 from sqlalchemy.pool import NullPool
 
-from ...errors import OwnershipLost, QueueStopping, StoreClosed, StoreDamaged
+from ...errors import OwnershipLost, QueueStopping, StoreClosed, StoreDamaged, StoreError
 from .._base import UnitOfWork
 from ._errors import translated
 from ._files import StoreFiles
@@ -152,8 +152,7 @@ class WriteSession(_Session):
         with self._explaining():
             if self._opened is None:
                 self._opened = self._open()
-            connection, ledger = self._opened
-            with self._checking(connection), _transaction(connection, ledger):
+            with self._transaction() as ledger:
                 return ledger.acquire(owner, now)
 
     @contextmanager
@@ -163,15 +162,11 @@ class WriteSession(_Session):
 
         @param now: the time of the changes.
         """
-        if self._opened is None:
-            raise StoreClosed(self._name)
-        connection, ledger = self._opened
-        with self._explaining(), self._checking(connection), _transaction(connection, ledger):
+        with self._explaining(), self._transaction() as ledger:
             if epoch != ledger.epoch:
                 raise OwnershipLost(epoch, ledger.epoch, ledger.owner())
             yield UnitOfWork(ledger, now)
             ledger.flush()
-        ledger.end()
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
@@ -188,15 +183,27 @@ class WriteSession(_Session):
             raise translation from error
 
     @contextmanager
-    def _checking(self, connection: Connection) -> Iterator[None]:
+    def _transaction(self) -> Iterator[SQLLedger]:
         """
-        Check the files before and after, even if it fails: a lost file explains why.
+        Commit the changes of the block, or none of them. No other process writes in between.
         """
+        if self._opened is None:
+            raise StoreClosed(self._name)
+        connection, ledger = self._opened
         self._files.check(connection)
         try:
-            yield
-        finally:
+            connection.execute("BEGIN IMMEDIATE")
+            ledger.begin()
+            yield ledger
+            connection.execute("COMMIT")
+        except BaseException:
+            ledger.forget()
+            connection.rollback()
+            # A lost file explains the failure.
             self._files.check(connection)
+            raise
+        ledger.end()
+        self._files.checkCommitted(connection)
 
     def close(self) -> None:
         """
@@ -205,9 +212,8 @@ class WriteSession(_Session):
         """
         try:
             if self._opened is not None and not (self._files.isLost or self._files.isSuspect):
-                connection, ledger = self._opened
                 # Without the mark the next start checks the file, and that is all.
-                with suppress(sqlite3.Error), _transaction(connection, ledger):
+                with suppress(sqlite3.Error, StoreError), self._transaction() as ledger:
                     ledger.markClosed()
         finally:
             self._opened = None
@@ -345,19 +351,3 @@ _FINDINGS = 3
 """
 The check of a file ends after this many findings.
 """
-
-
-@contextmanager
-def _transaction(connection: Connection, ledger: SQLLedger) -> Iterator[None]:
-    """
-    Commit the changes of the block, or none of them. No other process writes in between.
-    """
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        ledger.begin()
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        ledger.forget()
-        connection.rollback()
-        raise
