@@ -461,7 +461,7 @@ class Decisions:
         entry = newEntry(priority, position, jobID, _ARGS, None, None, since)
         entry.attempt = attempt
         heap.push(entry)
-        self._undo.append(partial(heap.abandon, entry))
+        self._undo.append(partial(_remove, heap, jobID))
         self._deepen(priority, 1)
 
     def _deepen(self, priority: int, step: int) -> None:
@@ -567,6 +567,15 @@ class Decisions:
         """
         self._slots -= 1
         self._retiring.discard(slot)
+
+
+def _remove(heap: TaskHeap, jobID: int) -> None:
+    """
+    Undo a push. The job may have another entry by now: it was moved, or withdrawn and put back.
+    """
+    entry = heap.find(jobID)
+    assert entry is not None
+    heap.abandon(entry)
 
 
 def _finish(unit: IUnitOfWork, job: Job, outcome: Outcome) -> Job:

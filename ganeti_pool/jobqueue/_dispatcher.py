@@ -53,10 +53,12 @@ from twisted.python.failure import Failure
 from ..backoff import Backoff
 from ..errors import (
     InvalidArgument,
+    NoSuchJob,
     OwnershipLost,
     PoolError,
     QueueStopping,
     ResizeFailed,
+    StaleAttempt,
     StoreError,
     WorkersNotStarted,
 )
@@ -359,7 +361,11 @@ class Dispatcher:
         """
         handles = [handle for handle in self._handles if handle.run.end is None]
         self._handles.clear()
-        self._commitAll([*self._unwritten.values(), *handles], True)
+        items: list[_Item] = [*self._unwritten.values(), *handles]
+        if self._requests and isinstance(self._requests[0], Asked):
+            # Before the transaction begins: if it cannot, one request at least is answered.
+            items.append(self._requests.popleft())
+        self._commitAll(items, True)
 
     def _commitAll(self, items: list[_Item], takesMore: bool) -> None:
         """
@@ -370,7 +376,8 @@ class Dispatcher:
         error = self._commit(items, takesMore)
         if error is None:
             return
-        if isinstance(error, OwnershipLost):
+        if isinstance(error, (OwnershipLost, StaleAttempt, NoSuchJob)):
+            # Requests are rejected with the latter two; here the store and memory differ.
             raise error
         if len(items) > 1:
             half = len(items) // 2

@@ -5,11 +5,13 @@ Tests for a queue whose store cannot be read, is damaged, or is lost.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from ganeti_pool import errors
+from ganeti_pool.interfaces import IUnitOfWork
 from ganeti_pool.jobs import JobFilter, JobState
 
 from .queuecase import QueueCase, StartedCase, new
@@ -150,6 +152,22 @@ class LostTests(StartedCase):
         self.assertFalse(self.step())
         self.assertLost()
         self.assertEqual(self.ran, [])
+
+    def test_noTransaction(self) -> None:
+        """
+        If no transaction can be begun, every request is answered with the error.
+        """
+
+        def transaction(epoch: int) -> AbstractContextManager[IUnitOfWork]:
+            raise LOST
+
+        self.patch(self.store, "transaction", transaction)
+        with self.oneBatch(mayStart=True):
+            answers = [self.queue.submit([new()]), self.queue.submit([new()])]
+            quiet = self.queue.quiesce()
+        for answer in answers:
+            self.failureResultOf(answer, errors.StoreLost)
+        self.assertIsNone(self.successResultOf(quiet))
 
     def test_outcome(self) -> None:
         """
