@@ -7,14 +7,12 @@ else comes from the reactor. An item with a C{number} is answered under that num
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..interfaces import ISlot
 from ._outcome import End
-
-if TYPE_CHECKING:
-    from ._requests import Request
-    from ._run import Run
+from ._requests import Request
+from ._run import Run
 
 __all__ = [
     "Asked",

@@ -55,9 +55,9 @@ from ._output import InThread, Output
 from ._projection import Hooks, Projection
 from ._requests import Cancel, Move, Remove, Retry, SetActive, Submit
 from ._retention import Retention
-from ._run import Work
 from ._sender import Sender
 from ._slots import MakeSlot
+from ._work import Work
 
 __all__ = ["Edges", "JobQueue"]
 

@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from ..interfaces import IUnitOfWork
 from ..jobs import Job, NewJob
-
-if TYPE_CHECKING:
-    from ._decisions import Decisions
+from ._decisions import Decisions
 
 __all__ = [
     "Cancel",

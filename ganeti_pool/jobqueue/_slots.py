@@ -15,7 +15,8 @@ from ..interfaces import ISlot
 from ..workerpool import Entry, WorkerHost, newEntry
 from ._inbox import Inbox
 from ._items import Left, Returned
-from ._run import Run, Work
+from ._run import Run
+from ._work import Work
 
 __all__ = ["MakeSlot", "ThreadSlot", "threadSlots"]
 

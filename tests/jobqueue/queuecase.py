@@ -25,8 +25,9 @@ from ganeti_pool.interfaces import ISlot, IUnitOfWork
 from ganeti_pool.jobqueue import Edges, Hooks, JobQueue, QueueLimits, WorkerRules
 from ganeti_pool.jobqueue._inbox import Inbox
 from ganeti_pool.jobqueue._output import removeTrees
-from ganeti_pool.jobqueue._run import Run, Work
+from ganeti_pool.jobqueue._run import Run
 from ganeti_pool.jobqueue._slots import ThreadSlot
+from ganeti_pool.jobqueue._work import Work
 from ganeti_pool.jobs import Attempt, Job, JobEvent, JobFailure, JobState, NewJob
 from ganeti_pool.paths import StatePaths
 from ganeti_pool.testing import FakeReactor, MemoryJobStore
