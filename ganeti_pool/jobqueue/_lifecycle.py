@@ -160,6 +160,7 @@ async def stopQueue(grace: float, inbox: Inbox, sender: Sender, projection: Proj
 
     @param grace: how long the running jobs may go on, in seconds. Then they are told to end.
     @raise QueueBroken: if the queue breaks, or was broken.
+    @raise OwnershipLost: if that is why.
     """
     # The answer comes with the counters of all starts.
     await sender.put(Stop)

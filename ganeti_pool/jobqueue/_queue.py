@@ -26,6 +26,7 @@ from ..errors import (
     InsideJob,
     InvalidJob,
     NoSuchJob,
+    OwnershipLost,
     QueueBroken,
     QueueStopping,
     StoreClosed,
@@ -259,7 +260,7 @@ class JobQueue:
         if self._isStarted:
             try:
                 await stopQueue(grace, self._inbox, self._sender, self._projection)
-            except QueueBroken as error:
+            except (QueueBroken, OwnershipLost) as error:
                 _log.warn("{error}", error=error)
         await self._life.acquire()
         # Not before: a reader that is answered with nothing new asks again at once.

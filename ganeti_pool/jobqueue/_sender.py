@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
-from ..errors import QueueBroken, QueueBusy, QueueStopping, StoreError
+from ..errors import OwnershipLost, QueueBroken, QueueBusy, QueueStopping, StoreError
 from ._inbox import Inbox
 from ._items import Asked
 from ._requests import Request
@@ -26,8 +26,8 @@ class Sender:
     """
     The Deferreds of the items that are with the dispatcher.
 
-    Invariant: every Deferred fires, with the answer, or with L{QueueBroken} if the queue
-    breaks. C{_size} is the size of all requests that are not answered.
+    Invariant: every Deferred fires, with the answer, or if the queue breaks with L{QueueBroken}
+    or L{OwnershipLost}. C{_size} is the size of all requests that are not answered.
 
     Threads: the reactor's.
     """
@@ -107,7 +107,9 @@ class Sender:
         """
         Fail all items, and all to come, since the queue is broken.
         """
-        self._refusal = QueueBroken(failure.getErrorMessage())
+        error = failure.value
+        why = failure.getErrorMessage()
+        self._refusal = error if isinstance(error, OwnershipLost) else QueueBroken(why)
         waiting, self._waiting = self._waiting, {}
         for deferred, _ in waiting.values():
             deferred.errback(self._refusal)
