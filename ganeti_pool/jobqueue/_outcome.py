@@ -1,20 +1,17 @@
 """
 Judge how a run ended: the facts that a slot reports, and what they mean for the job. Pure.
 
-The order of L{judge}, of which the first row that applies decides:
+L{judge} decides by the first of these that applies:
 
-  =============================  =========================================================
-  the run                        the job
-  =============================  =========================================================
-  succeeded after its timeout    failed with C{timeout}
-  succeeded                      succeeded with the result, or failed with C{bad_result} if
-                                 JSON cannot express it; even if it was to be cancelled
-  was to be cancelled            cancelled
-  was told that its time is up   failed with C{timeout}
-  deferred itself                queued again, not an attempt
-  was interrupted by the stop    C{on_crash}: queued again, or failed with C{interrupted}
-  failed                         failed with the code that it gave, or C{exception}
-  =============================  =========================================================
+  - The run succeeded after the queue had told it that its time was up: C{timeout}.
+  - It succeeded: the job has succeeded with the result, or has failed with C{bad_result} if JSON
+    cannot express it. This holds even if the job was to be cancelled.
+  - A client asked to cancel it: the job is cancelled.
+  - The queue told it that its time was up: C{timeout}.
+  - It deferred itself: the job is queued again. That is not an attempt.
+  - It was interrupted by the stop of the daemon: the job's C{on_crash} says whether it is queued
+    again or has failed with C{interrupted}.
+  - It failed: the job has failed with the code that the exception carries, or C{exception}.
 """
 
 from __future__ import annotations
@@ -176,7 +173,7 @@ def judge(
     isInterrupted: bool,
 ) -> Outcome | Requeue:
     """
-    Judge a run. See the table of this module.
+    Judge a run. See the list at the top of this module.
 
     @param isCancelled: whether a client asked to cancel it.
     @param isTimedOut: whether the queue told it to end because of its timeout.

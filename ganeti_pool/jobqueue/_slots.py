@@ -81,9 +81,9 @@ class ThreadSlot:
         self._park.release()
 
     def interrupt(self, task: Run) -> None:
-        current = self._current
-        if current is not None and current[0] is task:
-            self._host.Interrupt(current[1])
+        # It is the slot's latest task, since its end is not committed.
+        assert self._current is not None and self._current[0] is task
+        self._host.Interrupt(self._current[1])
 
     def end(self) -> None:
         self._host.isEnding = True

@@ -14,7 +14,8 @@ from twisted.python.failure import Failure
 
 from ganeti_pool import errors
 from ganeti_pool.interfaces import ISlot, QueueStatus, Snapshot
-from ganeti_pool.jobqueue._items import Resize
+from ganeti_pool.jobqueue import QueueLimits
+from ganeti_pool.jobqueue._items import Quiesce, Resize
 from ganeti_pool.jobs import (
     Job,
     JobFilter,
@@ -299,6 +300,7 @@ class ReadYourWritesTests(StartedCase):
         self.failureResultOf(submitted, errors.QueueBroken)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.reactor.run()
+        self.queue._projection.breakDown(Failure(ZeroDivisionError()))
         self.assertEqual(len(self.broken), 1)
 
 
@@ -427,6 +429,33 @@ class PoolTests(QueueCase):
         self.successResultOf(self.queue.resize(2))
         self.assertEqual([slot.host.worker.name[-1] for slot in self.slots], ["1", "2", "3", "4"])
 
+    def test_shrinkTwice(self) -> None:
+        """
+        A second change to fewer workers counts those that are about to leave.
+        """
+        self.open(self.store, numWorkers=3)
+        self.start()
+        self.submit(*(new("note", n) for n in range(3)))
+        self.startJobs()
+        resized = [self.queue.resize(2), self.queue.resize(1)]
+        self.assertEqual(self.status()["workers"], 1)
+        for change in resized:
+            self.assertNoResult(change)
+        self.runAll()
+        for change in resized:
+            self.successResultOf(change)
+        self.assertEqual(self.status()["workers"], 1)
+
+    def test_tooManyWorkers(self) -> None:
+        """
+        More workers than the limit on open files allows are rejected.
+        """
+        self.open(self.store, limits=QueueLimits(workers=2))
+        self.start()
+        failure = self.failureResultOf(self.queue.resize(3), errors.InvalidJob)
+        self.assertIn("2 workers at most, not 3", failure.getErrorMessage())
+        self.successResultOf(self.queue.resize(2))
+
     def test_shrinkAndGrow(self) -> None:
         """
         A change to more workers keeps those that were to end after their jobs.
@@ -469,7 +498,9 @@ class PoolTests(QueueCase):
         with self.oneBatch():
             self.queue.stop(10)
             resizedAgain = self.queue._sender.put(lambda number: Resize(number, 1))
+            quiesced = self.queue._sender.put(Quiesce)
         self.failureResultOf(resizedAgain, errors.QueueStopping)
+        self.failureResultOf(quiesced, errors.QueueStopping)
         self.waiting.pop().step()
         self.failureResultOf(resized, errors.QueueStopping)
 

@@ -230,7 +230,8 @@ class SweepTests(QueueCase):
         self.submit(*[new()] * 6)
         self.forget(1, 4, 6)
         self.leave("1", "2", "3", "4", "05", "6", "7", "lost+found", "9" * 30, "\u0663")
-        self.patch(_retention, "_SWEPT", 2)
+        self.leave("5")
+        self.patch(_retention, "_SWEPT", 1)
         self.restart()
         self.assertEqual(self.removed, [["output/1"], ["output/4"], ["output/6"]])
 
