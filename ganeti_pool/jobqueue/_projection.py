@@ -189,7 +189,7 @@ class Projection:
             for observer in self._hooks.observers:
                 self._observe(observer, event)
             self.changes.announce(event.job.id, event.job.revision)
-        if not self.state.running:
+        if self._isIdle():
             idle, self._idle = self._idle, []
             for waiter in idle:
                 waiter.callback(None)
@@ -248,6 +248,8 @@ class Projection:
         Keep an error that lasts until the next start.
         """
         if isinstance(error, (StoreLost, StoreDamaged)):
+            if isinstance(error, StoreLost) and self._lasting != str(error):
+                _log.critical("No job is started any more: {why}", why=error)
             self._lasting = str(error)
 
     @property
@@ -259,12 +261,20 @@ class Projection:
         refusal = None if state.trouble is None else str(state.trouble)
         return self._lasting or refusal or self._readError or state.hindered
 
+    def _isIdle(self) -> bool:
+        """
+        Whether no job runs. The outcomes of ended jobs can never be written to a lost store.
+        """
+        state = self.state
+        isLost = isinstance(state.trouble, StoreLost)
+        return self._isBroken or state.running == (state.unwritten if isLost else 0)
+
     def whenIdle(self, timeout: float) -> Deferred[None]:
         """
         @param timeout: in seconds.
         @return: a Deferred that fires when no job runs, or after the timeout.
         """
-        if not self.state.running or self._isBroken:
+        if self._isIdle():
             return succeed(None)
         idle: Deferred[None] = Deferred(self._idle.remove)
         self._idle.append(idle)
