@@ -9,10 +9,10 @@ import signal
 import sqlite3
 
 from ganeti_pool.store.sqlite import SQLiteJobStore
-from ganeti_pool.testing import FakeReactor
 
 from .daemoncase import PATIENCE, DaemonCase, Job
 from .managercase import FakeManager
+from .storecase import Turns
 from .test_store_migrations import EARLIER
 
 TRUE: Job = {"args": [["true"], {}]}
@@ -91,7 +91,7 @@ class LostStoreTests(DaemonCase):
         argv = ["sh", "-c", script, "sh", met.arrived]
         running, queued = daemon.submit({"args": [argv, {}]}, TRUE)
         met.awaitArrival()
-        other = SQLiteJobStore(FakeReactor(), str(self.state / "jobs.sqlite"))
+        other = SQLiteJobStore(Turns(), str(self.state / "jobs.sqlite"))
         other.acquire("elsewhere:7")
         status, answer = daemon.request("POST", "/v1/jobs", TRUE)
         self.assertEqual((status, answer["code"]), (503, "ownership_lost"))
