@@ -133,7 +133,10 @@ class Requests:
     """
 
     READS = frozenset(
-        {"settings", "queuedJobs", "workers", "runningJobs", "lastPosition", "lastID", "revision"}
+        {
+            *("settings", "queuedJobs", "workers", "runningJobs"),
+            *("lastPosition", "lastID", "revision", "hasChanged"),
+        }
     )
 
     def __init__(self, real: Any) -> None:
@@ -164,7 +167,7 @@ class Requests:
     def _inTransaction(self, name: str, epoch: int, *args: Any, **kwargs: Any) -> Any:
         with self.real.transaction(epoch) as unit:
             result = getattr(unit, name)
-            if name != "revision":
+            if callable(result):
                 result = result(*args, **kwargs)
         return result[0] if name == "addJobs" else result
 

@@ -4,6 +4,7 @@ Tests for the job stores as a whole: their owners, their commits, and their end.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -118,6 +119,39 @@ class StoreContract(StoreCase):
         self.assertEqual(self.everything(), before)
         self.assertEqual(self.wait(self.store.settings()), {})
         self.assertEqual(self.wait(self.store.revision()), 2)
+
+    def test_hasChanged(self) -> None:
+        """
+        A transaction knows whether it has changed anything.
+        """
+        self.add(new(key="k"), new(), new())
+        self.end(2)
+        self.end(3, JobState.FAILED)
+        changes: dict[str, Callable[[IUnitOfWork], object]] = {
+            "addJobs": lambda unit: unit.addJobs([new()], 3),
+            "startAttempt": lambda unit: unit.startAttempt(1, 1),
+            "recordHandle": lambda unit: unit.recordHandle(1, 1, "pgid 1"),
+            "requestCancel": lambda unit: unit.requestCancel(1),
+            "requeueAttempt": lambda unit: unit.requeueAttempt(1, 1, 0, 4, True, None),
+            "changePriority": lambda unit: unit.changePriority(1, 7),
+            "cancelQueued": lambda unit: unit.cancelQueued(1),
+            "retryJob": lambda unit: unit.retryJob(3, 5),
+            "removeJob": lambda unit: unit.removeJob(2),
+            "removeFinished": lambda unit: unit.removeFinished(NOON + timedelta(days=1), 9),
+            "setSettings": lambda unit: unit.setSettings({"a": 1}),
+        }
+        idle: dict[str, Callable[[IUnitOfWork], object]] = {
+            "addJobs": lambda unit: unit.addJobs([new(key="k")], 3),
+            "changePriority": lambda unit: unit.changePriority(1, 0),
+            "retryJob": lambda unit: unit.retryJob(1, 5),
+            "removeFinished": lambda unit: unit.removeFinished(NOON - timedelta(days=1), 9),
+            "settings": lambda unit: unit.settings(),
+        }
+        for calls, expected in ((idle, False), (changes, True)):
+            for name, call in calls.items():
+                with self.store.real.transaction(self.epoch) as unit:
+                    call(unit)
+                    self.assertEqual(unit.hasChanged, expected, name)
 
     def test_numbers(self) -> None:
         """

@@ -45,6 +45,7 @@ class IUnitOfWork(Interface):
     """
 
     revision = Attribute("The highest revision of any job, an C{int}.")
+    hasChanged = Attribute("Whether the transaction has changed anything, a C{bool}.")
 
     def job(jobID: int) -> Job:
         """

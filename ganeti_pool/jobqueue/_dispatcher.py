@@ -412,6 +412,7 @@ class Dispatcher:
                 if takesMore and self._mayTake():
                     decisions.take(unit)
                 number = unit.revision
+                hasChanged = unit.hasChanged
         except PoolError as error:
             decisions.undo()
             return error
@@ -420,6 +421,10 @@ class Dispatcher:
             decisions.undo()
             raise
         self._committed(number, items, decisions.commit(), answers, start)
+        if hasChanged:
+            # A commit without changes needs no room.
+            self._refusal = None
+            self._backoff.reset()
         return None
 
     def _apply(self, unit: IUnitOfWork, item: _Item, answers: list[tuple[int, object]]) -> None:
@@ -458,8 +463,6 @@ class Dispatcher:
             self._freshUntil = now + _HANDLE_WAIT
         self._isChanged = True
         self._number = number
-        self._refusal = None
-        self._backoff.reset()
         self._commits.append(Commit(len(items) + len(effects.started), now - start))
         self._answers += answers
         self._events += effects.events

@@ -128,6 +128,7 @@ class UnitOfWork:
         """
         @param now: the time of the transaction.
         """
+        self.hasChanged = False
         self._ledger = ledger
         self._now = now
 
@@ -169,6 +170,7 @@ class UnitOfWork:
             jobs, ledger.lastID, firstPosition, self._now, ledger.revision, known, room
         )
         for job, mark in addition.new:
+            self.hasChanged = True
             ledger.add(job, mark)
         for job, _ in addition.new[-1:]:
             ledger.lastID = job.id
@@ -182,6 +184,7 @@ class UnitOfWork:
     def recordHandle(self, jobID: int, attempt: int, handle: str) -> None:
         transitions.checkRunning(self._ledger.job(jobID), attempt)
         checkText(handle, f"the handle of job {jobID}")
+        self.hasChanged = True
         self._ledger.setHandle(jobID, handle)
 
     def finishAttempt(self, jobID: int, attempt: int, outcome: Outcome) -> Job:
@@ -223,23 +226,29 @@ class UnitOfWork:
 
     def removeJob(self, jobID: int) -> None:
         transitions.checkRemovable(self._ledger.job(jobID))
+        self.hasChanged = True
         self._ledger.remove([jobID], self._now - DAY)
 
     def removeFinished(self, before: datetime, limit: int) -> list[int]:
         jobIDs = self._ledger.ended(before, limit)
-        self._ledger.remove(jobIDs, self._now - DAY)
+        if jobIDs:
+            self.hasChanged = True
+            self._ledger.remove(jobIDs, self._now - DAY)
         return jobIDs
 
     def setSettings(self, settings: Mapping[str, Any]) -> None:
-        self._ledger.set(
-            {name: plainJSON(value, f"the setting {name!r}") for name, value in settings.items()}
-        )
+        plain = {
+            name: plainJSON(value, f"the setting {name!r}") for name, value in settings.items()
+        }
+        self.hasChanged = True
+        self._ledger.set(plain)
 
     def _save(self, job: Job) -> Job:
         """
         Keep a changed job under the next revision.
         """
         ledger = self._ledger
+        self.hasChanged = True
         ledger.revision += 1
         job = transitions.changed(job, revision=ledger.revision)
         ledger.change(job)

@@ -305,6 +305,24 @@ class RunTests(StartedCase):
         self.step()
         self.assertEqual(self.ran, [None, 3])
 
+    def test_emptyCommit(self) -> None:
+        """
+        A transaction in which a request is rejected, or changes nothing, needs no room: after
+        it the store still counts as full.
+        """
+        self.submit(new("note", 1), new("note", 2))
+        self.store.failure = FULL
+        self.failureResultOf(self.queue.changePriority(1, 5), errors.StoreFull)
+        self.store.failure = None
+        self.failureResultOf(self.queue.cancel(7), errors.NoSuchJob)
+        self.successResultOf(self.queue.changePriority(1, 0))
+        self.assertEqual(self.trouble(), str(FULL))
+        self.assertFalse(self.step())
+        self.successResultOf(self.queue.changePriority(1, 1))
+        self.assertIsNone(self.trouble())
+        self.runAll()
+        self.assertEqual(self.ran, [2, 1])
+
     def test_badItemAlone(self) -> None:
         """
         A transaction that fails is done again in halves. Only the item that the store refuses
