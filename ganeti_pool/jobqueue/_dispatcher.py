@@ -44,6 +44,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy
+from itertools import count
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError
@@ -105,6 +106,11 @@ Take no further request into a transaction after this many seconds.
 _HANDLE_WAIT = 0.05
 """
 The handles of new runs come within this time, in seconds, or wake the dispatcher.
+"""
+
+_SPARE = 64
+"""
+Keep at most this many deadlines of ended runs, and twice the number of running jobs.
 """
 
 _Item = Run | Handle | Asked
@@ -183,6 +189,7 @@ class Dispatcher:
         self._probeAt = 0.0
         self._backoff = Backoff(first=1.0, longest=30.0)
         self._deadlines: list[tuple[float, int, Run]] = []
+        self._sequence = count()
         self._freshUntil = 0.0
         self._hindered: dict[int, str] = {}
         self._resizes: list[_Waiter] = []
@@ -272,7 +279,10 @@ class Dispatcher:
             self._isChanged = True
         if began.isLimited and run.deadline is None and run.job.timeout is not None:
             run.deadline = began.at + run.job.timeout
-            heapq.heappush(self._deadlines, (run.deadline, run.job.id, run))
+            if len(self._deadlines) > 2 * len(self._decisions.running) + _SPARE:
+                self._deadlines = [one for one in self._deadlines if one[2].end is None]
+                heapq.heapify(self._deadlines)
+            heapq.heappush(self._deadlines, (run.deadline, next(self._sequence), run))
 
     def _hinder(self, hindered: Hindered) -> None:
         jobID = hindered.run.job.id
@@ -544,17 +554,17 @@ class Dispatcher:
         # A stop may be in the inbox, and then nothing starts.
         self._collect(0)
 
-    def _addSlots(self, count: int) -> None:
+    def _addSlots(self, wanted: int) -> None:
         """
         @raise WorkersNotStarted: if a worker cannot be made, or the system cannot start a
             thread. Those that were started stay.
         """
-        for started in range(count):
+        for started in range(wanted):
             self._slotNumber += 1
             try:
                 slot = self._makeSlot(f"ganeti-pool{self._slotNumber}")
             except Exception as error:
-                raise WorkersNotStarted("ganeti-pool", started, count, error) from error
+                raise WorkersNotStarted("ganeti-pool", started, wanted, error) from error
             self._decisions.addSlot(slot)
 
     def _resize(self, number: int, slots: int) -> None:

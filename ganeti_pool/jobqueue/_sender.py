@@ -49,9 +49,10 @@ class Sender:
 
     def close(self) -> None:
         """
-        Accept no more requests, since the queue has stopped.
+        Accept no more requests, since the queue has stopped, and fail those that came after
+        the last item.
         """
-        self._refusal = QueueStopping()
+        self._refuse(QueueStopping())
 
     def send(self, request: Request, size: int = 0) -> Deferred[Any]:
         """
@@ -109,7 +110,10 @@ class Sender:
         """
         error = failure.value
         why = failure.getErrorMessage()
-        self._refusal = error if isinstance(error, OwnershipLost) else QueueBroken(why)
+        self._refuse(error if isinstance(error, OwnershipLost) else QueueBroken(why))
+
+    def _refuse(self, error: Exception) -> None:
+        self._refusal = error
         waiting, self._waiting = self._waiting, {}
         for deferred, _ in waiting.values():
-            deferred.errback(self._refusal)
+            deferred.errback(error)

@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from ganeti_pool import errors
 from ganeti_pool.jobqueue import JobQueue, WorkerRules, threadSlots
+from ganeti_pool.jobqueue._items import Close
 from ganeti_pool.jobs import (
     Job,
     JobFailure,
@@ -339,6 +340,25 @@ class StopTests(StartedCase):
         self.waiting.pop().step()
         self.successResultOf(self.queue.stop(0))
         self.assertEqual(self.stored().state, JobState.SUCCEEDED)
+
+    def test_tooLate(self) -> None:
+        """
+        A request that comes after the queue has closed, and before the reactor knows, fails.
+        """
+        self.isReactorHeld = True
+        self.stop()
+        answers: list[Deferred[Job]] = []
+        put = self.inbox.put
+
+        def late(item: object) -> None:
+            put(item)
+            if isinstance(item, Close):
+                answers.append(self.queue.cancel(1))
+
+        self.patch(self.inbox, "put", late)
+        self.reactor.run()
+        self.failureResultOf(answers[0], errors.QueueStopping)
+        self.finish()
 
     def test_whileStarting(self) -> None:
         """

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ganeti_pool import errors
+from ganeti_pool.jobqueue import _dispatcher
 from ganeti_pool.jobs import AttemptContext, JobFailure, JobState, currentAttempt
 from ganeti_pool.workerpool import DeferTask
 
@@ -189,6 +190,19 @@ class TimeoutTests(StartedCase):
         self.pass_(60)
         self.waiting.pop().step()
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
+
+    def test_oldDeadlines(self) -> None:
+        """
+        The deadlines of ended runs are dropped, however far away they are.
+        """
+        self.restart(2)
+        self.patch(_dispatcher, "_SPARE", 3)
+        kept: list[int] = []
+        self.tasks["short"] = lambda worker: kept.append(len(self.dispatcher._deadlines))
+        self.tasks["long"] = lambda worker: self.runAll()
+        self.submit(new("long", timeout=1000.0), *[new("short", timeout=1e9)] * 20)
+        self.step()
+        self.assertEqual((len(kept), max(kept)), (20, 8))
 
     def test_severalDeadlines(self) -> None:
         """
