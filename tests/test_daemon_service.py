@@ -784,6 +784,21 @@ class ServiceTests(SynchronousTestCase):
         ended = [("stop queue", 7.0), "freeze", "kill all", "hang up"]
         self.assertEqual(self.log[2:], ended)
 
+    def test_startFailsWhileStopping(self) -> None:
+        """
+        A start that fails during the stop is logged, and the stop goes on.
+        """
+        self.service.startService()
+        self.reactor.start()
+        self.queue.stopped.callback(None)
+        stopped = self.service.stopService()
+        with capturedLogs() as logs:
+            self.queue.started.errback(StoreError("the disk is gone"))
+        self.successResultOf(stopped)
+        lines = [formatEvent(event) for event in logs]
+        self.assertIn("the daemon cannot start: the disk is gone", lines)
+        self.assertEqual(self.log[2:], [("stop queue", 7.0), "kill all", "hang up"])
+
     def test_stopWhileChecking(self) -> None:
         """
         A start that the stop has ended is no fault: nothing is logged of it.
