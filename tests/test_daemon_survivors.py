@@ -5,6 +5,7 @@ attempt lives when the next one starts, and no other process is harmed.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -12,7 +13,6 @@ import select
 import signal
 import sqlite3
 import sys
-from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, Popen
 
@@ -87,7 +87,7 @@ class SurvivorCase(DaemonCase):
         Submit the job at which a daemon dies. Its start shares the commit of the submission, so
         the daemon may die before it answers.
         """
-        with suppress(DaemonGone):
+        with contextlib.suppress(DaemonGone):
             self.assertEqual(daemon.submit(job), [1])
         self.assertEqual(daemon.awaitEnd(), -signal.SIGKILL, daemon.log)
 
