@@ -1,7 +1,7 @@
 """
 Durable jobs: a store, the thread that decides, the slots that run jobs, and the reactor's view.
 
-Read L{ganeti_pool.jobqueue._dispatcher} first: it tells the story of a job.
+Read L{ganeti_pool.jobqueue._dispatcher} first: it has the story of a job.
 """
 
 from ._claim import checkNewStore

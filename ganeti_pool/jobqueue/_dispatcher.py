@@ -516,9 +516,9 @@ class Dispatcher:
             return error
         run.isCancelled = True
         run.slot.interrupt(run)
-        told = copy(error)
-        told.args = (f"job {jobID} is told to end, but that cannot be recorded: {error}",)
-        return told
+        answer = copy(error)
+        answer.args = (f"job {jobID} is told to end, but that cannot be recorded: {error}",)
+        return answer
 
     def _refused(self, item: _Item | None, error: PoolError) -> None:
         """

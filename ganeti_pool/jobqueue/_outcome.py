@@ -213,7 +213,7 @@ def unusable(why: str, output: Mapping[str, OutputSize] | None) -> Outcome:
 
 def unrecordable() -> Outcome:
     """
-    Return the outcome that replaces one of which nothing can be stored.
+    Return the outcome that replaces one that cannot be stored in any form.
     """
     error = JobFailure("bad_result", "the outcome cannot be stored: see the daemon's log")
     return Outcome(JobState.FAILED, error=error)

@@ -34,7 +34,7 @@ class _Session:
     """
     One connection, made when it is needed first.
 
-    Threads: one, but for the making of this.
+    Threads: one, except for the constructor.
     """
 
     def __init__(self, location: Mapping[str, Any], pragma: str) -> None:
