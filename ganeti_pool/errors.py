@@ -29,12 +29,15 @@ __all__ = [
     "KeyConflict",
     "NoSuchJob",
     "NoSuchTask",
+    "NotInADaemon",
     "OutputUnreadable",
     "OwnershipLost",
     "PoolError",
     "PoolForked",
     "PoolTerminated",
     "ProgrammerError",
+    "QueueBroken",
+    "QueueBusy",
     "QueueFull",
     "QueueStopping",
     "ResizeFailed",
@@ -474,6 +477,53 @@ class ResizeFailed(JobError):
         self.workers = workers
 
 
+class QueueBusy(JobError):
+    """
+    Too many requests wait for the queue. Nothing was changed.
+    """
+
+    code = "busy"
+
+    def __init__(self, requests: int) -> None:
+        """
+        @param requests: the number of waiting requests.
+        """
+        super().__init__(
+            f"the queue is busy with {requests} requests and accepts no more: send the request "
+            "again in a second"
+        )
+        self.requests = requests
+
+
+class QueueBroken(JobError):
+    """
+    The queue of this daemon has failed, and the daemon is about to end.
+    """
+
+    code = "internal_error"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"the queue of the daemon failed ({why}), and the daemon ends: ask again when it is "
+            "back; the log of the daemon has the cause"
+        )
+
+
+class NotInADaemon(ProgrammerError):
+    """
+    A worker used a method of a pool that the jobs of a daemon do not have.
+
+    @ivar name: the method.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is not available to the workers of a daemon: its queue is not a WorkerPool. "
+            "Submit jobs through the daemon's HTTP interface instead"
+        )
+        self.name = name
+
+
 class QueueStopping(JobError):
     """
     The daemon is stopping and takes no more work.
@@ -531,14 +581,22 @@ class StoreLost(StoreError):
 
 class OwnershipLost(StoreError):
     """
-    A write carried an epoch that is over: another owner has the store.
+    A write carried an epoch that is over: another owner has the store. This is final.
+
+    @ivar epoch: the epoch of the write.
+    @ivar current: the epoch of the present owner.
     """
 
     code = "ownership_lost"
 
-    def __init__(self, epoch: int, current: int) -> None:
+    def __init__(self, epoch: int, current: int, owner: str | None = None) -> None:
+        """
+        @param owner: the present owner, such as C{host:pid}, if it is known.
+        """
+        by = "another daemon" if owner is None else f"the daemon {owner}"
         super().__init__(
-            f"the store is owned by epoch {current}: a write of epoch {epoch} was refused"
+            f"the store is owned by {by} (epoch {current}), and a write of epoch {epoch} was "
+            "rejected: run one daemon for each store"
         )
         self.epoch = epoch
         self.current = current

@@ -11,16 +11,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-from twisted.internet.defer import Deferred
 from twisted.python.reflect import namedAny
 from twisted.scripts.twistd import run
 
-from ganeti_pool.jobs import JobState
+from ganeti_pool.jobqueue._decisions import Effects
+from ganeti_pool.jobqueue._items import Asked, Handle
+from ganeti_pool.jobqueue._requests import Remove
+from ganeti_pool.jobs import Job, JobEventKind, JobState
 
 __all__ = ["POINTS"]
 
@@ -43,17 +45,44 @@ def _dieAfter(original: Function, *args: Any, **kwargs: Any) -> None:
     die()
 
 
-def _dieWhenDone(original: Function, *args: Any, **kwargs: Any) -> Deferred[Any]:
-    done: Deferred[Any] = original(*args, **kwargs)
-    return done.addCallback(lambda _: die())
-
-
-def _dieInTransaction(state: JobState, original: Function, ledger: Any) -> None:
-    # what has come to such a state is written, and not committed
-    jobs = [ledger._jobs[jobID] for jobID in (*ledger._added, *ledger._changed)]
-    original(ledger)
-    if any(job.state is state for job in jobs):
+def _dieIf(isIt: Callable[..., bool], original: Function, *args: Any, **kwargs: Any) -> Any:
+    if isIt(*args, **kwargs):
         die()
+    return original(*args, **kwargs)
+
+
+def _dieWhenFlushed(isIt: Callable[..., bool], original: Function, ledger: Any) -> None:
+    # the changes are written, and not committed
+    jobs = [ledger._jobs[jobID] for jobID in (*ledger._added, *ledger._changed)]
+    isFlushed = isIt(ledger, jobs)
+    original(ledger)
+    if isFlushed:
+        die()
+
+
+def _isAdded(ledger: Any, jobs: Sequence[Job]) -> bool:
+    return bool(ledger._added)
+
+
+def _isIn(state: JobState) -> Callable[..., bool]:
+    return lambda ledger, jobs: any(job.state is state for job in jobs)
+
+
+def _hasEvent(kind: JobEventKind) -> Callable[..., bool]:
+    def hasEvent(
+        dispatcher: object, number: int, items: object, effects: Effects, *rest: object
+    ) -> bool:
+        return any(event.kind is kind for event in effects.events)
+
+    return hasEvent
+
+
+def _hasHandle(dispatcher: object, number: int, items: Sequence[object], *rest: object) -> bool:
+    return any(isinstance(item, Handle) for item in items)
+
+
+def _hasRemoval(dispatcher: object, number: int, items: Sequence[object], *rest: object) -> bool:
+    return any(isinstance(item, Asked) and isinstance(item.request, Remove) for item in items)
 
 
 def _dieWhenItRuns(original: Function, *args: Any, **kwargs: Any) -> None:
@@ -62,24 +91,24 @@ def _dieWhenItRuns(original: Function, *args: Any, **kwargs: Any) -> None:
     die()
 
 
-_STORE = "ganeti_pool.store.sqlite.SQLiteJobStore"
 _FLUSH = "ganeti_pool.store.sqlite._ledger.SQLLedger.flush"
 
+# Called after the commit, before a slot is released or a client is answered.
+_COMMITTED = "ganeti_pool.jobqueue._dispatcher.Dispatcher._committed"
+
 POINTS: Mapping[str, tuple[str, Function]] = {
-    # a transaction is committed after the first, and before the Deferred of the second
-    # fires
-    "submit not committed": (_FLUSH, partial(_dieInTransaction, JobState.QUEUED)),
-    "submit not answered": (f"{_STORE}.addJobs", _dieWhenDone),
-    "start not committed": (_FLUSH, partial(_dieInTransaction, JobState.RUNNING)),
-    "start committed": (f"{_STORE}.startAttempt", _dieWhenDone),
+    "submit not committed": (_FLUSH, partial(_dieWhenFlushed, _isAdded)),
+    "submit not answered": (_COMMITTED, partial(_dieIf, _hasEvent(JobEventKind.SUBMITTED))),
+    "start not committed": (_FLUSH, partial(_dieWhenFlushed, _isIn(JobState.RUNNING))),
+    "start committed": (_COMMITTED, partial(_dieIf, _hasEvent(JobEventKind.STARTED))),
     "child spawned": ("ganeti_pool.commands._run._spawn", _dieWhenItRuns),
-    "handle committed": (f"{_STORE}.recordHandle", _dieWhenDone),
-    "child exited": (f"{_STORE}.finishAttempt", _dieBefore),
-    "outcome not committed": (_FLUSH, partial(_dieInTransaction, JobState.SUCCEEDED)),
-    "retry not committed": (_FLUSH, partial(_dieInTransaction, JobState.QUEUED)),
-    "retry not answered": (f"{_STORE}.retryJob", _dieWhenDone),
+    "handle committed": (_COMMITTED, partial(_dieIf, _hasHandle)),
+    "child exited": ("ganeti_pool.store._base.UnitOfWork.finishAttempt", _dieBefore),
+    "outcome not committed": (_FLUSH, partial(_dieWhenFlushed, _isIn(JobState.SUCCEEDED))),
+    "retry not committed": ("ganeti_pool.store._base.UnitOfWork.retryJob", _dieAfter),
+    "retry not answered": (_COMMITTED, partial(_dieIf, _hasEvent(JobEventKind.RETRIED))),
     "removal not committed": ("ganeti_pool.store.sqlite._ledger.SQLLedger.remove", _dieAfter),
-    "removal not answered": (f"{_STORE}.removeJob", _dieWhenDone),
+    "removal not answered": (_COMMITTED, partial(_dieIf, _hasRemoval)),
 }
 """
 What is replaced, and by what.

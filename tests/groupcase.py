@@ -1,6 +1,5 @@
 """
-The writing half of a store in a file, whose groups a test serves itself, for the tests
-of groups and of what is in the file.
+The connections of a store in a file, whose transactions a test makes itself.
 """
 
 from __future__ import annotations
@@ -10,13 +9,16 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from ganeti_pool.errors import PoolError
+from ganeti_pool.interfaces import IUnitOfWork
 from ganeti_pool.jobs import Attempt, Job, JobFilter, JobState, NewJob
-from ganeti_pool.store._writes import Ledger, Writer
+from ganeti_pool.store._base import Ledger, UnitOfWork
 from ganeti_pool.store.sqlite import _reads
+from ganeti_pool.store.sqlite._errors import translated
 from ganeti_pool.store.sqlite._files import StoreFiles
 from ganeti_pool.store.sqlite._lane import Request
 from ganeti_pool.store.sqlite._sessions import ReadSession, WriteSession
@@ -39,9 +41,12 @@ A text that no column takes.
 """
 
 
-class Grouping(Writer):
+class Grouping:
     """
-    The writing half of a store whose groups a test serves itself, on its own thread.
+    The connections of a store, whose transactions a test makes on its own thread.
+
+    A method of a unit of work is called with the epoch, as C{addJobs(epoch, jobs, position)},
+    and gives a Deferred. L{commit} makes one transaction of all calls since the last.
     """
 
     def __init__(
@@ -57,7 +62,7 @@ class Grouping(Writer):
             when that is about to begin.
         @param migration: makes the migration; by default, the one of this release.
         """
-        super().__init__(Time())
+        self.time = Time()
         self.path = path
         self.refusal: OSError | None = None
         self.files = StoreFiles(path, self.probe)
@@ -72,9 +77,8 @@ class Grouping(Writer):
         )
         self.reader = ReadSession(self.files)
         self.said: list[str] = []
-        self._group: list[Request[Ledger]] = []
+        self._group: list[tuple[int | None, Callable[[UnitOfWork], Any], Deferred[Any]]] = []
         self.acquired = self.acquire("host:1")
-        self.commit()
         if not mayFail:
             self.epoch = valueOf(self.acquired)
             self.connection.set_trace_callback(self.said.append)
@@ -106,28 +110,59 @@ class Grouping(Writer):
         """
         return self.refusal
 
-    def _write(self, work: Callable[[Ledger], _T]) -> Deferred[_T]:
-        request = Request(work, "store")
-        self._group.append(request)
-        return request.deferred
+    def acquire(self, owner: str) -> Deferred[int]:
+        return maybeDeferred(self.session.acquire, owner, self.time())
 
-    ask = _write
+    def __getattr__(self, name: str) -> Callable[..., Deferred[Any]]:
+        if name not in IUnitOfWork:
+            raise AttributeError(name)
+
+        def ask(epoch: int, *args: Any) -> Deferred[Any]:
+            def work(unit: UnitOfWork) -> Any:
+                result = getattr(unit, name)(*args)
+                return result[0] if name == "addJobs" else result
+
+            return self._ask(epoch, work)
+
+        return ask
+
+    def ask(self, work: Callable[[Ledger], object]) -> Deferred[Any]:
+        """
+        Call a function with the ledger in the next transaction.
+        """
+        return self._ask(None, lambda unit: work(unit._ledger))
+
+    def _ask(self, epoch: int | None, work: Callable[[UnitOfWork], Any]) -> Deferred[Any]:
+        answer: Deferred[Any] = Deferred()
+        self._group.append((epoch, work, answer))
+        return answer
 
     def commit(self) -> None:
         """
-        Serve all that was asked for as one group.
+        Make one transaction of everything that was asked for. A call that is rejected does not
+        disturb the others.
         """
         group, self._group = self._group, []
+        results: list[object] = []
+        epoch = next((epoch for epoch, _, _ in group if epoch is not None), self.epoch)
         try:
-            self.session.serve(group)
+            with self.session.transaction(epoch, self.time()) as unit:
+                for _, work, _ in group:
+                    try:
+                        results.append(work(unit))
+                    except PoolError as error:
+                        results.append(error)
         except BaseException as error:
-            for request in group:
-                request.fail(error)
-        for request in group:
-            request.answer()
+            results = [translated(error, "store")] * len(group)
+        for (_, _, answer), result in zip(group, results, strict=True):
+            if isinstance(result, BaseException):
+                answer.errback(result)
+            else:
+                answer.callback(result)
 
     def add(self, *jobs: NewJob) -> Deferred[list[Job]]:
-        return self.addJobs(self.epoch, jobs or [new()], 0)
+        added: Deferred[list[Job]] = self.addJobs(self.epoch, jobs or [new()], 0)
+        return added
 
     def read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         result: _T = valueOf(self.asked(work))
@@ -163,7 +198,7 @@ class Grouping(Writer):
             return (
                 [(job, _reads.getAttempts(connection, job.id)) for job in jobs],
                 _reads.getSettings(connection),
-                _reads.getLastPosition(connection),
+                int(connection.execute("SELECT last_position FROM journal").fetchone()[0]),
             )
 
         return self.read(read)

@@ -11,16 +11,17 @@ import tempfile
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from ganeti_pool.interfaces import IJobStore
+from ganeti_pool.interfaces import IJobStore, IUnitOfWork, Snapshot
 from ganeti_pool.jobs import FINISHED, Attempt, Job, JobFilter, JobState, NewJob, Outcome
 from ganeti_pool.store.sqlite import SQLiteJobStore
 from ganeti_pool.testing._store import MemoryJobStore
@@ -31,6 +32,7 @@ __all__ = [
     "TIMEOUT",
     "InFile",
     "InMemory",
+    "Requests",
     "StoreCase",
     "Time",
     "Turns",
@@ -69,6 +71,13 @@ class Turns:
 
     def turn(self) -> None:
         self.calls.get(timeout=TIMEOUT)()
+
+    def drain(self) -> None:
+        """
+        Take the turns that were asked for.
+        """
+        while not self.calls.empty():
+            self.turn()
 
     def wait(self, deferred: Deferred[_T]) -> _T:
         """
@@ -115,29 +124,76 @@ def new(name: str = "job", **values: Any) -> NewJob:
     return NewJob(worker="some.Worker", args=(["true"], {"cwd": "/"}), name=name, **values)
 
 
-class StoreCase(_Mixin):
+class Requests:
     """
-    A store, and an owner of it. Which store it is, L{InMemory} or L{InFile} says.
+    A store whose every call is a Deferred. A method of a unit of work runs in a transaction of
+    its own; if it changes the store, its first argument is the epoch.
+
+    @ivar real: the store.
     """
 
-    store: IJobStore
+    READS = frozenset(
+        {
+            *("settings", "queuedJobs", "workers", "runningJobs"),
+            *("lastPosition", "lastID", "revision", "hasChanged"),
+        }
+    )
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+        self.epoch = 0
+
+    def acquire(self, owner: str) -> Deferred[int]:
+        def acquired() -> int:
+            self.epoch = self.real.acquire(owner)
+            return self.epoch
+
+        return maybeDeferred(acquired)
+
+    def close(self) -> Deferred[None]:
+        self.real.release()
+        closed: Deferred[None] = self.real.close()
+        return closed
+
+    def __getattr__(self, name: str) -> Callable[..., Deferred[Any]]:
+        if name in self.READS:
+            return lambda *args, **kwargs: maybeDeferred(
+                self._inTransaction, name, self.epoch, *args, **kwargs
+            )
+        if name in IUnitOfWork and name not in IJobStore:
+            return partial(maybeDeferred, self._inTransaction, name)
+        return getattr(self.real, name)  # type: ignore[no-any-return]
+
+    def _inTransaction(self, name: str, epoch: int, *args: Any, **kwargs: Any) -> Any:
+        with self.real.transaction(epoch) as unit:
+            result = getattr(unit, name)
+            if callable(result):
+                result = result(*args, **kwargs)
+        return result[0] if name == "addJobs" else result
+
+
+class StoreCase(_Mixin):
+    """
+    A store, and an owner of it. L{InMemory} and L{InFile} choose the store.
+    """
+
+    store: Any
 
     def setUp(self) -> None:
         self.time = Time()
         self.turns = Turns()
-        self.commits: list[int] = []
         self.store = self.makeStore()
         self.epoch = self.wait(self.store.acquire("host:1"))
 
-    def makeStore(self) -> IJobStore:
+    def makeStore(self) -> Requests:
         """
-        A new store that nobody has acquired yet.
+        Return a new store that has no owner yet.
         """
         raise NotImplementedError
 
-    def reopen(self) -> IJobStore:
+    def reopen(self) -> Requests:
         """
-        Another store over what C{self.store} keeps.
+        Return another store over the content of C{self.store}.
         """
         raise NotImplementedError
 
@@ -148,15 +204,12 @@ class StoreCase(_Mixin):
         self.store = self.reopen()
         self.epoch = self.wait(self.store.acquire("host:2"))
 
-    def committed(self, requests: int, seconds: float) -> None:
+    def wait(self, deferred: Deferred[Any]) -> Any:
         """
-        What the stores tell of their commits.
+        Wait for a result, or the value of a read.
         """
-        self.assertGreaterEqual(seconds, 0.0)
-        self.commits.append(requests)
-
-    def wait(self, deferred: Deferred[_T]) -> _T:
-        return self.turns.wait(deferred)
+        result = self.turns.wait(deferred)
+        return result.value if isinstance(result, Snapshot) else result
 
     def refused(self, kind: type[Exception], deferred: Deferred[Any]) -> str:
         """
@@ -168,13 +221,18 @@ class StoreCase(_Mixin):
         return str(caught.exception)
 
     def add(self, *jobs: NewJob, firstPosition: int = 0) -> list[Job]:
-        return self.wait(self.store.addJobs(self.epoch, jobs or (new(),), firstPosition))
+        added: list[Job] = self.wait(
+            self.store.addJobs(self.epoch, jobs or (new(),), firstPosition)
+        )
+        return added
 
     def start(self, jobID: int, attempt: int = 1) -> Job:
-        return self.wait(self.store.startAttempt(self.epoch, jobID, attempt))
+        started: Job = self.wait(self.store.startAttempt(self.epoch, jobID, attempt))
+        return started
 
     def finish(self, jobID: int, outcome: Outcome = DONE, attempt: int = 1) -> Job:
-        return self.wait(self.store.finishAttempt(self.epoch, jobID, attempt, outcome))
+        ended: Job = self.wait(self.store.finishAttempt(self.epoch, jobID, attempt, outcome))
+        return ended
 
     def end(self, jobID: int, state: JobState = JobState.SUCCEEDED) -> Job:
         """
@@ -205,13 +263,11 @@ class InMemory(StoreCase):
     The store in memory.
     """
 
-    store: MemoryJobStore
+    def makeStore(self) -> Requests:
+        return Requests(MemoryJobStore(self.time))
 
-    def makeStore(self) -> MemoryJobStore:
-        return MemoryJobStore(self.time, self.committed)
-
-    def reopen(self) -> MemoryJobStore:
-        return self.store.reopened()
+    def reopen(self) -> Requests:
+        return Requests(self.store.real.reopened())
 
 
 class InFile(StoreCase):
@@ -219,27 +275,25 @@ class InFile(StoreCase):
     The store in a file, whose threads have to end with the test.
     """
 
-    store: SQLiteJobStore
-
     def setUp(self) -> None:
         self.addCleanup(self.noThreads)
         super().setUp()
 
-    def makeStore(self) -> SQLiteJobStore:
+    def makeStore(self) -> Requests:
         directory = Path(temporary(self)).parent
         # all that a URL could misread
         self.path = str(directory / "jobs ?#%20&.sqlite")
         return self.reopen()
 
-    def reopen(self) -> SQLiteJobStore:
+    def reopen(self) -> Requests:
         return self.openAt(self.path)
 
-    def openAt(self, path: str) -> SQLiteJobStore:
-        store = SQLiteJobStore(self.turns, path, self.time, self.committed)
+    def openAt(self, path: str) -> Requests:
+        store = Requests(SQLiteJobStore(self.turns, path, self.time))
         self.addCleanup(self.closed, store)
         return store
 
-    def closed(self, store: SQLiteJobStore) -> None:
+    def closed(self, store: Requests) -> None:
         self.wait(store.close())
 
     def noThreads(self) -> None:

@@ -171,7 +171,7 @@ class OwnershipTests(OutputCase):
         daemon.stop()
         self.assertTrue((self.output / str(gone)).exists())
         daemon = self.start()
-        daemon.awaitLog("Removed what 1 jobs had written that are gone")
+        daemon.awaitLog("Removed the output of 1 jobs that are gone")
         self.assertNotIn("adopted: ", self.run_("status").stdout)
         self.assertEqual(daemon.request("DELETE", f"/v1/jobs/{job}")[0], 204)
         daemon.stop()

@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.protocol import Factory
 from twisted.logger import ILogObserver, LogEvent, capturedLogs, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -34,7 +35,7 @@ from ganeti_pool.daemon import (
     stopOnce,
     surviveSignals,
 )
-from ganeti_pool.errors import QueueStopping, StoreError, WorkersNotStarted
+from ganeti_pool.errors import OwnershipLost, QueueStopping, StoreError
 from ganeti_pool.testing import FakeReactor
 
 from .daemoncase import PATIENCE
@@ -578,7 +579,6 @@ class ServiceTests(SynchronousTestCase):
         self.log: list[object] = []
         self.reactor = FakeReactor(running=False)
         self.queue = FakeQueue(self.log)
-        self.hired: Deferred[None] = succeed(None)
         self.hungUp: Deferred[None] = succeed(None)
         self.doors = [FakeDoor(self.log, "first"), FakeDoor(self.log, "second")]
         self.lockPath = self.mktemp()
@@ -596,7 +596,6 @@ class ServiceTests(SynchronousTestCase):
             socket=self.socket,
             grace=7.0,
             guard=lambda: self.log.append("guard"),
-            hire=lambda: self.hired,
             freezeMemory=lambda: self.log.append("freeze"),
             killAll=lambda: self.log.append("kill all"),
             hangUp=self.hangUp,
@@ -733,42 +732,33 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.log[-3:], ["close first", "close second", "hang up"])
         self.assertTrue(isFree(self.lockPath))
 
-    def test_stopWhileHiring(self) -> None:
-        """
-        A queue that was told to stop before it was started is not started, whether
-        workers came or not.
-        """
-        for ends in (lambda: self.hired.callback(None), lambda: self.hired.errback(StoreError())):
-            self.setUp()
-            self.hired = Deferred()
-            self.service.startService()
-            self.reactor.start()
-            self.queue.stopped.callback(None)
-            stopped = self.service.stopService()
-            ends()
-            self.successResultOf(stopped)
-            self.assertEqual(self.log, ["guard", ("stop queue", 7.0), "kill all", "hang up"])
-
-    def test_noWorkers(self) -> None:
-        """
-        Without its workers the daemon ends with the reason, and no queue starts.
-        """
-        self.hired = fail(WorkersNotStarted("p", 0, 4, RuntimeError("no thread")))
-        self.service.startService()
-        self.reactor.start()
-        why = "pool 'p' started 0 of 4 new workers: RuntimeError: no thread"
-        sentence = f"the daemon cannot start: {why}"
-        self.assertEqual(self.log, ["guard", ("abort", sentence)])
-
     def test_startBreaks(self) -> None:
         """
-        What nobody expected leaves its traceback in the log.
+        An unexpected failure leaves its traceback in the log.
         """
-        self.hired = fail(ZeroDivisionError("why"))
         self.service.startService()
         self.reactor.start()
-        self.assertEqual(self.log[1:], [("abort", "the daemon cannot start: why")])
+        self.queue.started.errback(ZeroDivisionError("why"))
+        self.assertEqual(self.log[-1], ("abort", "the daemon cannot start: why"))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_broken(self) -> None:
+        """
+        If the queue breaks, the processes of the jobs are killed, and the daemon ends with the
+        reason, which the service manager gets too. It happens once.
+        """
+        self.service.startService()
+        self.reactor.start()
+        self.queue.started.callback(None)
+        self.log.clear()
+        for _ in range(2):
+            self.service.broken(Failure(OwnershipLost(1, 2, "host:7")))
+        sentence = (
+            "the daemon ends: the store is owned by the daemon host:7 (epoch 2), and a write of "
+            "epoch 1 was rejected: run one daemon for each store"
+        )
+        self.assertEqual(self.log, ["kill all", ("abort", sentence), "kill all"])
+        self.assertEqual(self.manager.told[-1], ("failed", sentence))
 
     def test_stopBeforeTheReactorRuns(self) -> None:
         """
@@ -793,6 +783,21 @@ class ServiceTests(SynchronousTestCase):
         self.successResultOf(stopped)
         ended = [("stop queue", 7.0), "freeze", "kill all", "hang up"]
         self.assertEqual(self.log[2:], ended)
+
+    def test_startFailsWhileStopping(self) -> None:
+        """
+        A start that fails during the stop is logged, and the stop goes on.
+        """
+        self.service.startService()
+        self.reactor.start()
+        self.queue.stopped.callback(None)
+        stopped = self.service.stopService()
+        with capturedLogs() as logs:
+            self.queue.started.errback(StoreError("the disk is gone"))
+        self.successResultOf(stopped)
+        lines = [formatEvent(event) for event in logs]
+        self.assertIn("the daemon cannot start: the disk is gone", lines)
+        self.assertEqual(self.log[2:], [("stop queue", 7.0), "kill all", "hang up"])
 
     def test_stopWhileChecking(self) -> None:
         """

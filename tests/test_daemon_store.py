@@ -8,8 +8,11 @@ import shutil
 import signal
 import sqlite3
 
+from ganeti_pool.store.sqlite import SQLiteJobStore
+
 from .daemoncase import PATIENCE, DaemonCase, Job
 from .managercase import FakeManager
+from .storecase import Turns
 from .test_store_migrations import EARLIER
 
 TRUE: Job = {"args": [["true"], {}]}
@@ -73,8 +76,34 @@ class LostStoreTests(DaemonCase):
         status, answer = daemon.request("POST", f"/v1/jobs/{jobID}/cancel")
         self.assertEqual((status, answer["code"]), (500, "store_lost"))
         self.assertIn(f"job {jobID} is told to end, but that cannot be recorded", answer["detail"])
-        daemon.awaitLog(f"What job {jobID} came to is not recorded")
+        daemon.awaitLog(f"The outcome of job {jobID} cannot be written")
         self.assertEqual(self.processes(), [])
+        self.assertEqual(daemon.stop(), 0, daemon.log)
+
+    def test_anotherOwner(self) -> None:
+        """
+        When another daemon has acquired the store, this one kills the processes of its jobs,
+        names the new owner and exits with 1. The next daemon continues from the store.
+        """
+        met = self.meeting()
+        daemon = self.start("--workers", "1")
+        script = 'echo here > "$1"; exec sleep 1000'
+        argv = ["sh", "-c", script, "sh", met.arrived]
+        running, queued = daemon.submit({"args": [argv, {}]}, TRUE)
+        met.awaitArrival()
+        other = SQLiteJobStore(Turns(), str(self.state / "jobs.sqlite"))
+        other.acquire("elsewhere:7")
+        status, answer = daemon.request("POST", "/v1/jobs", TRUE)
+        self.assertEqual((status, answer["code"]), (503, "ownership_lost"))
+        self.assertEqual(daemon.awaitEnd(), 1)
+        self.assertIn("the store is owned by the daemon elsewhere:7", daemon.log)
+        self.assertNotIn("Traceback", daemon.log)
+        self.assertEqual(self.processes(), [])
+        other.release()
+        daemon = self.start("--workers", "1")
+        (ended,) = daemon.awaitEnds(queued)
+        self.assertEqual(ended["state"], "succeeded")
+        self.assertEqual(daemon.job(running)["error"]["code"], "interrupted")
         self.assertEqual(daemon.stop(), 0, daemon.log)
 
     def test_logOnly(self) -> None:

@@ -18,7 +18,7 @@ A script that runs until the test lets it go.
 """
 
 
-UNWRITTEN = "cannot be written, and waits"
+UNWRITTEN = "cannot be written and is tried again"
 """
 What a daemon logs of an outcome.
 """

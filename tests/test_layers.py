@@ -42,7 +42,7 @@ The floors, from the ground up. A room imports only from floors below its own.
 
 SPEAKS_ONLY = {
     "web": {"errors", "interfaces", "jobs", "numerals", "paths", "wire"},
-    "jobqueue": {"backoff", "deferred", "errors", "interfaces", "jobs", "paths", "workerpool"},
+    "jobqueue": {"backoff", "errors", "interfaces", "jobs", "paths", "workerpool"},
     "cli": {"_picklable", "backoff", "client", "errors", "jobs", "numerals", "paths", "wire"},
 }
 """
@@ -159,8 +159,8 @@ class HouseTests(SynchronousTestCase):
 
     def test_whoWakesTheReactor(self) -> None:
         """
-        Only C{deferred} and the store call C{callFromThread}: outcomes and commits reach
-        the reactor in batches, with one wake-up for each batch.
+        Only C{deferred}, the job queue and the store call C{callFromThread}: outcomes, batches
+        and reads reach the reactor together, with one wake-up for all.
         """
         wrong = [
             f"{name}:{node.lineno}"
@@ -169,6 +169,41 @@ class HouseTests(SynchronousTestCase):
             if isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
             and node.func.attr == "callFromThread"
-            and roomOf(name) not in {"deferred", "store"}
+            and roomOf(name) not in {"deferred", "jobqueue", "store"}
+        ]
+        self.assertEqual(wrong, [])
+
+    def test_noCycles(self) -> None:
+        """
+        The modules of the job queue, the store and what they stand on import each other in one
+        direction, even for type checkers.
+        """
+        packages = ("jobqueue", "store", "jobs", "interfaces")
+        modules = {name for name, _, _ in sources() if roomOf(name) in packages}
+        order = {
+            name: {
+                what if what in modules else what.rpartition(".")[0]
+                for _, what in imported(name, isFolder, tree)
+            }
+            for name, isFolder, tree in sources()
+            if name in modules
+        }
+        while ends := [name for name, below in order.items() if not below & order.keys()]:
+            for name in ends:
+                del order[name]
+        self.assertEqual(order, {})
+
+    def test_noNamesOfOthers(self) -> None:
+        """
+        The job queue and the store import nothing with an underscore from another package.
+        """
+        wrong = [
+            f"{name}:{line} imports {what}"
+            for name, isFolder, tree in sources()
+            for line, what in imported(name, isFolder, tree)
+            if roomOf(name) in {"jobqueue", "store"}
+            and what.startswith(f"{FACE}.")
+            and roomOf(what) != roomOf(name)
+            and any(part.startswith("_") for part in what.split(".")[1:])
         ]
         self.assertEqual(wrong, [])

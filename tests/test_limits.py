@@ -21,7 +21,7 @@ OTHER_RULES = {
     # The bytes that exec takes.
     "ganeti_pool.commands._arguments",
     # The error of a driver.
-    "ganeti_pool.store.sqlite._lane",
+    "ganeti_pool.store.sqlite._errors",
 }
 """
 Modules that handle an encoding error and do not check whether text is valid.

@@ -4,6 +4,7 @@ Tests for the job stores as a whole: their owners, their commits, and their end.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,11 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from ganeti_pool import errors
-from ganeti_pool.interfaces import IJobStore
-from ganeti_pool.jobs import Job, JobFilter, JobState
+from ganeti_pool.interfaces import IJobStore, IUnitOfWork
+from ganeti_pool.jobs import JobFilter, JobState
 from ganeti_pool.testing._store import MemoryJobStore
 
-from .storecase import DONE, NOON, InFile, InMemory, StoreCase, new
+from .storecase import DONE, NOON, InFile, InMemory, Requests, StoreCase, new
 
 
 class StoreContract(StoreCase):
@@ -27,7 +28,9 @@ class StoreContract(StoreCase):
         """
         It provides the contract.
         """
-        verifyObject(IJobStore, self.store)
+        verifyObject(IJobStore, self.store.real)
+        with self.store.real.transaction(self.epoch) as unit:
+            verifyObject(IUnitOfWork, unit)
 
     def test_epochs(self) -> None:
         """
@@ -48,12 +51,8 @@ class StoreContract(StoreCase):
             "removeFinished": (NOON + timedelta(days=1), 9),
             "setSettings": ({"a": 1},),
         }
-        writes = {
-            name
-            for name, what in IJobStore.namesAndDescriptions()
-            if what.getSignatureInfo()["positional"][:1] == ("epoch",)
-        }
-        self.assertEqual(set(arguments), writes)
+        reads = Requests.READS | {"job"}
+        self.assertEqual(set(arguments), set(IUnitOfWork.names()) - reads)
         self.add(new(), new(), new())
         self.start(2)
         self.end(3, JobState.FAILED)
@@ -66,6 +65,8 @@ class StoreContract(StoreCase):
         call = self.store.addJobs(self.epoch, *arguments["addJobs"])
         self.assertIn(f"epoch {later}", self.refused(errors.OwnershipLost, call))
         self.assertEqual(self.everything(), before)
+        call = self.store.addJobs(self.epoch, *arguments["addJobs"])
+        self.assertIn("the daemon host:2", self.refused(errors.OwnershipLost, call))
         self.assertEqual(self.wait(self.store.settings()), {})
         self.epoch = later
         self.assertEqual(self.start(1).state, JobState.RUNNING)
@@ -91,54 +92,104 @@ class StoreContract(StoreCase):
         self.assertEqual(self.wait(self.store.lastPosition()), 5)
         self.assertEqual([(job.id, job.revision) for job in self.add()], [(3, 4)])
 
-    def test_commitsAreTold(self) -> None:
+    def test_transaction(self) -> None:
         """
-        A commit is told once, with the number of its writes, before they are answered;
-        a read is none.
+        A transaction has all of its changes or none. A rejected change leaves the others.
         """
-        self.commits.clear()
-        written = self.store.addJobs(self.epoch, [new(), new()], 0)
-        written.addCallback(lambda _: self.assertEqual(self.commits, [1]))
-        self.wait(written)
-        self.wait(self.store.job(1))
+        store = self.store.real
+        with store.transaction(self.epoch) as unit:
+            every, added = unit.addJobs([new("a", key="k"), new("a", key="k")], 0)
+            self.assertEqual([job.id for job in every], [1, 1])
+            self.assertEqual([job.id for job in added], [1])
+            self.assertRaises(errors.NoSuchJob, unit.startAttempt, 7, 1)
+            self.assertEqual(unit.job(1).state, JobState.QUEUED)
+            self.assertEqual(unit.startAttempt(1, 1).state, JobState.RUNNING)
+            self.assertEqual([job.id for job, _ in unit.runningJobs()], [1])
+            self.assertEqual(unit.workers(), {("some.Worker", 1)})
+        before = self.everything()
+
+        def fail() -> None:
+            with store.transaction(self.epoch) as unit:
+                unit.addJobs([new("c")], 1)
+                unit.setSettings({"a": 1})
+                unit.finishAttempt(1, 1, DONE)
+                raise errors.QueueStopping()
+
+        self.assertRaises(errors.QueueStopping, fail)
+        self.assertEqual(self.everything(), before)
+        self.assertEqual(self.wait(self.store.settings()), {})
+        self.assertEqual(self.wait(self.store.revision()), 2)
+
+    def test_hasChanged(self) -> None:
+        """
+        A transaction knows whether it has changed anything.
+        """
+        self.add(new(key="k"), new(), new())
+        self.end(2)
+        self.end(3, JobState.FAILED)
+        changes: dict[str, Callable[[IUnitOfWork], object]] = {
+            "addJobs": lambda unit: unit.addJobs([new()], 3),
+            "startAttempt": lambda unit: unit.startAttempt(1, 1),
+            "recordHandle": lambda unit: unit.recordHandle(1, 1, "pgid 1"),
+            "requestCancel": lambda unit: unit.requestCancel(1),
+            "requeueAttempt": lambda unit: unit.requeueAttempt(1, 1, 0, 4, True, None),
+            "changePriority": lambda unit: unit.changePriority(1, 7),
+            "cancelQueued": lambda unit: unit.cancelQueued(1),
+            "retryJob": lambda unit: unit.retryJob(3, 5),
+            "removeJob": lambda unit: unit.removeJob(2),
+            "removeFinished": lambda unit: unit.removeFinished(NOON + timedelta(days=1), 9),
+            "setSettings": lambda unit: unit.setSettings({"a": 1}),
+        }
+        idle: dict[str, Callable[[IUnitOfWork], object]] = {
+            "addJobs": lambda unit: unit.addJobs([new(key="k")], 3),
+            "changePriority": lambda unit: unit.changePriority(1, 0),
+            "retryJob": lambda unit: unit.retryJob(1, 5),
+            "removeFinished": lambda unit: unit.removeFinished(NOON - timedelta(days=1), 9),
+            "settings": lambda unit: unit.settings(),
+        }
+        for calls, expected in ((idle, False), (changes, True)):
+            for name, call in calls.items():
+                with self.store.real.transaction(self.epoch) as unit:
+                    call(unit)
+                    self.assertEqual(unit.hasChanged, expected, name)
+
+    def test_numbers(self) -> None:
+        """
+        A read has the highest revision of any job in its snapshot.
+        """
+        numbers: list[int] = []
+
+        def note() -> None:
+            for read in (
+                self.store.job(1),
+                self.store.known([1]),
+                self.store.attempts(1),
+                self.store.listJobs(JobFilter(), False, 9, None),
+                self.store.changedJobs(0, 9),
+                self.store.summary(),
+            ):
+                numbers.append(self.turns.wait(read).number)
+
+        self.add(new(), new())
+        note()
         self.start(1)
-        self.assertEqual(self.commits, [1, 1])
-
-    def test_order(self) -> None:
-        """
-        Writes are committed and answered in the order in which they were asked for.
-        """
-        answered: list[int] = []
-
-        def note(jobs: list[Job], n: int) -> int:
-            answered.append(n)
-            return jobs[0].id
-
-        asked = [
-            self.store.addJobs(self.epoch, [new(str(n))], n).addCallback(note, n) for n in range(50)
-        ]
-        self.assertEqual([self.wait(deferred) for deferred in asked], list(range(1, 51)))
-        self.assertEqual(answered, list(range(50)))
+        note()
+        self.assertEqual(numbers, [2] * 6 + [3] * 6)
 
     def test_closed(self) -> None:
         """
-        A store that is being closed commits what was asked for, and refuses all
-        that is asked for later; closing it again is fine.
+        After C{release} there is no transaction, and after C{close} no read. Both may be
+        repeated, and another owner finds what was committed.
         """
-        last = self.store.addJobs(self.epoch, [new("last")], 0)
-        closing = [self.store.close(), self.store.close()]
+        self.add(new("last"))
+        for _ in range(2):
+            self.wait(self.store.close())
         for call in (
             self.store.addJobs(self.epoch, [new()], 1),
             self.store.job(1),
-            self.store.acquire("host:4"),
         ):
             self.assertIn("closed", self.refused(errors.StoreClosed, call))
-        for deferred in closing:
-            self.wait(deferred)
-        self.assertEqual(self.wait(last)[0].name, "last")
-        self.wait(self.store.close())
-        self.store = self.reopen()
-        self.wait(self.store.acquire("host:5"))
+        self.takeOver()
         listed = self.wait(self.store.listJobs(JobFilter(), False, 9, None))
         self.assertEqual([job.name for job in listed], ["last"])
 
@@ -148,50 +199,22 @@ class MemoryJobStoreTests(InMemory, StoreContract, SynchronousTestCase):
     Tests for L{MemoryJobStore}.
     """
 
-    def test_held(self) -> None:
-        """
-        Writes that are held are committed and answered in order, when told.
-        """
-        self.store.held = True
-        first = self.store.addJobs(self.epoch, [new("a")], 0)
-        second = self.store.startAttempt(self.epoch, 1, 1)
-        self.assertNoResult(first)
-        self.store.held = False
-        third = self.store.cancelQueued(self.epoch, 1)
-        self.assertNoResult(third)
-        self.assertEqual(self.everything(), [])
-        self.commits.clear()
-        self.store.commit()
-        self.assertEqual(self.commits, [3])
-        self.assertEqual(self.successResultOf(first)[0].name, "a")
-        self.assertEqual(self.successResultOf(second).state, JobState.RUNNING)
-        self.failureResultOf(third, errors.JobNotQueued)
-
-    def test_heldIsNotInJournal(self) -> None:
-        """
-        A write that waits when a daemon dies was never made.
-        """
-        self.store.held = True
-        lost = self.store.addJobs(self.epoch, [new("a")], 0)
-        self.store = self.store.reopened()
-        self.assertEqual(self.everything(), [])
-        self.assertNoResult(lost)
-
     def test_failure(self) -> None:
         """
         While a failure is set, each write fails with it and changes nothing.
         """
-        self.store.failure = errors.StoreFull("no room")
+        self.store.real.failure = errors.StoreFull("no room")
         self.refused(errors.StoreFull, self.store.addJobs(self.epoch, [new()], 0))
+        self.refused(errors.StoreFull, self.store.acquire("host:2"))
         self.assertEqual(self.everything(), [])
-        self.store.failure = None
+        self.store.real.failure = None
         self.assertEqual(self.add()[0].id, 1)
 
     def test_ownClock(self) -> None:
         """
         By default the time is the real one, in UTC.
         """
-        self.store = MemoryJobStore()
+        self.store = Requests(MemoryJobStore())
         self.epoch = self.wait(self.store.acquire("host:1"))
         self.assertEqual(self.add()[0].submittedAt.utcoffset(), timedelta(0))
 

@@ -56,38 +56,6 @@ class AttemptsContract(StoreCase):
             self.refused(errors.StaleAttempt, self.store.startAttempt(self.epoch, job.id, attempt))
         self.assertEqual(self.everything(), [(job, [])])
 
-    def test_startAfter(self) -> None:
-        """
-        A job that is to start after the end of another one's attempt does not start
-        before, not even in one commit with an end that is refused; another attempt of
-        that job, or none, is no matter.
-        """
-        before = self.inState(JobState.RUNNING)
-        (job, other) = self.add(new(), new())
-        start = self.store.startAttempt
-        bad = Outcome(JobState.SUCCEEDED, result={1, 2})
-        asked = [
-            self.store.finishAttempt(self.epoch, before.id, 1, bad),
-            start(self.epoch, job.id, 1, (before.id, 1)),
-        ]
-        self.refused(errors.InvalidArgument, asked[0])
-        self.refused(errors.JobNotFinished, asked[1])
-        self.assertEqual(self.wait(self.store.job(job.id)), job)
-        self.assertEqual(
-            self.wait(start(self.epoch, other.id, 1, (before.id, 2))).state, JobState.RUNNING
-        )
-        good = Outcome(JobState.SUCCEEDED)
-        asked = [
-            self.store.finishAttempt(self.epoch, before.id, 1, good),
-            start(self.epoch, job.id, 1, (before.id, 1)),
-        ]
-        self.assertEqual(
-            [self.wait(one).state for one in asked], [JobState.SUCCEEDED, JobState.RUNNING]
-        )
-        (last,) = self.add()
-        self.wait(self.store.removeJob(self.epoch, before.id))
-        self.wait(start(self.epoch, last.id, 1, (before.id, 1)))
-
     def test_handle(self) -> None:
         """
         A handle belongs to the running attempt alone, and changes no job.

@@ -195,7 +195,8 @@ class ChangesContract(StoreCase):
         last = self.time.now
 
         def removed(before: datetime, limit: int) -> list[int]:
-            return self.wait(self.store.removeFinished(self.epoch, before, limit))
+            jobIDs: list[int] = self.wait(self.store.removeFinished(self.epoch, before, limit))
+            return jobIDs
 
         self.assertEqual(removed(NOON + timedelta(seconds=1), 9), [])
         self.assertEqual(removed(last, 2), [6, 2])

@@ -12,17 +12,18 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Engine, event
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import errors
 from ganeti_pool.jobs import JobFilter
+from ganeti_pool.store.sqlite import SQLiteJobStore
 from ganeti_pool.store.sqlite._files import probe
-from ganeti_pool.store.sqlite._reads import getLastPosition, getSettings
+from ganeti_pool.store.sqlite._reads import getRevision, getSettings
 
-from .groupcase import GroupCase, Grouping, outcomeOf, valueOf
-from .storecase import InFile, Turns, new, temporary
+from .groupcase import GroupCase, Grouping, outcomeOf
+from .storecase import InFile, Requests, Turns, new, temporary
 
 PAGE = 4096
 
@@ -214,7 +215,7 @@ class CheckTests(CheckCase):
             content = file.read()
         with open(self.path, "r+b") as file:
             file.write(damaged(content, TABLE_LEAF, bytes(PAGE)))
-        self.assertEqual(store.readOutcome(getLastPosition), 49)
+        self.assertEqual(store.readOutcome(getRevision), 2000)
         kind, sentence = store.readOutcome(lambda c: c.execute("SELECT * FROM jobs").fetchall())
         self.assertIs(kind, errors.StoreDamaged)
         self.assertIn("restart the daemon, which then checks the store", sentence)
@@ -333,22 +334,6 @@ class DiskErrorTests(GroupCase):
         kind, sentence = self.failing("attempt to write a readonly database")
         self.assertIn("readonly database. ", sentence)
 
-    def test_inAGroup(self) -> None:
-        """
-        The others of its group are written, or named likewise.
-        """
-        self.store.refusal = OSError(errno.EDQUOT, "quota")
-
-        def fail(ledger: object) -> None:
-            raise sqlite3.OperationalError("disk I/O error")
-
-        asked = [self.store.ask(fail), self.store.ask(fail)]
-        fine = self.store.add()
-        self.store.commit()
-        for deferred in asked:
-            self.failureResultOf(deferred, errors.StoreFull)
-        self.assertEqual(valueOf(fine)[0].id, 1)
-
     def test_checkedAfterwards(self) -> None:
         """
         A store whose disk has failed is checked at the next start.
@@ -425,15 +410,16 @@ class StoreTests(InFile, SynchronousTestCase):
         connection.close()
         told: list[bool] = []
         turns = Turns()
-        store = type(self.store)(turns, copy, onCheck=told.append)
-        self.addCleanup(lambda: turns.wait(store.close()))
+        store = SQLiteJobStore(turns, copy, onCheck=told.append)
+        self.addCleanup(lambda: turns.wait(Requests(store).close()))
         with capturedLogs() as logs:
-            turns.wait(store.acquire("host:1"))
+            turns.wait(maybeDeferred(store.acquire, "host:1"))
+            turns.drain()
         self.assertEqual(told, [True, False])
         texts = [formatEvent(event) for event in logs]
         self.assertIn(f"checking its {os.stat(copy).st_size} bytes", texts[0])
         self.assertIn("has ended", texts[1])
-        self.assertEqual(len(turns.wait(store.listJobs(JobFilter(), True, 9, None))), 1)
+        self.assertEqual(len(turns.wait(store.listJobs(JobFilter(), True, 9, None)).value), 1)
 
     def test_interrupt(self) -> None:
         """
@@ -448,13 +434,14 @@ class StoreTests(InFile, SynchronousTestCase):
         """
         store = self.openAt(f"{temporary(self)}/nowhere/jobs")
         opens: list[None] = []
-        opening = store._writer._open
+        writer = store.real._writer
+        opening = writer._open
 
         def counted() -> Any:
             opens.append(None)
             return opening()
 
-        self.patch(store._writer, "_open", counted)
+        self.patch(writer, "_open", counted)
         self.refused(errors.StoreError, store.acquire("host:1"))
         self.closed(store)
         self.assertEqual(len(opens), 1)
@@ -463,4 +450,4 @@ class StoreTests(InFile, SynchronousTestCase):
         """
         Without anybody to tell, the check is logged all the same.
         """
-        self.store._checking(None)
+        self.store.real._checking(None)

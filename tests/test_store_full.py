@@ -8,8 +8,10 @@ import contextlib
 import os
 import subprocess
 import tempfile
+from typing import Any
 from unittest import SkipTest
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import errors
@@ -17,7 +19,7 @@ from ganeti_pool.jobs import JobFilter, JobState, NewJob
 from ganeti_pool.store.sqlite import SQLiteJobStore
 
 from .groupcase import GroupCase, Grouping, outcomeOf, valueOf
-from .storecase import DONE, Time, Turns, new
+from .storecase import DONE, Requests, Time, Turns, new
 
 
 def bulky(name: str, size: int) -> NewJob:
@@ -61,7 +63,7 @@ class FullFileTests(GroupCase):
             store.commit()
             for deferred in refused:
                 failure = self.failureResultOf(deferred, errors.StoreFull)
-                self.assertIn("store failed: OperationalError", failure.getErrorMessage())
+                self.assertIn("failed: OperationalError", failure.getErrorMessage())
             self.assertEqual(store.content(), before)
         self.leave(1000)
         fine = store.add(bulky("big", 100_000))
@@ -71,21 +73,21 @@ class FullFileTests(GroupCase):
         self.assertEqual(valueOf(ended).state, JobState.SUCCEEDED)
         self.assertEqual(self.names(), ["before", "big"])
 
-    def test_fullInAGroup(self) -> None:
+    def test_fullInATransaction(self) -> None:
         """
-        A write without room, for which SQLite gives up the transaction, fails alone, and
-        leaves no part of itself; those of its group that have room are written.
+        A transaction that has no room in part leaves nothing.
         """
         store = self.store
         self.leave(2)
-        ended = store.finishAttempt(1, 1, 1, DONE)
-        big = store.addJobs(1, [bulky("small part", 10), bulky("big", 100_000)], 1)
-        small = store.add(new("small"))
+        before = store.content()
+        asked: list[Deferred[Any]] = [
+            store.finishAttempt(1, 1, 1, DONE),
+            store.addJobs(1, [bulky("small part", 10), bulky("big", 100_000)], 1),
+        ]
         store.commit()
-        self.assertEqual(valueOf(ended).state, JobState.SUCCEEDED)
-        self.failureResultOf(big, errors.StoreFull)
-        self.assertEqual(valueOf(small)[0].id, 2)
-        self.assertEqual(self.names(), ["before", "small"])
+        for deferred in asked:
+            self.failureResultOf(deferred, errors.StoreFull)
+        self.assertEqual(store.content(), before)
 
     def test_untilFull(self) -> None:
         """
@@ -133,8 +135,9 @@ class FullDiskTests(SynchronousTestCase):
         self.store = self.open()
         self.epoch = self.turns.wait(self.store.acquire("host:1"))
 
-    def open(self) -> SQLiteJobStore:
-        store = SQLiteJobStore(self.turns, os.path.join(self.directory, "jobs.sqlite"), Time())
+    def open(self) -> Requests:
+        path = os.path.join(self.directory, "jobs.sqlite")
+        store = Requests(SQLiteJobStore(self.turns, path, Time()))
         self.addCleanup(lambda: self.turns.wait(store.close()))
         return store
 
@@ -147,7 +150,7 @@ class FullDiskTests(SynchronousTestCase):
                 file.write(bytes(4096))
 
     def names(self) -> list[str]:
-        jobs = self.turns.wait(self.store.listJobs(JobFilter(), False, 10_000, None))
+        jobs = self.turns.wait(self.store.listJobs(JobFilter(), False, 10_000, None)).value
         return [job.name for job in jobs]
 
     def test_full(self) -> None:
@@ -173,7 +176,7 @@ class FullDiskTests(SynchronousTestCase):
                     isFull = True
         self.assertRaises(errors.StoreFull, wait, store.finishAttempt(self.epoch, job.id, 1, DONE))
         self.assertEqual(self.names(), acknowledged)
-        self.assertEqual(wait(store.summary())["freeBytes"], 0)
+        self.assertEqual(wait(store.summary()).value["freeBytes"], 0)
         os.unlink(self.filler)
         self.assertEqual(wait(store.finishAttempt(self.epoch, job.id, 1, DONE)).attempt, 1)
         (last,) = wait(store.addJobs(self.epoch, [new("last")], 9))
@@ -183,19 +186,14 @@ class FullDiskTests(SynchronousTestCase):
         wait(self.store.acquire("host:2"))
         self.assertEqual(self.names(), [*acknowledged, "last"])
 
-    def test_groupThatOutgrowsTheDisk(self) -> None:
+    def test_outgrowsTheDisk(self) -> None:
         """
-        A list that fills the disk while it is written leaves no part of itself, and the
-        writes of its group that have room are written.
+        A list that fills the disk while it is written leaves no part of itself.
         """
         store, wait = self.store, self.turns.wait
         wait(store.addJobs(self.epoch, [new("first")], 0))
         big = store.addJobs(self.epoch, [bulky("big", 10_000)] * 400, 1)
-        small = store.addJobs(self.epoch, [new("small")], 1)
         self.assertRaises(errors.StoreFull, wait, big)
-        with contextlib.suppress(errors.StoreFull):
-            wait(small)
-        self.assertIn(self.names(), (["first"], ["first", "small"]))
+        self.assertEqual(self.names(), ["first"])
         (last,) = wait(store.addJobs(self.epoch, [new("last")], 1))
-        self.assertEqual(self.names()[-1], "last")
-        self.assertEqual(last.id, len(self.names()))
+        self.assertEqual((self.names(), last.id), (["first", "last"], 2))

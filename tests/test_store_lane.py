@@ -65,13 +65,8 @@ class LaneTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.turns = Turns()
         self.session = Session()
-        self.commits: list[int] = []
-        self.lane = Lane(self.turns, "lane", self.session, self.committed)
+        self.lane = Lane(self.turns, "lane", self.session)
         self.addCleanup(lambda: self.turns.wait(self.lane.close()))
-
-    def committed(self, requests: int, seconds: float) -> None:
-        self.assertGreaterEqual(seconds, 0.0)
-        self.commits.append(requests)
 
     def group(self, *works: Callable[[Place], int]) -> list[Deferred[int]]:
         """
@@ -130,48 +125,6 @@ class LaneTests(SynchronousTestCase):
         gate.set()
         self.assertEqual([self.turns.wait(deferred) for deferred in asked], [1, 2])
         self.assertEqual(self.session.groups, [2])
-
-    def test_onCommit(self) -> None:
-        """
-        A group that was served is told of once, before it is answered.
-        """
-        asked = self.group(saying("a"), saying("b"))
-        self.assertEqual(self.commits, [1])
-        asked[0].addCallback(lambda _: self.assertEqual(self.commits, [1, 2]))
-        for deferred in asked:
-            self.turns.wait(deferred)
-        self.assertEqual(self.commits, [1, 2])
-
-    def test_onCommitOfFailure(self) -> None:
-        """
-        A group that failed is not told of.
-        """
-        self.raising(sqlite3.OperationalError("no"))
-        self.assertRaises(errors.StoreError, self.turns.wait, self.lane.ask(saying("a")))
-        self.turns.wait(self.lane.close())
-        self.assertEqual(self.commits, [])
-
-    def test_onCommitRaises(self) -> None:
-        """
-        Whoever is told of a commit and raises is logged, and costs nobody an answer.
-        """
-
-        def committed(requests: int, seconds: float) -> None:
-            raise ValueError("miscounted")
-
-        lane = Lane(self.turns, "another lane", Session(), committed)
-        self.addCleanup(lambda: self.turns.wait(lane.close()))
-        self.assertEqual(self.turns.wait(lane.ask(saying("a"))), 1)
-        (failure,) = self.flushLoggedErrors(ValueError)
-        self.assertEqual(failure.getErrorMessage(), "miscounted")
-
-    def test_nobodyIsTold(self) -> None:
-        """
-        Commits need not be told to anybody.
-        """
-        lane = Lane(self.turns, "another lane", Session())
-        self.addCleanup(lambda: self.turns.wait(lane.close()))
-        self.assertEqual(self.turns.wait(lane.ask(saying("a"))), 1)
 
     def test_failure(self) -> None:
         """

@@ -28,7 +28,7 @@ from ganeti_pool.store.sqlite.migrations import STEPS, Migration, Phase
 from ganeti_pool.store.sqlite.schema import SCHEMA_VERSION
 
 from .groupcase import GroupCase, Grouping, outcomeOf, valueOf
-from .storecase import DONE, Time, Turns, new, temporary
+from .storecase import DONE, Requests, Time, Turns, new, temporary
 
 EARLIER = Path(__file__).parent / "data" / "store-v2.sqlite"
 """
@@ -212,13 +212,14 @@ class MigrationTests(MigrationCase):
         turns, asked = Turns(), list[bool]()
         store = SQLiteJobStore(turns, self.path, Time(), onCheck=asked.append)
         with capturedLogs() as logs:
-            turns.wait(store.acquire("host:1"))
+            store.acquire("host:1")
+            turns.drain()
         lines = [formatEvent(event) for event in logs]
         self.assertEqual(len([line for line in lines if self.copy in line]), 2)
         self.assertIn("from schema version 2 to 3, after a copy", lines[-2])
         self.assertIn("Migrated the store", lines[-1])
         self.assertEqual(asked[-2:], [True, False])
-        turns.wait(store.close())
+        turns.wait(Requests(store).close())
 
     def test_logOfFailure(self) -> None:
         """
@@ -228,9 +229,10 @@ class MigrationTests(MigrationCase):
         turns, asked = Turns(), list[bool]()
         for onCheck in (asked.append, None):
             store = SQLiteJobStore(turns, self.path, Time(), onCheck=onCheck)
-            with capturedLogs() as logs, self.assertRaises(errors.StoreError):
-                turns.wait(store.acquire("host:1"))
-            turns.wait(store.close())
+            with capturedLogs() as logs:
+                self.assertRaises(errors.StoreError, store.acquire, "host:1")
+                turns.drain()
+            turns.wait(Requests(store).close())
             lines = [formatEvent(event) for event in logs]
             self.assertIn("from schema version 2 to 3, after a copy", lines[-1])
         self.assertEqual(asked[-2:], [True, False])

@@ -20,25 +20,31 @@ from ganeti_pool.store.sqlite import SQLiteJobStore
 @pytest_twisted.ensureDeferred
 async def test_life(tmp_path: Path) -> None:
     """
-    Jobs go through a store from the reactor thread, and every Deferred fires there.
+    Jobs that one thread writes are read from the reactor thread, where every Deferred fires.
     """
     store = SQLiteJobStore(reactor, str(tmp_path / "jobs.sqlite"))  # type: ignore[arg-type]
+
+    def write() -> None:
+        epoch = store.acquire("host:1")
+        for n in range(100):
+            with store.transaction(epoch) as unit:
+                unit.addJobs([NewJob("w", (n,), str(n))], n)
+                unit.startAttempt(n + 1, 1)
+                unit.finishAttempt(n + 1, 1, Outcome(JobState.SUCCEEDED, result=n))
+        store.release()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    writer.join(60)
     threads = set()
-    epoch = await store.acquire("host:1")
 
-    async def life(n: int) -> JobState:
-        (job,) = await store.addJobs(epoch, [NewJob("w", (n,), str(n))], n)
+    async def read(n: int) -> None:
+        found = await store.job(n + 1)
         threads.add(threading.current_thread())
-        await store.startAttempt(epoch, job.id, 1)
-        await store.finishAttempt(epoch, job.id, 1, Outcome(JobState.SUCCEEDED, result=n))
-        found = await store.job(job.id)
-        threads.add(threading.current_thread())
-        assert (found.args, found.result) == ((n,), n)
-        return found.state
+        assert (found.value.args, found.value.result, found.number) == ((n,), n, 300)
 
-    lives = [Deferred.fromCoroutine(life(n)) for n in range(100)]
-    assert set(await gatherResults(lives)) == {JobState.SUCCEEDED}
+    await gatherResults([Deferred.fromCoroutine(read(n)) for n in range(100)])
     await store.close()
     assert threads == {threading.current_thread()}
     with pytest.raises(StoreError):
-        await store.settings()
+        await store.job(1)

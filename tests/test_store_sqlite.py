@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,7 +20,7 @@ from ganeti_pool import errors
 from ganeti_pool.jobs import JobFilter, JobState, NewJob
 from ganeti_pool.store.sqlite import SQLiteJobStore
 
-from .storecase import DONE, NOON, TIMEOUT, InFile, new, temporary
+from .storecase import DONE, NOON, InFile, Requests, new, temporary
 
 Watcher = Callable[[sqlite3.Connection, str, Any], None]
 """
@@ -64,28 +63,6 @@ class SQLiteJobStoreTests(InFile, SynchronousTestCase):
             self.watchers.remove(watch)
 
     @contextmanager
-    def heldCommit(self) -> Iterator[None]:
-        """
-        Hold the writing thread in the commit of one write until the end, so
-        that all that is asked for meanwhile makes one group.
-        """
-        reached, gate = threading.Event(), threading.Event()
-
-        def hold(connection: sqlite3.Connection, sql: str, parameters: Any) -> None:
-            if sql == "COMMIT" and not reached.is_set():
-                reached.set()
-                self.assertTrue(gate.wait(TIMEOUT))
-
-        with self.watching(hold):
-            first = self.store.setSettings(self.epoch, {"held": True})
-            self.assertTrue(reached.wait(TIMEOUT))
-            try:
-                yield
-            finally:
-                gate.set()
-                self.wait(first)
-
-    @contextmanager
     def statements(self) -> Iterator[list[tuple[str, Any]]]:
         """
         The statements, with their parameters, that are executed meanwhile.
@@ -94,77 +71,85 @@ class SQLiteJobStoreTests(InFile, SynchronousTestCase):
         with self.watching(lambda connection, sql, given: seen.append((sql, given))):
             yield seen
 
-    def test_group(self) -> None:
+    def test_refused(self) -> None:
         """
-        Writes that wait together share one commit, and each is answered.
-        """
-        with self.statements() as seen:
-            with self.heldCommit():
-                asked = [self.store.addJobs(self.epoch, [new()], n) for n in range(20)]
-            self.assertEqual([self.wait(d)[0].id for d in asked], list(range(1, 21)))
-        begins = [statement for statement, _ in seen if statement.startswith("BEGIN")]
-        self.assertEqual(begins, ["BEGIN IMMEDIATE"] * 2)
-        self.assertTrue(self.turns.calls.empty())
-
-    def test_refusedInGroup(self) -> None:
-        """
-        Requests of a group that are refused, or that SQLite cannot take, fail
-        alone and leave nothing.
+        A transaction with a value that SQLite cannot take fails, and leaves nothing.
         """
         store, epoch = self.store, self.epoch
         self.add()
-        with self.heldCommit():
-            good = [store.addJobs(epoch, [new("good 1")], 1)]
-            bad: list[tuple[type[Exception], Deferred[Any]]] = [
-                (errors.InvalidArgument, store.addJobs(epoch, [new("fine"), new("\udc80")], 2)),
-                (errors.StaleAttempt, store.startAttempt(epoch, 1, 2)),
-                (errors.NoSuchJob, store.cancelQueued(epoch, 77)),
-                (errors.InvalidArgument, store.changePriority(epoch, 1, 2**63)),
-                (errors.OwnershipLost, store.setSettings(epoch - 1, {"a": 1})),
-                (
-                    errors.InvalidArgument,
-                    store.setSettings(epoch, {"first": 1, "second": float("inf")}),
-                ),
-            ]
-            good.append(store.addJobs(epoch, [new("good 2")], 3))
-        self.assertEqual([self.wait(d)[0].id for d in good], [2, 3])
+        bad: list[tuple[type[Exception], Deferred[Any]]] = [
+            (errors.InvalidArgument, store.addJobs(epoch, [new("fine"), new("\udc80")], 2)),
+            (errors.StaleAttempt, store.startAttempt(epoch, 1, 2)),
+            (errors.NoSuchJob, store.cancelQueued(epoch, 77)),
+            (errors.InvalidArgument, store.changePriority(epoch, 1, 2**63)),
+            (errors.OwnershipLost, store.setSettings(epoch - 1, {"a": 1})),
+            (
+                errors.InvalidArgument,
+                store.setSettings(epoch, {"first": 1, "second": float("inf")}),
+            ),
+        ]
         for kind, deferred in bad:
             self.refused(kind, deferred)
+        self.assertEqual(self.add(new("good"))[0].id, 2)
         listed = self.wait(store.listJobs(JobFilter(), False, 9, None))
-        self.assertEqual([(job.name, job.priority) for job in listed[:1]], [("job", 0)])
-        self.assertEqual([job.name for job in listed[1:]], ["good 1", "good 2"])
-        self.assertEqual(self.wait(store.settings()), {"held": True})
+        self.assertEqual([(job.name, job.priority) for job in listed], [("job", 0), ("good", 0)])
+        self.assertEqual(self.wait(store.settings()), {})
 
     def test_readsDoNotWaitForCommit(self) -> None:
         """
         A read is answered while a commit is under way, with what was before it.
         """
-        with self.heldCommit():
-            self.assertEqual(self.wait(self.store.settings()), {})
-        self.assertEqual(self.wait(self.store.settings()), {"held": True})
+        seen: list[int] = []
+
+        def look(connection: sqlite3.Connection, sql: str, parameters: Any) -> None:
+            if sql == "COMMIT":
+                seen.append(len(self.everything()))
+
+        with self.watching(look):
+            self.add()
+        self.assertEqual((seen, len(self.everything())), ([0], 1))
 
     def test_failedCommit(self) -> None:
         """
-        When a commit fails for want of room, all of its group fail with
-        C{StoreFull}, nothing has changed, and the next group is fine.
+        When a commit fails for want of room, nothing has changed, and the next one is fine.
         """
-        isFull = threading.Event()
 
         def full(connection: sqlite3.Connection, sql: str, parameters: Any) -> None:
-            if sql == "COMMIT" and isFull.is_set():
+            if sql == "COMMIT":
                 raise sqlite3.OperationalError("database or disk is full")
 
         self.add()
         before = self.everything()
         with self.watching(full):
-            with self.heldCommit():
-                added = self.store.addJobs(self.epoch, [new()], 1)
-                cancelled = self.store.cancelQueued(self.epoch, 1)
-                isFull.set()
-            self.refused(errors.StoreFull, added)
-            self.refused(errors.StoreFull, cancelled)
+            self.refused(errors.StoreFull, self.store.addJobs(self.epoch, [new()], 1))
+            self.refused(errors.StoreFull, self.store.cancelQueued(self.epoch, 1))
         self.assertEqual(self.everything(), before)
         self.assertEqual([(job.id, job.revision) for job in self.add()], [(2, 2)])
+
+    def test_uncheckedCommit(self) -> None:
+        """
+        If the files cannot be examined after a commit, the change may be another file's: the
+        store is lost for this process. Before a transaction, it is only an error.
+        """
+        writer = self.store.real._writer
+        check = writer._files.check
+        checks = [0]
+
+        def refuse(connection: Any) -> None:
+            checks[0] += 1
+            if checks[0] == failing:
+                raise errors.StoreError("it cannot be examined")
+            check(connection)
+
+        self.patch(writer._files, "check", refuse)
+        failing = 1
+        self.refused(errors.StoreError, self.store.addJobs(self.epoch, [new()], 1))
+        self.assertEqual(self.add()[0].id, 1)
+        failing = checks[0] + 2
+        sentence = self.refused(errors.StoreLost, self.store.addJobs(self.epoch, [new()], 1))
+        self.assertIn("it cannot be examined", sentence)
+        self.refused(errors.StoreLost, self.store.addJobs(self.epoch, [new()], 1))
+        self.refused(errors.StoreLost, self.store.job(1))
 
     def test_full(self) -> None:
         """
@@ -207,7 +192,7 @@ class SQLiteJobStoreTests(InFile, SynchronousTestCase):
 
         with self.watching(ask):
             self.add()
-            self.wait(self.store.settings())
+            self.wait(self.store.job(1))
         self.assertEqual([pragmas[0], pragmas[1][1:]], [[2, "wal", 0], ["wal", 1]])
 
     def test_files(self) -> None:
@@ -248,7 +233,7 @@ class SQLiteJobStoreTests(InFile, SynchronousTestCase):
         self.assertEqual(self.wait(self.store.summary())["bytes"], os.stat(self.path).st_size)
         self.assertFalse(os.path.exists(f"{self.path}-wal"))
         os.unlink(self.path)
-        self.refused(errors.StoreLost, self.store.settings())
+        self.refused(errors.StoreLost, self.store.job(1))
 
     def test_idle(self) -> None:
         """
@@ -266,7 +251,7 @@ class SQLiteJobStoreTests(InFile, SynchronousTestCase):
         A read of a store that is not there fails, and makes none.
         """
         path = os.path.join(os.path.dirname(self.path), "other")
-        self.refused(errors.StoreError, self.openAt(path).settings())
+        self.refused(errors.StoreError, self.openAt(path).job(1))
         self.assertFalse(os.path.exists(path))
 
     def test_ownClock(self) -> None:
@@ -274,7 +259,7 @@ class SQLiteJobStoreTests(InFile, SynchronousTestCase):
         By default the time is the real one, in UTC.
         """
         self.closed(self.store)
-        self.store = SQLiteJobStore(self.turns, self.path)
+        self.store = Requests(SQLiteJobStore(self.turns, self.path))
         self.addCleanup(self.closed, self.store)
         self.epoch = self.wait(self.store.acquire("host:1"))
         self.assertEqual(self.add()[0].submittedAt.utcoffset(), timedelta(0))

@@ -22,18 +22,18 @@ from twisted.internet.endpoints import (
 from twisted.internet.protocol import Factory
 from twisted.plugin import IPlugin
 from twisted.python import usage
+from twisted.python.failure import Failure
 from twisted.python.reflect import qual
 from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from ganeti_pool import tap, web
+from ganeti_pool import jobqueue, tap, web
 from ganeti_pool.commands import CommandWorker, checkArgs
 from ganeti_pool.commands._groups import processGroups
 from ganeti_pool.daemon import InUse, JobQueueService, LockFile, UnixEndpoint
 from ganeti_pool.errors import InvalidJob, StoreError
 from ganeti_pool.interfaces import IWorker
-from ganeti_pool.jobqueue import JobQueue
 from ganeti_pool.jobs import OnCrash
 from ganeti_pool.metrics import JobMetrics
 from ganeti_pool.paths import StatePaths
@@ -97,20 +97,6 @@ def makePlainWorker(pool: object, workerID: str) -> PlainWorker:
 NO_CLASS = 42
 
 
-class ReactorWithThreads(FakeReactor):
-    """
-    A reactor that can be stopped, and has a thread pool that runs at once.
-    """
-
-    def getThreadPool(self) -> ReactorWithThreads:
-        return self
-
-    def callInThreadWithCallback(
-        self, onResult: Any, f: Any, *args: object, **kwargs: object
-    ) -> None:
-        onResult(True, f(*args, **kwargs))
-
-
 def _innermost(endpoint: Any) -> Any:
     """
     An endpoint of Twisted's, without what the daemon puts around it.
@@ -130,7 +116,8 @@ class TapCase(SynchronousTestCase):
         self.addCleanup(directory.cleanup)
         self.scratch = Path(directory.name)
         self.state = self.scratch / "state"
-        self.reactor = ReactorWithThreads(running=False)
+        self.reactor = FakeReactor(running=False)
+        self.slots: list[tuple[str, object]] = []
 
     def parse(self, *arguments: str) -> tap.Options:
         options = tap.Options()
@@ -141,7 +128,15 @@ class TapCase(SynchronousTestCase):
         """
         Make the service with a reactor of the test's.
         """
+        threadSlots = jobqueue.threadSlots
+
+        def noting(pool: str, workerClass: Any) -> Any:
+            self.slots.append((pool, workerClass))
+            return threadSlots(pool, workerClass)
+
+        patch = self.patch(jobqueue, "threadSlots", noting)
         service = _make.makeDaemon(self.reactor, self.parse(*arguments))
+        patch.restore()
         assert isinstance(service, JobQueueService)
         self.addCleanup(service._lock.release)
         return service
@@ -385,20 +380,13 @@ class MakeTests(TapCase):
         The queue knows how many jobs may wait, for how long finished ones are kept, and
         whether it starts with a pause.
         """
-        given: dict[str, Any] = {}
-        init = JobQueue.__init__
-
-        def note(queue: JobQueue, *args: Any, **settings: Any) -> None:
-            given.update(settings)
-            init(queue, *args, **settings)
-
-        self.patch(JobQueue, "__init__", note)
-        self.make("--max-queued", "3", "--keep-finished", "2")
-        self.assertEqual((given["maxQueued"], given["keepFinished"]), (3, 172800))
-        self.assertFalse(given["isPaused"])
+        queue: Any = self.make("--max-queued", "3", "--keep-finished", "2")._queue
+        limits = queue._limits
+        self.assertEqual((limits.queued, limits.keepFinished), (3, 172800))
+        self.assertFalse(queue._dispatcher._recovery._isPaused)
         self.state = self.scratch / "another"
-        self.make("--paused")
-        self.assertTrue(given["isPaused"])
+        queue = self.make("--paused")._queue
+        self.assertTrue(queue._dispatcher._recovery._isPaused)
 
     def test_metrics(self) -> None:
         """
@@ -422,8 +410,9 @@ class MakeTests(TapCase):
         (first, queue), second = told
         self.assertEqual((first, queue), second)
         self.assertEqual({queue for queue, _ in made}, {queue})
-        self.assertIn(first.observe, queue._events._observers)
-        self.assertEqual(queue._store._writes._onCommit, first.committed)
+        hooks = queue._projection._hooks
+        self.assertIn(first.observe, hooks.observers)
+        self.assertEqual(hooks.committed, first.committed)
 
     def test_manager(self) -> None:
         """
@@ -471,18 +460,27 @@ class MakeTests(TapCase):
 
     def test_workersStartWithTheService(self) -> None:
         """
-        The pool has no worker before the service asks for them.
+        The queue has no worker before the service starts it.
         """
-        service = self.make("--workers", "3")
+        queue: Any = self.make("--workers", "3")._queue
+        self.assertEqual(queue._dispatcher._firstSlots, 3)
+        self.assertEqual(queue._dispatcher._decisions.slots, 0)
+
+    def test_broken(self) -> None:
+        """
+        A queue that breaks ends the daemon.
+        """
+        service = self.make()
+        ends: list[object] = []
+        self.patch(service, "_abort", ends.append)
+        self.patch(service, "_killAll", lambda: ends.append("kill"))
         queue: Any = service._queue
-        self.assertEqual(queue._pool._size, 0)
-        self.successResultOf(service._hire())
-        self.assertEqual(queue._pool._size, 3)
+        queue._projection._hooks.onBroken(Failure(StoreError("why")))
+        self.assertEqual(ends, ["kill", "the daemon ends: why"])
 
     def test_resize(self) -> None:
         """
-        More workers than there can be files for are refused later too, and nothing
-        changes.
+        More workers than there can be files for are rejected later too.
         """
         self.patch(resource, "getrlimit", lambda which: (256, 1024))
         self.patch(resource, "setrlimit", lambda which, limits: None)
@@ -491,9 +489,7 @@ class MakeTests(TapCase):
         ((where, code, sentence),) = error.problems
         self.assertEqual((where, code), ("/workers", "out_of_range"))
         self.assertIn("106", sentence)
-        self.assertEqual(queue._pool._size, 0)
-        self.successResultOf(queue.resize(106))
-        self.assertEqual(queue._pool._size, 106)
+        queue.checkWorkers(106)
 
     def test_budget(self) -> None:
         """
@@ -546,7 +542,7 @@ class MakeTests(TapCase):
         self.patch(resource, "getrlimit", lambda which: unlimited)
         self.patch(resource, "setrlimit", lambda which, limits: None)
         queue: Any = self.make("--workers", "1000")._queue
-        self.successResultOf(queue.resize(60000))
+        queue.checkWorkers(60000)
 
     def test_commandWorker(self) -> None:
         """
@@ -554,9 +550,9 @@ class MakeTests(TapCase):
         """
         queue: Any = self.make()._queue
         self.assertEqual(queue.workerName, "ganeti_pool.commands.CommandWorker")
-        self.assertIs(queue._checkArgs, checkArgs)
-        self.assertIs(queue._pool.pool._worker_class, CommandWorker)
-        self.assertTrue(queue._places._desk.keepsTimeout)
+        self.assertIs(queue._rules.checkArgs, checkArgs)
+        self.assertTrue(queue._rules.keepsTimeout and queue._rules.keepsOutput)
+        self.assertEqual(self.slots, [("ganeti-pool", CommandWorker)])
 
     def test_newStore(self) -> None:
         """
@@ -642,7 +638,7 @@ class MakeTests(TapCase):
         for workerClass, means in ((PlainWorker, 1), (VersionedWorker, 2)):
             service = self.make("--worker-class", f"{__name__}.{workerClass.__name__}")
             queue: Any = service._queue
-            self.assertEqual(queue._argsVersion, means)
+            self.assertEqual(queue._rules.argsVersion, means)
             service._lock.release()
         name = f"{__name__}.VersionedWorker"
         for wrong in (0, "2", True, 1 << 63):
@@ -658,19 +654,18 @@ class MakeTests(TapCase):
         for name in ("PlainWorker", "makePlainWorker"):
             service = self.make("--worker-class", f"{__name__}.{name}")
             queue: Any = service._queue
-            self.assertIs(queue._pool.pool._worker_class, globals()[name])
-            self.assertIsNone(queue._checkArgs)
-            self.assertFalse(queue._places._desk.keepsTimeout)
+            self.assertEqual(self.slots[-1], ("ganeti-pool", globals()[name]))
+            self.assertIsNone(queue._rules.checkArgs)
+            self.assertFalse(queue._rules.keepsTimeout or queue._rules.keepsOutput)
             service._lock.release()
 
     def test_reap(self) -> None:
         """
-        What an earlier daemon left is looked for on a thread of the reactor's.
+        The processes of an earlier daemon are searched for by its state directory.
         """
         queue: Any = self.make()._queue
-        found = queue._reap([])
-        self.reactor.run()
-        self.assertEqual(self.successResultOf(found), 0)
+        reap = queue._dispatcher._recovery._reap
+        self.assertEqual((reap.args, reap([])), ((str(self.state),), 0))
 
     def test_defaultDirectory(self) -> None:
         """

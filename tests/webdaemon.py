@@ -26,8 +26,7 @@ from twisted.internet.stdio import StandardIO
 from twisted.internet.task import react
 from twisted.python.failure import Failure
 
-from ganeti_pool.deferred import DeferredWorkerPool
-from ganeti_pool.jobqueue import JobQueue
+from ganeti_pool.jobqueue import JobQueue, WorkerRules, threadSlots
 from ganeti_pool.paths import StatePaths
 from ganeti_pool.testing import MemoryJobStore
 from ganeti_pool.web import makeSite
@@ -82,11 +81,11 @@ async def main(reactor: Any, directory: str) -> None:
     """
     queue = JobQueue(
         reactor,
-        DeferredWorkerPool(reactor, "echo", 2, EchoWorker),
         MemoryJobStore(),
-        "tests.webdaemon.EchoWorker",
+        WorkerRules("tests.webdaemon.EchoWorker"),
         StatePaths.at(directory),
-        reap=lambda handles: succeed(None),
+        threadSlots("echo", EchoWorker),
+        2,
     )
     await queue.start()
     site = makeSite(reactor, queue, TOKEN.encode(), lambda: succeed(b"jobs 1\n"))

@@ -71,7 +71,6 @@ class JobQueueService(Service):
         socket: str,
         grace: float,
         guard: Callable[[], object],
-        hire: Callable[[], Deferred[None]],
         freezeMemory: Callable[[], object],
         killAll: Callable[[], object],
         hangUp: Callable[[], Deferred[Any]],
@@ -84,8 +83,6 @@ class JobQueueService(Service):
             daemon may have left: who has the lock may remove it.
         @param grace: seconds that running jobs get when the service stops.
         @param guard: called when the reactor runs, to watch for signals.
-        @param hire: starts the workers; its failure ends the daemon, which would
-            run nothing without them.
         @param freezeMemory: called when all that waits has been taken over.
         @param killAll: ends every process of the jobs, and lets none start.
         @param hangUp: closes the connections, when no more come.
@@ -99,7 +96,6 @@ class JobQueueService(Service):
         self._socket = socket
         self._grace = grace
         self._guard = guard
-        self._hire = hire
         self._freezeMemory = freezeMemory
         self._killAll = killAll
         self._hangUp = hangUp
@@ -129,10 +125,6 @@ class JobQueueService(Service):
         self._life.run(lambda: Deferred.fromCoroutine(self._start())).addErrback(self._failed)
 
     async def _start(self) -> None:
-        await self._hire()
-        # A queue that was told to stop cannot be started.
-        if self._isStopping:
-            return
         # Before any job runs, since something else there ends the start.
         removeOwnSocket(self._socket)
         await self._queue.start()
@@ -156,6 +148,19 @@ class JobQueueService(Service):
             _log.failure("The daemon cannot start", failure)
         # Else the reactor stops already, and may be the reason.
         if not self._isStopping:
+            self._why = sentence
+            self._manager.failed(sentence)
+            self._abort(sentence)
+
+    def broken(self, failure: Failure) -> None:
+        """
+        End the daemon with an error, because its queue is broken. The processes of the jobs
+        are killed, and the next daemon continues from the store.
+        """
+        self._killAll()
+        sentence = f"the daemon ends: {failure.getErrorMessage()}"
+        _log.critical("{sentence}", sentence=sentence)
+        if self._why is None:
             self._why = sentence
             self._manager.failed(sentence)
             self._abort(sentence)

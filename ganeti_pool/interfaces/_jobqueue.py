@@ -20,34 +20,41 @@ __all__ = ["IJobQueue"]
 
 class IJobQueue(Interface):
     """
-    Durable jobs: what the HTTP interface and the service speak to.
+    Durable jobs, as the HTTP interface and the service use them.
 
-    An acknowledged job is never lost and gets exactly one recorded outcome.
+    An acknowledged job is never lost and gets exactly one recorded outcome. A client reads
+    what it wrote: once a change is answered, later reads and counts have it.
 
-    Who does not want to wait any more may cancel any Deferred. Where the method does
-    not say that this ends something, what was asked for is done all the same.
+    Any Deferred may be cancelled. Unless the method says otherwise, the request is carried out
+    all the same.
+
+    Every change can fail with L{QueueStopping <ganeti_pool.errors.QueueStopping>} if the queue
+    has stopped, with L{QueueBusy <ganeti_pool.errors.QueueBusy>} if too many requests wait,
+    with L{StoreError <ganeti_pool.errors.StoreError>} if the store refuses it, and with
+    L{OwnershipLost <ganeti_pool.errors.OwnershipLost>} or L{QueueBroken
+    <ganeti_pool.errors.QueueBroken>} if the daemon is about to end. A request that fails has
+    changed nothing.
 
     Threads: called on the reactor thread. Every Deferred fires there.
     """
 
-    waiting = Attribute("How many jobs wait at each priority, a C{Mapping[int, int]}.")
-    workerName = Attribute("The dotted name of the worker class of the jobs that it takes.")
+    waiting = Attribute("The number of queued jobs at each priority, a C{Mapping[int, int]}.")
+    workerName = Attribute("The dotted name of the worker class of the jobs that it accepts.")
     workerBases = Attribute(
-        "The dotted names of the classes that this one extends, a C{Collection[str]}. A client "
-        "that names one of them is satisfied with this one."
+        "The dotted names of the classes that the worker class extends, a C{Collection[str]}. A "
+        "client that names one of them accepts the worker class."
     )
-    onCrash = Attribute("The C{OnCrash} of a job that says nothing of it: the worker class's.")
+    onCrash = Attribute("The C{OnCrash} of a job that does not set it: the worker class's.")
 
     def submit(jobs: Sequence[NewJob]) -> Deferred[list[Job]]:
         """
-        Take jobs, all or none. One whose key is there already gives the job that
-        has it.
+        Add jobs, all or none. A job whose key is in the store gives the job that has it.
 
-        @return: a Deferred with the jobs, fired after they were committed. It
-            fails with L{InvalidJob <ganeti_pool.errors.InvalidJob>} (another
-            worker class), L{KeyConflict <ganeti_pool.errors.KeyConflict>} (a key of
-            another job), L{QueueFull <ganeti_pool.errors.QueueFull>},
-            L{QueueStopping <ganeti_pool.errors.QueueStopping>} or L{StoreFull
+        @return: a Deferred with the jobs, fired after they were committed. It fails with
+            L{InvalidJob <ganeti_pool.errors.InvalidJob>} if a worker cannot run one, with
+            L{KeyConflict <ganeti_pool.errors.KeyConflict>} if a key belongs to a job with
+            other content, with L{QueueFull <ganeti_pool.errors.QueueFull>}, with
+            L{QueueStopping <ganeti_pool.errors.QueueStopping>} or with L{StoreFull
             <ganeti_pool.errors.StoreFull>}.
         """
 
@@ -67,22 +74,22 @@ class IJobQueue(Interface):
         which: JobFilter, newestFirst: bool, limit: int, after: int | None
     ) -> Deferred[list[Job]]:
         """
-        Jobs by id, from behind C{after}.
+        Return jobs by ID, from behind C{after}.
 
-        @param which: of C{MAX_LABELS} labels at most.
+        @param which: with at most C{MAX_LABELS} labels.
         """
 
     def changedJobs(after: int, limit: int, wait: float) -> Deferred[list[Job]]:
         """
-        Jobs whose revision is greater than C{after}, by revision. With none of
-        them, the answer waits for the first change, C{wait} seconds at most,
-        and is then empty. Cancelling the Deferred ends the wait; a queue that
-        has stopped answers all that wait.
+        Return the jobs whose revision is greater than C{after}, by revision. Without such a
+        job, the answer waits for the first change, at most C{wait} seconds, and is then
+        empty. Cancelling the Deferred ends the wait. A queue that has stopped answers every
+        reader that waits.
         """
 
     def changePriority(jobID: int, priority: int) -> Deferred[Job]:
         """
-        Move a queued job.
+        Change the priority of a queued job.
 
         @return: a Deferred that fails with L{NoSuchJob
             <ganeti_pool.errors.NoSuchJob>} or L{JobNotQueued
@@ -91,40 +98,35 @@ class IJobQueue(Interface):
 
     def cancel(jobID: int, onlyQueued: bool = False) -> Deferred[Job]:
         """
-        Cancel a job: at once while it is queued; a running one is told, and the
-        Deferred fires once the request is recorded. Asking again, also when it
-        has been cancelled, gives the job.
+        Cancel a job. A queued one is cancelled at once. A running one is told to end, and the
+        Deferred fires when the request is recorded. The request may be repeated, even when the
+        job is cancelled. It is accepted while the queue is stopping.
 
-        @param onlyQueued: whether a running one is refused instead. Whether it runs
-            is decided when nothing else is done with it.
+        @param onlyQueued: reject the request if the job runs.
         @return: a Deferred that fails with L{NoSuchJob
             <ganeti_pool.errors.NoSuchJob>}; with L{JobNotQueued
             <ganeti_pool.errors.JobNotQueued>} if it runs and C{onlyQueued} is set; with
-            L{JobFinished <ganeti_pool.errors.JobFinished>} if it succeeded or failed; with
-            L{StoreFull <ganeti_pool.errors.StoreFull>} if that cannot be recorded,
-            though a running one is told all the same; or with L{StaleAttempt
-            <ganeti_pool.errors.StaleAttempt>} if the store has put it back without this
-            daemon's knowledge, having called that write a failure.
+            L{JobFinished <ganeti_pool.errors.JobFinished>} if it succeeded or failed; or with
+            L{StoreFull <ganeti_pool.errors.StoreFull>} if the request cannot be recorded,
+            although a running job is told to end all the same.
         """
 
     def retry(jobID: int) -> Deferred[Job]:
         """
-        Put a job that failed or was cancelled back into the queue, behind the
-        others of its priority, to start once more. One that waits or runs is left
-        as it is, so asking again is fine.
+        Queue a failed or cancelled job again, behind the others of its priority. An unfinished
+        job stays as it is, so the request may be repeated.
 
         @return: a Deferred that fails with L{NoSuchJob
             <ganeti_pool.errors.NoSuchJob>}; with L{JobFinished
             <ganeti_pool.errors.JobFinished>} if the job succeeded; with L{JobNotRunnable
-            <ganeti_pool.errors.JobNotRunnable>} if it is of another worker class, or of
-            another version of its args; or with L{QueueFull
-            <ganeti_pool.errors.QueueFull>} or L{QueueStopping
-            <ganeti_pool.errors.QueueStopping>}.
+            <ganeti_pool.errors.JobNotRunnable>} if it is for another worker class or another
+            version of its args; or with L{QueueFull <ganeti_pool.errors.QueueFull>} or
+            L{QueueStopping <ganeti_pool.errors.QueueStopping>}.
         """
 
     def remove(jobID: int) -> Deferred[None]:
         """
-        Forget a finished job, and remove what it has written.
+        Remove a finished job and its output.
 
         @return: a Deferred that fails with L{NoSuchJob
             <ganeti_pool.errors.NoSuchJob>} or L{JobNotFinished
@@ -133,9 +135,8 @@ class IJobQueue(Interface):
 
     def quiesce(origin: JobOrigin | None = None) -> Deferred[None]:
         """
-        Wait until every job submitted before has its outcome. Jobs submitted later
-        are taken, and start when it is over. Cancelling the Deferred ends it at
-        once.
+        Wait until every job submitted before has its outcome. Jobs submitted or retried later
+        are accepted, and start when it is over. Cancelling the Deferred ends it at once.
 
         @param origin: the job that sent the request, or L{None}.
         @return: a Deferred that fails with L{QueueStopping
@@ -169,17 +170,18 @@ class IJobQueue(Interface):
 
     def checkWorkers(workers: int, origin: JobOrigin | None = None) -> None:
         """
-        See that there can be so many workers.
+        Check a number of workers.
 
         @param origin: the job that sent the request, or L{None}.
-        @raise InvalidJob: which here refuses a field of a request, if not.
+        @raise InvalidJob: if the daemon cannot have so many; the problem is that of a field of
+            a request.
         @raise InsideJob: if this queue runs the job that sent the request and too few
             workers are idle, so L{resize} would wait for running jobs.
         """
 
     def resize(workers: int) -> Deferred[None]:
         """
-        Change the number of workers, for this run of the daemon. Fires when
+        Change the number of workers for this run of the daemon. Fires when
         surplus workers have ended their jobs, and fails with what L{checkWorkers}
         raises, or with L{ResizeFailed <ganeti_pool.errors.ResizeFailed>} if the system
         cannot start enough threads.
@@ -188,7 +190,7 @@ class IJobQueue(Interface):
     def poolStatus() -> Deferred[QueueStatus]:
         """
         Take a snapshot of the pool, the jobs, the store and the daemon. While the store
-        cannot be read, what only it knows is L{None}.
+        cannot be read, the values that only it knows are L{None}.
 
         @return: a Deferred that fails with L{StoreClosed
             <ganeti_pool.errors.StoreClosed>} if the store was closed.

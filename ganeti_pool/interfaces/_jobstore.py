@@ -5,51 +5,241 @@ The contract of a store of durable jobs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     # named in annotations only
     from ..jobs import Attempt, Job, JobFilter, NewJob, Outcome, QueuedJob
 
-__all__ = ["IJobStore"]
+__all__ = ["IJobStore", "IUnitOfWork", "Snapshot"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Snapshot(Generic[_T]):
+    """
+    The result of a read.
+
+    @ivar value: what was read.
+    @ivar number: the commit number of the snapshot that was read: the highest revision of
+        any job at that moment.
+    """
+
+    value: _T
+    number: int
+
+
+class IUnitOfWork(Interface):
+    """
+    The changes of one transaction. A method that raises an error of this package has
+    changed nothing, and the transaction may go on.
+
+    Threads: the dispatcher's.
+    """
+
+    revision = Attribute("The highest revision of any job, an C{int}.")
+    hasChanged = Attribute("Whether the transaction has changed anything, a C{bool}.")
+
+    def job(jobID: int) -> Job:
+        """
+        @raise NoSuchJob: if there is no such job.
+        """
+
+    def settings() -> dict[str, Any]:
+        """
+        Return all values that L{setSettings} kept.
+        """
+
+    def workers() -> frozenset[tuple[str, int]]:
+        """
+        Return the worker classes of the unfinished jobs: each name, with each version of
+        its args.
+        """
+
+    def runningJobs() -> list[tuple[Job, Attempt]]:
+        """
+        Return every running job with its running attempt, by ID.
+        """
+
+    def queuedJobs(limit: int, after: tuple[int, int] | None = None) -> list[QueuedJob]:
+        """
+        Return a page of the queued jobs by (priority, position). A page with fewer than
+        C{limit} jobs is the last one.
+
+        @param after: the priority and position of the last job of the page before; L{None}
+            for the first page.
+        """
+
+    def lastPosition() -> int:
+        """
+        Return the highest position ever recorded; -1 if there is none.
+        """
+
+    def lastID() -> int:
+        """
+        Return the highest ID ever given to a job, including removed jobs; 0 if the store
+        never had a job.
+        """
+
+    def addJobs(
+        jobs: Sequence[NewJob], firstPosition: int, room: int | None = None
+    ) -> tuple[list[Job], list[Job]]:
+        """
+        Add queued jobs, all or none, at C{firstPosition} and the positions after it. IDs
+        grow in the order given and are never used again. A job whose key is in the store
+        is not added: the job with the key takes its place in the result, as it is now,
+        even if it was submitted with another version of its args.
+
+        @param room: how many may be added at most; L{None} for any number.
+        @return: a job for each element of C{jobs}, and the jobs that were added.
+        @raise KeyConflict: if the job with a key was submitted with other content.
+        @raise QueueFull: if more jobs would be added than C{room}.
+        @raise InvalidArgument: if a store cannot keep a value.
+        """
+
+    def startAttempt(jobID: int, attempt: int) -> Job:
+        """
+        C{queued} to C{running}: record that this attempt starts now.
+
+        @param attempt: the number of the job's latest attempt plus one.
+        @return: the whole job.
+        @raise StaleAttempt: if the job is not queued, or its next attempt has another
+            number.
+        """
+
+    def recordHandle(jobID: int, attempt: int, handle: str) -> None:
+        """
+        Keep the handle by which the processes of a running attempt are found after a crash.
+
+        @raise StaleAttempt: if that attempt is not running.
+        """
+
+    def finishAttempt(jobID: int, attempt: int, outcome: Outcome) -> Job:
+        """
+        C{running} to a finished state.
+
+        @raise StaleAttempt: if that attempt is not running.
+        @raise InvalidArgument: if the outcome cannot be stored.
+        """
+
+    def requeueAttempt(
+        jobID: int,
+        attempt: int,
+        priority: int,
+        position: int,
+        deferred: bool,
+        reason: str | None,
+    ) -> Job:
+        """
+        C{running} to C{queued}, at another place.
+
+        @param deferred: true for a deferral, which counts as one and not as an attempt (the
+            job's C{attempt} goes back by one, so the same number starts again); false
+            for a job that is tried again after a crash.
+        @param reason: one sentence; the next start clears it.
+        @raise StaleAttempt: if that attempt is not running.
+        """
+
+    def changePriority(jobID: int, priority: int) -> Job:
+        """
+        Change the priority of a queued job.
+
+        @raise JobNotQueued: if it is not queued.
+        """
+
+    def cancelQueued(jobID: int) -> Job:
+        """
+        C{queued} to C{cancelled}.
+
+        @raise JobNotQueued: if it is not queued.
+        """
+
+    def requestCancel(jobID: int) -> Job:
+        """
+        Record that a running job is to be cancelled. It stays C{running}; a second request
+        keeps the time of the first.
+
+        @raise StaleAttempt: if the job is not running.
+        """
+
+    def retryJob(jobID: int, position: int) -> Job:
+        """
+        C{failed} or C{cancelled} to C{queued}, at another place. The attempts stay, the next
+        start is one more, and C{maxAttempts} is raised if it would not allow it. An
+        unfinished job stays as it is.
+
+        @raise JobFinished: if the job succeeded.
+        """
+
+    def removeJob(jobID: int) -> None:
+        """
+        Remove a finished job and its attempts. Its ID is never used again; its key may be.
+
+        @raise JobNotFinished: if it is not finished.
+        """
+
+    def removeFinished(before: datetime, limit: int) -> list[int]:
+        """
+        Remove at most C{limit} jobs that finished before a time, the oldest first.
+
+        @return: their IDs.
+        """
+
+    def setSettings(settings: Mapping[str, Any]) -> None:
+        """
+        Keep JSON values under their names. Others stay as they are.
+        """
 
 
 class IJobStore(Interface):
     """
-    The journal of the queue.
+    A durable store of jobs.
 
-    Every write carries the epoch that L{acquire} gave, is one transaction or
-    part of one, and has been committed durably when its Deferred fires. Writes
-    are committed in the order in which they were asked for. One that is refused
-    changes nothing and does not disturb the others of its group. Whatever is
-    asked for while there is no room fails with L{StoreFull
-    <ganeti_pool.errors.StoreFull>}, what no store can keep with L{InvalidArgument
-    <ganeti_pool.errors.InvalidArgument>}; a write of an epoch that is over fails with
-    L{OwnershipLost <ganeti_pool.errors.OwnershipLost>}.
+    The owner writes in transactions, each with the epoch that L{acquire} returned. Once
+    another program has removed, truncated or replaced the files of the store, every call
+    fails with L{StoreLost <ganeti_pool.errors.StoreLost>}; the store checks them before it
+    returns a result. A call that cannot read the store fails with L{StoreDamaged
+    <ganeti_pool.errors.StoreDamaged>}, and every other failure of the system is a
+    L{StoreError <ganeti_pool.errors.StoreError>}.
 
-    Once another program has removed, truncated or replaced the store's files, every call
-    fails with L{StoreLost <ganeti_pool.errors.StoreLost>}. The store checks this before
-    each answer. A call that cannot read the file fails with L{StoreDamaged
-    <ganeti_pool.errors.StoreDamaged>}.
-
-    Threads: called on the reactor thread, which never waits for the disk.
+    Threads: L{acquire}, L{transaction} and L{release} belong to the dispatcher's thread,
+    which they block. L{interrupt} may be called on any thread. All other methods belong to
+    the reactor thread, where their Deferreds fire; they fail with L{StoreClosed
+    <ganeti_pool.errors.StoreClosed>} after L{close}.
     """
 
-    def acquire(owner: str) -> Deferred[int]:
+    def acquire(owner: str) -> int:
         """
         Open the store, make, check or migrate its schema, and become its owner.
 
         @param owner: for people, such as C{host:pid}.
-        @return: a Deferred with the epoch, larger than any before. It fails with
-            L{StoreError <ganeti_pool.errors.StoreError>} if the schema is one of
-            a newer version, or the file is not a store; with L{StoreDamaged
-            <ganeti_pool.errors.StoreDamaged>} if the store was not closed properly and
-            the check finds damage; and with L{QueueStopping
-            <ganeti_pool.errors.QueueStopping>} if L{interrupt} ended the check.
+        @return: the epoch, larger than any before.
+        @raise StoreError: if the store has the schema of a newer version, or is not a store.
+        @raise StoreDamaged: if the store was not closed cleanly and the check finds damage.
+        @raise QueueStopping: if L{interrupt} ended the check or the migration.
+        """
+
+    def transaction(epoch: int) -> AbstractContextManager[IUnitOfWork]:
+        """
+        Begin a transaction, which the end of the C{with} block commits durably. If the
+        block or the commit raises, the store is as it was.
+
+        @raise OwnershipLost: if the epoch is over.
+        @raise StoreFull: if there is no room.
+        @raise InvalidArgument: if a value cannot be stored.
+        @raise StoreClosed: after L{release}.
+        """
+
+    def release() -> None:
+        """
+        Mark the store as closed cleanly if it still has this owner, and disconnect.
         """
 
     def interrupt() -> None:
@@ -60,196 +250,25 @@ class IJobStore(Interface):
 
     def close() -> Deferred[None]:
         """
-        Commit what was asked for, and let go of the store. What is asked for
-        later fails with L{StoreClosed <ganeti_pool.errors.StoreClosed>}.
+        Answer the reads that were asked for, and accept no more. Does not wait for
+        L{release}.
         """
 
-    def addJobs(
-        epoch: int, jobs: Sequence[NewJob], firstPosition: int, room: int | None = None
-    ) -> Deferred[list[Job]]:
-        """
-        Add queued jobs, all or none, at C{firstPosition} and the positions after
-        it, with ids that grow in the order given and are never used again.
-
-        A job whose key is there already is not added: the job that has the key
-        stands in its place, as it is now, also if it was submitted with another
-        version of args, which is nothing that its client has said.
-
-        @param room: how many may be added at most; L{None} for any number.
-        @return: a Deferred with a job for each that was given. It fails with
-            L{KeyConflict <ganeti_pool.errors.KeyConflict>} if a job that has the
-            key was submitted with something else, and with L{QueueFull
-            <ganeti_pool.errors.QueueFull>} if more would be added than there is
-            room for.
-        """
-
-    def startAttempt(
-        epoch: int, jobID: int, attempt: int, after: tuple[int, int] | None = None
-    ) -> Deferred[Job]:
-        """
-        C{queued} to C{running}: record that this attempt starts now.
-
-        @param attempt: one more than the job's latest.
-        @param after: another job and its attempt, which must not run any more;
-            L{None} for none.
-        @return: a Deferred with the whole job. It fails with L{StaleAttempt
-            <ganeti_pool.errors.StaleAttempt>} if the job is not queued or the
-            number is another, and with L{JobNotFinished
-            <ganeti_pool.errors.JobNotFinished>} if the other one runs still.
-        """
-
-    def recordHandle(epoch: int, jobID: int, attempt: int, handle: str) -> Deferred[None]:
-        """
-        Keep what finds the processes of a running attempt again.
-
-        @return: a Deferred that fails with L{StaleAttempt
-            <ganeti_pool.errors.StaleAttempt>} if that attempt does not run.
-        """
-
-    def finishAttempt(epoch: int, jobID: int, attempt: int, outcome: Outcome) -> Deferred[Job]:
-        """
-        C{running} to a finished state. The first outcome to commit wins.
-
-        @return: a Deferred that fails with L{StaleAttempt
-            <ganeti_pool.errors.StaleAttempt>} if that attempt does not run.
-        """
-
-    def requeueAttempt(
-        epoch: int,
-        jobID: int,
-        attempt: int,
-        priority: int,
-        position: int,
-        deferred: bool,
-        reason: str | None,
-    ) -> Deferred[Job]:
-        """
-        C{running} to C{queued}, at another place.
-
-        @param deferred: true for a deferral, which counts as one and not as an
-            attempt (the job's C{attempt} goes back by one, so that the same
-            number starts again); false for a job that is tried again after a
-            crash.
-        @param reason: why, for people; the next start forgets it.
-        @return: a Deferred that fails with L{StaleAttempt
-            <ganeti_pool.errors.StaleAttempt>} if that attempt does not run.
-        """
-
-    def changePriority(epoch: int, jobID: int, priority: int) -> Deferred[Job]:
-        """
-        Record another priority of a queued job.
-
-        @return: a Deferred that fails with L{NoSuchJob
-            <ganeti_pool.errors.NoSuchJob>} or L{JobNotQueued
-            <ganeti_pool.errors.JobNotQueued>}.
-        """
-
-    def cancelQueued(epoch: int, jobID: int) -> Deferred[Job]:
-        """
-        C{queued} to C{cancelled}.
-
-        @return: a Deferred that fails with L{NoSuchJob
-            <ganeti_pool.errors.NoSuchJob>} or L{JobNotQueued
-            <ganeti_pool.errors.JobNotQueued>}.
-        """
-
-    def requestCancel(epoch: int, jobID: int) -> Deferred[Job]:
-        """
-        Record that a running job is to be cancelled; it stays C{running}, and a
-        second request leaves the time of the first.
-
-        @return: a Deferred that fails with L{NoSuchJob
-            <ganeti_pool.errors.NoSuchJob>}, or with L{StaleAttempt
-            <ganeti_pool.errors.StaleAttempt>} if the job does not run.
-        """
-
-    def retryJob(epoch: int, jobID: int, position: int) -> Deferred[Job]:
-        """
-        C{failed} or C{cancelled} to C{queued}, at another place, as if it had not
-        run; but its attempts stay, the next start is one more, and C{maxAttempts}
-        is raised where it would not let it start. A job that has no outcome stays
-        as it is.
-
-        @return: a Deferred that fails with L{NoSuchJob
-            <ganeti_pool.errors.NoSuchJob>}, or with L{JobFinished
-            <ganeti_pool.errors.JobFinished>} if the job succeeded.
-        """
-
-    def removeJob(epoch: int, jobID: int) -> Deferred[None]:
-        """
-        Forget a finished job and its attempts. Its ID is never used again; its key
-        may be.
-
-        @return: a Deferred that fails with L{NoSuchJob
-            <ganeti_pool.errors.NoSuchJob>} or L{JobNotFinished
-            <ganeti_pool.errors.JobNotFinished>}.
-        """
-
-    def removeFinished(epoch: int, before: datetime, limit: int) -> Deferred[list[int]]:
-        """
-        Forget jobs that finished before a time, the oldest first, C{limit} of them at
-        most.
-
-        @return: a Deferred with their IDs.
-        """
-
-    def setSettings(epoch: int, settings: Mapping[str, Any]) -> Deferred[None]:
-        """
-        Keep some values, JSON, under their names. Those not named stay.
-        """
-
-    def settings() -> Deferred[dict[str, Any]]:
-        """
-        All values kept by L{setSettings}.
-        """
-
-    def queuedJobs(limit: int, after: tuple[int, int] | None = None) -> Deferred[list[QueuedJob]]:
-        """
-        A page of the queued jobs by (priority, position): C{limit} of them at
-        most, so that a page with fewer is the last.
-
-        @param after: the priority and position of the last one of the page before;
-            L{None} for the first page.
-        """
-
-    def workers() -> Deferred[frozenset[tuple[str, int]]]:
-        """
-        The worker classes that jobs without an outcome are for: the name of each, with
-        each version of args of these jobs.
-        """
-
-    def runningJobs() -> Deferred[list[tuple[Job, Attempt]]]:
-        """
-        Every running job with its running attempt, by id: after
-        L{acquire}, what an earlier owner left.
-        """
-
-    def lastPosition() -> Deferred[int]:
-        """
-        The highest position ever recorded, -1 for none.
-        """
-
-    def lastID() -> Deferred[int]:
-        """
-        Return the highest ID ever given to a job, even to a job that was removed; 0 if
-        the store never had a job.
-        """
-
-    def job(jobID: int) -> Deferred[Job]:
+    def job(jobID: int) -> Deferred[Snapshot[Job]]:
         """
         @return: a Deferred that fails with L{NoSuchJob
             <ganeti_pool.errors.NoSuchJob>}.
         """
 
-    def known(jobIDs: Sequence[int]) -> Deferred[frozenset[int]]:
+    def known(jobIDs: Sequence[int]) -> Deferred[Snapshot[frozenset[int]]]:
         """
-        Which of some jobs there are, by their IDs.
+        Return those of the given IDs whose jobs exist.
         """
 
-    def attempts(jobID: int) -> Deferred[list[Attempt]]:
+    def attempts(jobID: int) -> Deferred[Snapshot[list[Attempt]]]:
         """
-        The attempts of a job, oldest first; a deferred start is listed with the
-        same number as the one after it.
+        Return the attempts of a job, oldest first. A deferred start has the same number as
+        the start after it.
 
         @return: a Deferred that fails with L{NoSuchJob
             <ganeti_pool.errors.NoSuchJob>}.
@@ -257,27 +276,26 @@ class IJobStore(Interface):
 
     def listJobs(
         which: JobFilter, newestFirst: bool, limit: int, after: int | None
-    ) -> Deferred[list[Job]]:
+    ) -> Deferred[Snapshot[list[Job]]]:
         """
-        Jobs by id.
+        Return jobs by ID.
 
-        @param after: start behind this id (in the direction of the order).
+        @param after: start behind this ID (in the direction of the order).
         @return: a Deferred that fails with L{InvalidArgument
             <ganeti_pool.errors.InvalidArgument>} if C{which} has more than C{MAX_LABELS}
             labels.
         """
 
-    def changedJobs(after: int, limit: int) -> Deferred[list[Job]]:
+    def changedJobs(after: int, limit: int) -> Deferred[Snapshot[list[Job]]]:
         """
-        Jobs whose revision is greater than C{after}, by revision.
+        Return jobs whose revision is greater than C{after}, by revision.
         """
 
-    def summary() -> Deferred[dict[str, Any]]:
+    def summary() -> Deferred[Snapshot[dict[str, Any]]]:
         """
-        For C{status}, in time that does not grow with the finished jobs of
-        more than a day ago: C{states} (counts of queued and running),
-        C{oldestQueuedAt}, C{longestRunningAt} (times or L{None}), C{lastDay}
-        (counts of the outcomes of the last 24 hours by state; a job that was removed is
-        counted for at most a minute longer), C{bytes} (the store's size on disk),
-        C{freeBytes}.
+        Return the values of C{status}, in time that does not grow with the jobs that
+        finished more than a day ago: C{states} (counts of queued and running jobs),
+        C{oldestQueuedAt}, C{longestRunningAt} (times or L{None}), C{lastDay} (outcomes of
+        the last 24 hours by state; a removed job is counted for at most a minute longer),
+        C{bytes} (the size of the store on disk), C{freeBytes}.
         """

@@ -29,8 +29,7 @@ from twisted.logger import Logger
 
 from ..errors import StoreError
 from ..interfaces import IJobStore
-from ._journal import Journal
-from ._output import InThread, Output, listNumbers
+from ._output import Output, listNumbers
 
 __all__ = [
     "STORE_ID",
@@ -287,22 +286,15 @@ class Claim:
     The check at the start that the output directory belongs to the store, and the mark on
     both.
 
-    Threads: the reactor's.
+    Threads: L{check} and L{take} belong to the dispatcher's, which they block.
 
     @ivar adopted: whether this start has adopted an output directory without an ID.
     """
 
-    def __init__(
-        self, store: IJobStore, journal: Journal, output: Output, inThread: InThread
-    ) -> None:
-        """
-        @param inThread: runs a blocking call in a thread.
-        """
+    def __init__(self, store: IJobStore, output: Output) -> None:
         self.adopted = False
         self._store = store
-        self._journal = journal
         self._output = output
-        self._inThread = inThread
         self._storeID: str | None = None
         self._isConfirmed = False
         self._lastID = 0
@@ -310,31 +302,33 @@ class Claim:
         # Guards only the mark: several workers may find it missing.
         self._lock = Lock()
 
-    async def check(self, settings: Mapping[str, Any]) -> None:
+    def check(self, settings: Mapping[str, Any], lastID: int) -> None:
         """
         Check that the store and the output directory belong together. Change nothing.
 
         @param settings: the settings of the store.
+        @param lastID: the highest ID that the store has given to a job.
         @raise StoreError: if they do not belong together.
         """
         mark = settings.get(STORE_ID, {})
         self._storeID = mark.get("id")
         self._isConfirmed = mark.get("confirmed", False)
-        self._lastID = await self._journal.read(self._store.lastID)
+        self._lastID = lastID
         if self._isConfirmed:
             kind = StoreKind.MARKED
         else:
             kind = StoreKind.UNMARKED if self._lastID else StoreKind.NEW
-        found = await self._inThread(examine, self._output.directory)
+        found = examine(self._output.directory)
         self._verdict = decide(kind, found.kindFor(self._storeID))
         if self._verdict is Verdict.REJECT:
             raise _rejection(found, kind, self._storeID)
 
-    async def take(self) -> int | None:
+    def take(self, epoch: int) -> int | None:
         """
         Write the ID where it is missing, and move aside the output under job IDs that the
         store has never given out.
 
+        @param epoch: of the store's owner.
         @return: the highest job ID whose output may be removed if the job is not in the
             store; L{None} if nothing may be removed at this start.
         @raise StoreError: if the store or the output directory cannot be written.
@@ -342,12 +336,12 @@ class Claim:
         path = self._output.directory
         if self._storeID is None:
             self._storeID = secrets.token_hex(16)
-            await self._confirm(False)
+            self._confirm(epoch, False)
         if self._verdict is Verdict.MARK and self._lastID:
             _log.warn("{path} was empty: the output of earlier jobs is not in it", path=path)
-        await self._inThread(self._prepare, self._storeID)
+        self._prepare(self._storeID)
         if not self._isConfirmed:
-            await self._confirm(True)
+            self._confirm(epoch, True)
         if self._verdict is Verdict.ADOPT:
             self.adopted = True
             _log.warn(
@@ -369,9 +363,9 @@ class Claim:
             if _find(path).kindFor(storeID) in (OutputKind.EMPTY, OutputKind.MISSING):
                 writeStoreID(path, storeID)
 
-    async def _confirm(self, confirmed: bool) -> None:
-        mark = {"id": self._storeID, "confirmed": confirmed}
-        await self._journal.write(self._store.setSettings, {STORE_ID: mark})
+    def _confirm(self, epoch: int, confirmed: bool) -> None:
+        with self._store.transaction(epoch) as unit:
+            unit.setSettings({STORE_ID: {"id": self._storeID, "confirmed": confirmed}})
 
     def _prepare(self, storeID: str) -> None:
         """

@@ -1,58 +1,108 @@
 """
-What becomes of a job whose attempt has ended, or was found after a crash. Pure.
+Judge how a run ended: the facts that a slot reports, and what they mean for the job. Pure.
+
+L{judge} decides by the first of these that applies:
+
+  - The run succeeded after the queue had told it that its time was up: C{timeout}.
+  - It succeeded: the job has succeeded with the result, or has failed with C{bad_result} if JSON
+    cannot express it. This holds even if the job was to be cancelled.
+  - A client asked to cancel it: the job is cancelled.
+  - The queue told it that its time was up: C{timeout}.
+  - It deferred itself: the job is queued again. That is not an attempt.
+  - It was interrupted by the stop of the daemon: the job's C{on_crash} says whether it is queued
+    again or has failed with C{interrupted}.
+  - It failed: the job has failed with the code that the exception carries, or C{exception}.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twisted.python.failure import Failure
 
-from ..errors import StoreError, TaskCancelled, TaskNotStarted
+from ..errors import InvalidArgument
 from ..jobs import Job, JobFailure, JobState, OnCrash, Outcome, OutputSize
+from ..jobs.checks import plainJSON
 from ..jobs.limits import MAX_INTEGER, MIN_INTEGER
 
 __all__ = [
     "Deferral",
+    "End",
+    "Report",
     "Requeue",
-    "Said",
     "afterCrash",
-    "outcomeOf",
-    "saidBy",
-    "timedOut",
+    "judge",
+    "reportOf",
+    "resultOf",
     "unrecordable",
     "unusable",
 ]
 
 _LONGEST_MESSAGE = 1000
 
-# An exception of a worker that was told to stop is taken for the answer to that.
+# An exception of a worker that was told to stop counts as its answer to that.
 _BY_INTERRUPTION = frozenset({"cancelled", "exception"})
 
 
 class Deferral(NamedTuple):
     """
-    What a job has said as it deferred itself.
+    A deferral that a run asked for.
 
-    @ivar priority: the priority that it is to wait with.
-    @ivar reason: why, for people, if it said so.
+    @ivar priority: the priority of the queued job.
+    @ivar reason: one sentence, or L{None}.
     """
 
     priority: int
     reason: str | None
 
 
+class Report(NamedTuple):
+    """
+    An exception as the record of a job keeps it.
+
+    @ivar failure: the L{JobFailure} in the C{failure} attribute of the exception, if it has
+        a valid one.
+    @ivar message: its class and its text.
+    """
+
+    failure: JobFailure | None
+    message: str
+
+
+class End(NamedTuple):
+    """
+    The facts about the end of a run. A run that has neither a failure nor a deferral
+    succeeded.
+
+    @ivar at: when it ended, by the monotonic clock.
+    @ivar result: what it returned, as JSON gives it back.
+    @ivar unusable: why that cannot be stored; L{None} if it can.
+    @ivar failure: what it raised.
+    @ivar report: the same for the record.
+    @ivar deferral: the deferral that it asked for.
+    @ivar output: how much of each stream it kept.
+    """
+
+    at: float
+    result: Any = None
+    unusable: str | None = None
+    failure: Failure | None = None
+    report: Report | None = None
+    deferral: Deferral | None = None
+    output: Mapping[str, OutputSize] | None = None
+
+
 @dataclass(frozen=True)
 class Requeue:
     """
-    The job waits again.
+    The job is queued again.
 
-    @ivar priority: the priority that it waits with.
-    @ivar reason: why, for people.
-    @ivar deferred: whether it deferred itself, and takes a new place; otherwise
-        it is tried again, at the place that it had.
+    @ivar priority: its priority.
+    @ivar reason: one sentence.
+    @ivar deferred: whether it deferred itself and gets a new position. Otherwise it is tried
+        again, at the position that it had.
     """
 
     priority: int
@@ -62,141 +112,130 @@ class Requeue:
 
 def afterCrash(job: Job) -> Outcome | Requeue:
     """
-    What becomes of a job that was running when its daemon died.
+    Judge a job that was running when its daemon died.
     """
     if job.cancelRequestedAt is not None:
         return Outcome(JobState.CANCELLED)
     return _interrupted(job, "its daemon died while it ran")
 
 
-class Said(NamedTuple):
+def resultOf(value: object, jobID: int) -> tuple[Any, str | None]:
     """
-    What an exception says of itself.
+    Return a result as JSON gives it back, and why it cannot be stored.
 
-    @ivar told: what to record of it, if it says that by a L{JobFailure} as its
-        attribute C{failure}.
-    @ivar message: its class and its text.
+    Threads: the worker's, since it may run code of the worker's author.
     """
+    try:
+        return plainJSON(value, f"the result of job {jobID}"), None
+    except InvalidArgument as error:
+        return None, str(error)
 
-    told: JobFailure | None
-    message: str
 
-
-def saidBy(failure: Failure) -> Said:
+def reportOf(failure: Failure) -> Report:
     """
-    Ask an exception what it says of itself, whatever comes of that.
+    Read an exception for the record. Never raises.
 
-    Threads: the worker's, since this is code of its author.
+    Threads: the worker's, since it may run code of the worker's author.
     """
     error = failure.value
     try:
-        told = _plainFailure(getattr(error, "failure", None))
+        reported = _plainFailure(getattr(error, "failure", None))
     except BaseException:
-        told = None
-    # Whatever its text raises, there is one.
+        reported = None
+    # Twisted replaces the text of an exception that cannot be turned into text.
     message = f"{type(error).__name__}: {failure.getErrorMessage()}"
-    return Said(told, message[:_LONGEST_MESSAGE])
+    return Report(reported, message[:_LONGEST_MESSAGE])
 
 
-def _plainFailure(told: object) -> JobFailure | None:
+def _plainFailure(reported: object) -> JobFailure | None:
     """
-    What an exception tells, as a store gives it back; L{None} if it has not what its
-    types say, which its author may not have checked, or more than a store can keep.
+    Return the failure that an exception carries, as a store gives it back; L{None} if it is
+    not valid.
     """
     if (
-        isinstance(told, JobFailure)
-        and isinstance(told.code, str)
-        and isinstance(told.message, str)
-        and isinstance(told.exitCode, int | None)
-        and MIN_INTEGER <= (told.exitCode or 0) <= MAX_INTEGER
-        and isinstance(told.signal, str | None)
+        isinstance(reported, JobFailure)
+        and isinstance(reported.code, str)
+        and isinstance(reported.message, str)
+        and isinstance(reported.exitCode, int | None)
+        and MIN_INTEGER <= (reported.exitCode or 0) <= MAX_INTEGER
+        and isinstance(reported.signal, str | None)
     ):
-        return JobFailure(told.code, told.message, told.exitCode, told.signal)
+        return JobFailure(reported.code, reported.message, reported.exitCode, reported.signal)
     return None
 
 
-def outcomeOf(
-    failure: Failure,
-    said: Said,
+def judge(
     job: Job,
+    end: End,
     isCancelled: bool,
     isTimedOut: bool,
     isStopping: bool,
     isInterrupted: bool,
-    output: Mapping[str, OutputSize] | None,
-    deferral: Deferral | None,
 ) -> Outcome | Requeue:
     """
-    What becomes of a job whose attempt has failed.
+    Judge a run. See the list at the top of this module.
 
-    @param said: what the failure says of itself.
-    @param isCancelled: whether a client had it cancelled.
-    @param isTimedOut: whether it was told to stop since its time was over.
-    @param isStopping: whether its daemon ends.
-    @param isInterrupted: whether it was told to stop since its daemon ends.
-    @param deferral: what it said, if it deferred itself.
+    @param isCancelled: whether a client asked to cancel it.
+    @param isTimedOut: whether the queue told it to end because of its timeout.
+    @param isStopping: whether the daemon is stopping.
+    @param isInterrupted: whether it was told to end because the daemon is stopping.
     """
-    told = said.told
-    if isCancelled:
-        return Outcome(JobState.CANCELLED, error=told, output=output)
+    reported = None if end.report is None else end.report.failure
+    hasSucceeded = end.failure is None and end.deferral is None
+    if hasSucceeded and not isTimedOut:
+        if end.unusable is not None:
+            return unusable(end.unusable, end.output)
+        return Outcome(JobState.SUCCEEDED, result=end.result, output=end.output)
+    if isCancelled and not hasSucceeded:
+        return Outcome(JobState.CANCELLED, error=reported, output=end.output)
     if isTimedOut:
-        return timedOut(job, told, output)
-    if deferral is not None and isinstance(
-        failure.value, (TaskCancelled, TaskNotStarted, StoreError)
+        return Outcome(JobState.FAILED, error=_timeout(job, reported), output=end.output)
+    if end.deferral is not None:
+        return Requeue(end.deferral.priority, end.deferral.reason, deferred=True)
+    if reported is None:
+        message = "" if end.report is None else end.report.message
+        reported = JobFailure("exception", message)
+    # A worker whose processes the daemon has killed reports the interruption itself. At any
+    # other time, its code has no special meaning.
+    if (isStopping and reported.code == "interrupted") or (
+        isInterrupted and reported.code in _BY_INTERRUPTION
     ):
-        # The pool that ends did not take it back, or the store did not. Without a
-        # deferral it is what a worker raised that uses a pool of its own.
-        return Requeue(*deferral, deferred=True)
-    if told is None:
-        told = JobFailure("exception", said.message)
-    # A worker whose processes the daemon has killed knows of the interruption first.
-    # At any other time it is a word like any other.
-    if (isStopping and told.code == "interrupted") or (
-        isInterrupted and told.code in _BY_INTERRUPTION
-    ):
-        return _interrupted(job, "its daemon stopped while it ran", told, output)
-    return Outcome(JobState.FAILED, error=told, output=output)
+        return _interrupted(job, "its daemon stopped while it ran", reported, end.output)
+    return Outcome(JobState.FAILED, error=reported, output=end.output)
 
 
-def timedOut(job: Job, told: JobFailure | None, output: Mapping[str, OutputSize] | None) -> Outcome:
+def unusable(why: str, output: Mapping[str, OutputSize] | None) -> Outcome:
     """
-    What to record of a job that ran for longer than it may.
-
-    @param told: how its attempt ended.
+    Return the outcome that replaces one whose content cannot be stored.
     """
-    error = _as(
-        "timeout", f"it ran for longer than its timeout of {job.timeout:.12g} seconds", told
-    )
-    return Outcome(JobState.FAILED, error=error, output=output)
-
-
-def _as(code: str, why: str, told: JobFailure | None) -> JobFailure:
-    if told is None:
-        return JobFailure(code, why)
-    return JobFailure(code, why, told.exitCode, told.signal)
-
-
-def unusable(outcome: Outcome, why: object) -> Outcome:
-    """
-    What to record instead of an outcome whose result cannot be stored.
-    """
-    return Outcome(JobState.FAILED, error=JobFailure("bad_result", str(why)), output=outcome.output)
+    return Outcome(JobState.FAILED, error=JobFailure("bad_result", why), output=output)
 
 
 def unrecordable() -> Outcome:
     """
-    What to record instead of an outcome of which nothing can be stored.
+    Return the outcome that replaces one that cannot be stored in any form.
     """
-    error = JobFailure("bad_result", "what became of it cannot be stored: see the daemon's log")
+    error = JobFailure("bad_result", "the outcome cannot be stored: see the daemon's log")
     return Outcome(JobState.FAILED, error=error)
+
+
+def _timeout(job: Job, reported: JobFailure | None) -> JobFailure:
+    why = f"it ran for longer than its timeout of {job.timeout:.12g} seconds"
+    return _as("timeout", why, reported)
+
+
+def _as(code: str, why: str, reported: JobFailure | None) -> JobFailure:
+    if reported is None:
+        return JobFailure(code, why)
+    return JobFailure(code, why, reported.exitCode, reported.signal)
 
 
 def _interrupted(
     job: Job,
     why: str,
-    told: JobFailure | None = None,
+    reported: JobFailure | None = None,
     output: Mapping[str, OutputSize] | None = None,
 ) -> Outcome | Requeue:
     if job.onCrash is OnCrash.RETRY and job.attempt < job.maxAttempts:
         return Requeue(job.priority, why, deferred=False)
-    return Outcome(JobState.FAILED, error=_as("interrupted", why, told), output=output)
+    return Outcome(JobState.FAILED, error=_as("interrupted", why, reported), output=output)

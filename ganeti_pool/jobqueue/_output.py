@@ -6,7 +6,8 @@ The layout below the output directory::
     store-id                  the ID of the store that the directory belongs to
     ID/ATTEMPT.DEFERRALS/     the files of one run of a job
     ID/ATTEMPT/               the same, made by releases before store IDs
-    ID/ATTEMPT.new/           the files of a run that is about to start
+    ID/ATTEMPT.new/           the empty directory of a run that was about to start, made by
+                              earlier releases
     aside-N/                  output that was moved out of the way
 
 Jobs run as the daemon's user and may replace any of this. So nothing below the output
@@ -45,16 +46,16 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 InThread = Callable[..., Deferred[Any]]
 """
-Calls a function with arguments on another thread than the reactor's; fires with what
-it returns.
+Call a function with arguments on another thread than the reactor's. The Deferred fires with
+the result.
 """
 
 
 def listNumbers(directory: str) -> list[int]:
     """
-    The names in a directory that are IDs of jobs, in order; none if it cannot be read.
+    Return the names in a directory that are IDs of jobs, in order; none if it cannot be read.
 
-    Threads: any; it takes as long as it takes.
+    Threads: any except the reactor's.
     """
     try:
         names = os.listdir(directory)
@@ -173,11 +174,10 @@ def _removeEntry(name: str, parent: int) -> None:
 
 class Output:
     """
-    The directories in which the jobs keep what they write: one for each job, and in
-    it one for each run.
+    The directories in which jobs keep their output: one for each job, and in it one for each
+    run.
 
-    Threads: any may call L{make}, L{begin} and L{setAside}. Only the reactor thread may
-    call the rest.
+    Threads: any may call L{make} and L{setAside}. The rest belongs to the reactor thread.
 
     @ivar directory: the directory above them all, which need not exist.
     @ivar ensureMark: called before each run to write the store's ID to a directory that
@@ -198,16 +198,16 @@ class Output:
     def _pathOf(self, jobID: int, *names: str) -> str:
         return os.path.join(self.directory, str(jobID), *names)
 
-    def make(self, jobID: int, attempt: int) -> None:
+    def make(self, jobID: int, attempt: int, deferrals: int) -> str:
         """
-        Make an empty directory for the next run of a job. Made before the start, it keeps
-        a run from starting on a full disk. Files of an earlier daemon in its place are
-        moved aside.
+        Make a new, empty directory for a run. Output of an earlier run with the same numbers,
+        as after a restore, is moved aside.
 
+        @return: its path.
         @raise OSError: if it cannot be made.
         """
         self.ensureMark()
-        job, name = self._pathOf(jobID), f"{attempt}.new"
+        job, name = self._pathOf(jobID), f"{attempt}.{deferrals}"
         try:
             os.makedirs(job, 0o700)
         except FileExistsError:
@@ -217,34 +217,8 @@ class Output:
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
-            try:
-                # A run that did not start left an empty directory.
-                os.rmdir(path)
-            except OSError:
-                self.setAside([os.path.join(str(jobID), name)])
-            os.mkdir(path, 0o700)
-
-    def begin(self, jobID: int, attempt: int, deferrals: int) -> str:
-        """
-        Rename the directory that L{make} made, now that the run has started. Output of an
-        earlier run with the same number, as after a restore, is moved aside.
-
-        @return: the path of the directory.
-        @raise OSError: if the system refuses to rename or make a directory.
-        """
-        name = f"{attempt}.{deferrals}"
-        new, path = self._pathOf(jobID, f"{attempt}.new"), self._pathOf(jobID, name)
-        try:
-            os.rename(new, path)
-        except FileNotFoundError:
-            # Another process removed it in the meantime.
-            self.make(jobID, attempt)
-            os.rename(new, path)
-        except OSError:
-            if not os.path.lexists(path):
-                raise
             self.setAside([os.path.join(str(jobID), name)])
-            os.rename(new, path)
+            os.mkdir(path, 0o700)
         return path
 
     def setAside(self, names: Iterable[str]) -> None:
@@ -283,15 +257,14 @@ class Output:
 
     def jobIDs(self) -> Deferred[list[int]]:
         """
-        The jobs that have a directory, in order.
+        Return the jobs that have a directory, in order.
         """
         return self._inThread(listNumbers, self.directory)
 
     async def remove(self, jobIDs: Iterable[int]) -> None:
         """
-        Remove what jobs have written, whose records are gone. What stays since it
-        cannot be removed is logged; what stays since the daemon dies meanwhile is
-        removed by the next one, see L{jobIDs}.
+        Remove the output of jobs whose records are gone. What cannot be removed is logged. If
+        the daemon dies in the meantime, the next one removes it, see L{jobIDs}.
         """
         directories = [self._pathOf(jobID) for jobID in jobIDs]
         try:

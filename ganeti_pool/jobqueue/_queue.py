@@ -6,13 +6,18 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import partial
+from importlib.metadata import version
+from threading import Thread
+from time import monotonic
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, DeferredLock, fail
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -20,136 +25,304 @@ from zope.interface import implementer
 from ..errors import (
     InsideJob,
     InvalidJob,
-    JobNotRunnable,
     NoSuchJob,
-    PoolTerminated,
+    OwnershipLost,
+    QueueBroken,
     QueueStopping,
-    ResizeFailed,
     StoreClosed,
     StoreError,
-    WorkersNotStarted,
 )
 from ..interfaces import (
     DaemonStatus,
     IJobQueue,
+    IJobStore,
     JobsStatus,
     OutputStatus,
+    PoolStatistics,
     QueueStatus,
     QuiescesStatus,
     StoreStatus,
 )
-from ..jobs import (
-    FINISHED,
-    Attempt,
-    Job,
-    JobEventKind,
-    JobFilter,
-    JobOrigin,
-    JobState,
-    NewJob,
-)
-from ._life import ACTIVE, QueueLife
+from ..jobs import FINISHED, Attempt, Job, JobFilter, JobOrigin, JobState, NewJob, OnCrash
+from ..paths import StatePaths
+from ._claim import Claim
+from ._decisions import Decisions
+from ._dispatcher import Dispatcher
+from ._inbox import Inbox
+from ._items import Lift, Quiesce, Resize, Start
+from ._lifecycle import Recovered, Recovery, stopQueue
+from ._limits import QueueLimits, WorkerRules
+from ._output import InThread, Output
+from ._projection import Hooks, Projection
+from ._requests import Cancel, Move, Remove, Retry, SetActive, Submit
+from ._retention import Retention
+from ._sender import Sender
+from ._slots import MakeSlot
+from ._work import Work
 
-__all__ = ["JobQueue"]
+__all__ = ["Edges", "JobQueue"]
 
 _log = Logger()
 
-_T = TypeVar("_T")
 
-_MOST_PROBLEMS = 50
-"""
-So many are told; the rest of what was submitted is not looked at.
-"""
+def _startThread(run: Callable[[], None]) -> None:
+    Thread(target=run, name="job queue dispatcher", daemon=True).start()
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True)
+class Edges:
+    """
+    What a queue uses of the system. Tests replace it.
+
+    @ivar reap: called on the dispatcher's thread at the start with the handles of the runs
+        that an earlier daemon left; kills their processes and returns when they are gone.
+    @ivar now: returns the time, aware, in UTC.
+    @ivar monotonic: returns seconds that no change of the clock affects.
+    @ivar inThread: calls a function with arguments on another thread; L{None} for one of the
+        reactor's thread pool.
+    @ivar startThread: starts the dispatcher's thread.
+    @ivar inbox: the dispatcher's.
+    """
+
+    reap: Callable[[Sequence[str]], object] = lambda handles: None
+    now: Callable[[], datetime] = _now
+    monotonic: Callable[[], float] = monotonic
+    inThread: InThread | None = None
+    startThread: Callable[[Callable[[], None]], object] = _startThread
+    inbox: Inbox = field(default_factory=Inbox)
 
 
 @implementer(IJobQueue)
-class JobQueue(QueueLife):
+class JobQueue:
     """
-    Durable jobs. What each method promises stands in L{IJobQueue
+    Durable jobs. The contract of each method is in L{IJobQueue
     <ganeti_pool.interfaces.IJobQueue>}.
 
-    The order of writing:
+    This class only translates calls into items for the L{Dispatcher
+    <ganeti_pool.jobqueue._dispatcher.Dispatcher>}, whose module has the story of a job, and
+    reads into calls of the store. It is started once and stopped once.
 
-      - submit: the store, then the heap, in the order of commit, then the answer;
-      - start: out of the heap, then the store, then C{RunTask};
-      - change of priority of what waits: the heap decides, then the store, then the
-        answer; if the commit fails, the heap is as before;
-      - cancel of what waits: the store, then out of the heap; a worker that takes it
-        meanwhile waits for that;
-      - cancel of what runs: the store, then the job is told;
-      - outcome: the store. The worker takes its next job meanwhile, whose start is
-        asked for behind it, so both are one commit most often. The store refuses that
-        start while the outcome is missing, and the job goes back to its place;
-      - retry: the store, then the heap, as a submission;
-      - removal: the store, then the output.
-
-    Threads: the reactor's. A worker's thread waits for it in the completions.
+    Threads: the reactor's.
     """
+
+    def __init__(
+        self,
+        reactor: Any,
+        store: IJobStore,
+        rules: WorkerRules,
+        paths: StatePaths,
+        makeSlot: MakeSlot,
+        workers: int,
+        limits: QueueLimits = QueueLimits(),
+        *,
+        isPaused: bool = False,
+        hooks: Hooks = Hooks(),
+        edges: Edges | None = None,
+    ) -> None:
+        """
+        @param store: a new store, which the queue opens and closes.
+        @param rules: the worker class.
+        @param paths: where the output of jobs is kept.
+        @param makeSlot: makes and starts a slot with a worker of the class.
+        @param workers: the number of slots to start with.
+        @param isPaused: whether to start with a pause, which lasts like any other.
+        @param hooks: what is called for changes, commits and a failure of the queue.
+        """
+        edges = edges or Edges()
+        self._clock = reactor
+        self._store = store
+        self._rules = rules
+        self._limits = limits
+        self._paths = paths
+        self._now = edges.now
+        self._monotonic = edges.monotonic
+        self._startThread = edges.startThread
+        self._inbox = edges.inbox
+        self._version = version("ganeti-pool")
+        self._startedAt = edges.now()
+        self._isStarted = False
+        self._isStopping = False
+        # A start under way ends before the stop goes on.
+        self._life = DeferredLock()
+        self._stopped: Deferred[None] | None = None
+        self._quiesces: dict[Deferred[None], datetime] = {}
+        self._sender = Sender(self._inbox)
+        self._projection = Projection(reactor, self._inbox, self._sender, hooks)
+        self._output = Output(paths.output, edges.inThread or partial(_inThread, reactor))
+        self._claim = Claim(store, self._output)
+        self._retention = Retention(
+            reactor,
+            store,
+            self._projection,
+            self._sender,
+            self._output,
+            edges.now,
+            limits.keepFinished,
+        )
+        work = Work(
+            self._inbox,
+            self._output if rules.keepsOutput else None,
+            paths.directory,
+            rules.keepsTimeout,
+            edges.monotonic,
+        )
+        recovery = Recovery(
+            store, self._claim, rules, paths.directory, edges.reap, isPaused, edges.monotonic
+        )
+        self._dispatcher = Dispatcher(
+            self._inbox,
+            store,
+            Decisions(rules, limits),
+            self._projection,
+            recovery,
+            partial(makeSlot, self._inbox, work),
+            workers,
+            edges.monotonic,
+        )
 
     @property
     def waiting(self) -> Mapping[int, int]:
         """
-        How many jobs wait at each priority. It costs nothing, and goes on counting.
+        How many jobs are queued at each priority. It costs nothing, and stays current.
         """
-        return MappingProxyType(self._waiting.byPriority)
+        return MappingProxyType(self._projection.depths)
 
-    # Asking
+    @property
+    def workerName(self) -> str:
+        """
+        The dotted name of the worker class.
+        """
+        return self._rules.name
+
+    @property
+    def workerBases(self) -> Collection[str]:
+        """
+        The dotted names of the classes that the worker class extends.
+        """
+        return self._rules.bases
+
+    @property
+    def onCrash(self) -> OnCrash:
+        """
+        The C{OnCrash} of a job that does not set it.
+        """
+        return self._rules.onCrash
+
+    # The life
+
+    def start(self) -> Deferred[None]:
+        """
+        Acquire the store, settle what an earlier daemon left running, and continue with the
+        queue as it was.
+
+        @return: a Deferred that fails with L{StoreError <ganeti_pool.errors.StoreError>} if
+            the store or the output directory cannot be used, with L{QueueStopping
+            <ganeti_pool.errors.QueueStopping>} if the queue was stopped, and with what the
+            system raises if it cannot start a thread.
+        """
+        if self._isStopping:
+            return fail(QueueStopping())
+        return self._life.run(lambda: Deferred.fromCoroutine(self._start()))
+
+    async def _start(self) -> None:
+        self._startedAt = self._now()
+        self._startThread(self._dispatcher.run)
+        self._isStarted = True
+        self._sender.open()
+        recovered: Recovered = await self._sender.put(Start)
+        self._retention.start(recovered.swept)
+
+    def stop(self, grace: float) -> Deferred[None]:
+        """
+        Start no more jobs, let the running jobs end, and close the store. The queued jobs
+        stay in it. May be called again.
+
+        @param grace: how long the running jobs may go on, in seconds. Then they are told to
+            end, and end as their C{onCrash} says.
+        @return: a Deferred that fires when the store is closed.
+        """
+        if not self._isStopping:
+            self._isStopping = True
+            # A start may be checking a large store at this moment.
+            self._store.interrupt()
+            retained = self._retention.stop()
+            self._stopped = Deferred.fromCoroutine(self._stop(grace, retained))
+        again: Deferred[None] = Deferred()
+        assert self._stopped is not None
+        self._stopped.addBoth(_passTo, again)
+        return again
+
+    async def _stop(self, grace: float, retained: Deferred[object]) -> None:
+        if self._isStarted:
+            try:
+                await stopQueue(grace, self._inbox, self._sender, self._projection)
+            except (QueueBroken, OwnershipLost) as error:
+                _log.warn("{error}", error=error)
+        await self._life.acquire()
+        # Not before: a reader that is answered with nothing new asks again at once.
+        self._projection.changes.close()
+        await retained
+        await self._store.close()
+
+    # Reading
 
     def job(self, jobID: int) -> Deferred[Job]:
         """
-        One job. See L{IJobQueue.job <ganeti_pool.interfaces.IJobQueue.job>}.
+        See L{IJobQueue.job <ganeti_pool.interfaces.IJobQueue.job>}.
         """
-        return self._journal.read(self._store.job, jobID)
+        return self._projection.read(self._store.job, jobID)
 
     def attempts(self, jobID: int) -> Deferred[list[Attempt]]:
         """
-        Its attempts. See L{IJobQueue.attempts
-        <ganeti_pool.interfaces.IJobQueue.attempts>}.
+        See L{IJobQueue.attempts <ganeti_pool.interfaces.IJobQueue.attempts>}.
         """
-        return self._journal.read(self._store.attempts, jobID)
+        return self._projection.read(self._store.attempts, jobID)
 
     def listJobs(
         self, which: JobFilter, newestFirst: bool, limit: int, after: int | None
     ) -> Deferred[list[Job]]:
         """
-        Jobs by id. See L{IJobQueue.listJobs
-        <ganeti_pool.interfaces.IJobQueue.listJobs>}.
+        See L{IJobQueue.listJobs <ganeti_pool.interfaces.IJobQueue.listJobs>}.
         """
-        return self._journal.read(self._store.listJobs, which, newestFirst, limit, after)
+        return self._projection.read(self._store.listJobs, which, newestFirst, limit, after)
 
     def changedJobs(self, after: int, limit: int, wait: float) -> Deferred[list[Job]]:
         """
-        Jobs that have changed. See L{IJobQueue.changedJobs
-        <ganeti_pool.interfaces.IJobQueue.changedJobs>}.
+        See L{IJobQueue.changedJobs <ganeti_pool.interfaces.IJobQueue.changedJobs>}.
         """
         return Deferred.fromCoroutine(self._changed(after, limit, wait))
 
     async def _changed(self, after: int, limit: int, wait: float) -> list[Job]:
+        changes = self._projection.changes
         end = self._clock.seconds() + wait
         while True:
-            seen = self._changes.latest
-            jobs = await self._journal.read(self._store.changedJobs, after, limit)
+            seen = changes.latest
+            jobs = await self._projection.read(self._store.changedJobs, after, limit)
             left = end - self._clock.seconds()
-            if jobs or left <= 0 or self._changes.isClosed:
+            if jobs or left <= 0 or changes.isClosed:
                 return jobs
-            # A change may have been committed while the store was asked; one of a job
-            # that was removed since is in it no more.
-            if self._changes.latest == seen:
-                await self._changes.wait(left)
+            # A change may have been announced during the read; the job of one may have been
+            # removed since.
+            if changes.latest == seen:
+                await changes.wait(left)
 
     def attemptOver(self, jobID: int, attempt: int) -> Deferred[None]:
         """
-        Wait for the end of an attempt. See L{IJobQueue.attemptOver
-        <ganeti_pool.interfaces.IJobQueue.attemptOver>}.
+        See L{IJobQueue.attemptOver <ganeti_pool.interfaces.IJobQueue.attemptOver>}.
         """
         return Deferred.fromCoroutine(self._attemptOver(jobID, attempt))
 
     async def _attemptOver(self, jobID: int, attempt: int) -> None:
-        while not self._changes.isClosed:
-            # Before the store is asked, so that no change is missed in between.
-            changed = self._changes.waitFor(jobID)
+        changes = self._projection.changes
+        while not changes.isClosed:
+            # Before the read, so that no change in between is missed.
+            changed = changes.waitFor(jobID)
             try:
-                job = await self._journal.read(self._store.job, jobID)
+                job = await self._projection.read(self._store.job, jobID)
                 if job.state in FINISHED or job.attempt > attempt:
                     return
                 await changed
@@ -161,28 +334,27 @@ class JobQueue(QueueLife):
 
     def readOutput(self, jobID: int, attempt: int, stream: str, offset: int) -> Deferred[bytes]:
         """
-        Read output. See L{IJobQueue.readOutput
-        <ganeti_pool.interfaces.IJobQueue.readOutput>}.
+        See L{IJobQueue.readOutput <ganeti_pool.interfaces.IJobQueue.readOutput>}.
         """
         return self._output.read(jobID, attempt, stream, offset)
 
     def poolStatus(self) -> Deferred[QueueStatus]:
         """
-        How everything goes. See L{IJobQueue.poolStatus
-        <ganeti_pool.interfaces.IJobQueue.poolStatus>}.
+        See L{IJobQueue.poolStatus <ganeti_pool.interfaces.IJobQueue.poolStatus>}.
         """
         return Deferred.fromCoroutine(self._status())
 
     async def _status(self) -> QueueStatus:
         summary = await self._summary()
         # Everything else is read after the wait, so that it is of one moment.
-        statistics = self._pool.statistics()
-        fences = self._fences.values()
+        state = self._projection.state
         return QueueStatus(
-            active=statistics.active,
-            busy=self._roster.busy,
-            quiesces=QuiescesStatus(len(fences), min(fences, default=None)),
-            statistics=statistics,
+            active=state.active,
+            busy=state.running,
+            quiesces=QuiescesStatus(
+                len(self._quiesces), min(self._quiesces.values(), default=None)
+            ),
+            statistics=self._statistics(),
             jobs=JobsStatus(
                 queued=summary["states"][JobState.QUEUED.value],
                 running=summary["states"][JobState.RUNNING.value],
@@ -193,18 +365,18 @@ class JobQueue(QueueLife):
             store=StoreStatus(
                 bytes=summary["bytes"],
                 freeBytes=summary["freeBytes"],
-                unwritten=self._journal.unwritten,
-                lastError=self._journal.trouble,
+                unwritten=state.unwritten,
+                lastError=self._projection.trouble,
             ),
             output=OutputStatus(self._claim.adopted, tuple(self._output.aside)),
             daemon=DaemonStatus(
                 pid=os.getpid(),
                 version=self._version,
                 startedAt=self._startedAt,
-                worker=self.workerName,
+                worker=self._rules.name,
                 host=socket.gethostname(),
                 stateDirectory=self._paths.directory,
-                stopping=self._runs.isStopping,
+                stopping=self._isStopping,
             ),
         )
 
@@ -216,166 +388,141 @@ class JobQueue(QueueLife):
         @raise StoreClosed: if the store was closed.
         """
         try:
-            return await self._journal.read(self._store.summary)
+            return await self._projection.read(self._store.summary)
         except StoreClosed:
             raise
         except StoreError:
-            tasks = self._roster.running.values()
-            running = [run.job.startedAt for task in tasks if (run := task.run) is not None]
+            running = self._projection.running
             return {
-                "states": {"queued": self._waiting.total, "running": len(running)},
+                "states": {"queued": self._projection.state.queued, "running": len(running)},
                 "oldestQueuedAt": None,
-                "longestRunningAt": min(filter(None, running), default=None),
+                "longestRunningAt": min(filter(None, running.values()), default=None),
                 "lastDay": None,
                 "bytes": None,
                 "freeBytes": None,
             }
 
+    def _statistics(self) -> PoolStatistics:
+        state = self._projection.state
+        since = state.queuedSince
+        return PoolStatistics(
+            added=state.added,
+            queued=state.queued,
+            running=state.running,
+            succeeded=state.succeeded,
+            failed=state.failed,
+            cancelled=state.cancelled,
+            unstarted=0,
+            deferrals=state.deferrals,
+            workers=state.slots,
+            idle=state.idle,
+            active=state.active,
+            waited=None if since is None else self._monotonic() - since,
+        )
+
     # Changing
 
     def submit(self, jobs: Sequence[NewJob]) -> Deferred[list[Job]]:
         """
-        Take jobs. See L{IJobQueue.submit <ganeti_pool.interfaces.IJobQueue.submit>}.
+        See L{IJobQueue.submit <ganeti_pool.interfaces.IJobQueue.submit>}.
         """
-        return self._unlessStopping(lambda: self._submit(jobs))
-
-    async def _submit(self, jobs: Sequence[NewJob]) -> list[Job]:
-        self._check(jobs)
-        keys = [job.key for job in jobs if job.key is not None]
-        return await self._room.forJobs(
-            len(jobs) - len(keys), len(set(keys)), partial(self._add, jobs)
+        if self._isStopping:
+            return fail(QueueStopping())
+        try:
+            self._rules.check(jobs)
+        except InvalidJob:
+            return fail(Failure())
+        return self._sender.send(
+            Submit(self._rules.stamped(jobs)), sum(_sizeOf(job.args) for job in jobs)
         )
-
-    async def _add(self, jobs: Sequence[NewJob], room: int | None) -> list[Job]:
-        first = self._core._ReserveOrder(len(jobs))
-        stamped = [self._stamp(job) for job in jobs]
-        added = await self._journal.write(self._store.addJobs, stamped, first, room)
-        # One that has the key of an older job waits already, or has waited; unless the
-        # store has added it and called that a failure.
-        fresh = {
-            job.id: job
-            for job in added
-            if job.state is JobState.QUEUED and self._roster.find(job.id) is None
-        }
-        self._places.push(fresh.values(), self._runs.monotonic())
-        for job in fresh.values():
-            self._events.tell(JobEventKind.SUBMITTED, job)
-        return added
-
-    def _stamp(self, job: NewJob) -> NewJob:
-        """
-        A job with the version of args of the worker class, which has checked them.
-        """
-        if job.argsVersion == self._argsVersion:
-            return job
-        return replace(job, argsVersion=self._argsVersion)
-
-    def _check(self, jobs: Sequence[NewJob]) -> None:
-        """
-        @raise InvalidJob: if a worker of this daemon cannot run one.
-        """
-        problems: list[tuple[str, str, str]] = []
-        for number, job in enumerate(jobs):
-            if len(problems) >= _MOST_PROBLEMS:
-                break
-            where = f"/{number}" if len(jobs) > 1 else ""
-            if job.worker != self.workerName:
-                sentence = (
-                    f"this daemon runs jobs of {self.workerName}, not of {job.worker}: submit "
-                    "the job to a daemon of that class"
-                )
-                problems.append((f"{where}/worker", "other_worker", sentence))
-            elif self._checkArgs is not None:
-                try:
-                    self._checkArgs(job.args)
-                except InvalidJob as error:
-                    problems += (
-                        (where + pointer, code, sentence)
-                        for pointer, code, sentence in error.problems
-                    )
-        if problems:
-            raise InvalidJob(problems[:_MOST_PROBLEMS])
 
     def changePriority(self, jobID: int, priority: int) -> Deferred[Job]:
         """
-        Move a queued job. See L{IJobQueue.changePriority
-        <ganeti_pool.interfaces.IJobQueue.changePriority>}.
+        See L{IJobQueue.changePriority <ganeti_pool.interfaces.IJobQueue.changePriority>}.
         """
-        return self._unlessStopping(lambda: self._places.move(jobID, priority))
+        return self._sender.send(Move(jobID, priority))
 
     def cancel(self, jobID: int, onlyQueued: bool = False) -> Deferred[Job]:
         """
-        Cancel a job. See L{IJobQueue.cancel <ganeti_pool.interfaces.IJobQueue.cancel>}.
+        See L{IJobQueue.cancel <ganeti_pool.interfaces.IJobQueue.cancel>}.
         """
-        return _detached(self._places.cancel(jobID, onlyQueued))
+        return self._sender.send(Cancel(jobID, onlyQueued))
 
     def retry(self, jobID: int) -> Deferred[Job]:
         """
-        Start a job once more. See L{IJobQueue.retry
-        <ganeti_pool.interfaces.IJobQueue.retry>}.
+        See L{IJobQueue.retry <ganeti_pool.interfaces.IJobQueue.retry>}.
         """
-        return self._unlessStopping(lambda: self._places.retry(jobID, self._checkRunnable))
-
-    def _checkRunnable(self, job: Job) -> None:
-        if job.worker != self.workerName:
-            raise JobNotRunnable(
-                job.id,
-                f"is one of {job.worker}, and this daemon runs jobs of {self.workerName}: retry it "
-                "with a daemon of that class",
-            )
-        if job.argsVersion != self._argsVersion:
-            raise JobNotRunnable(
-                job.id,
-                f"has args of version {job.argsVersion} of {job.worker}, and this daemon runs "
-                f"version {self._argsVersion}: submit another with args of that form",
-            )
+        return self._sender.send(Retry(jobID))
 
     def remove(self, jobID: int) -> Deferred[None]:
         """
-        Forget a finished job. See L{IJobQueue.remove
-        <ganeti_pool.interfaces.IJobQueue.remove>}.
+        See L{IJobQueue.remove <ganeti_pool.interfaces.IJobQueue.remove>}.
         """
-        return _detached(self._remove(jobID))
+        removed = self._sender.send(Remove(jobID))
+        return _detached(
+            removed.addCallback(lambda _: Deferred.fromCoroutine(self._output.remove([jobID])))
+        )
 
-    async def _remove(self, jobID: int) -> None:
-        await self._places.remove(jobID)
-        await self._output.remove([jobID])
+    def setActive(self, active: bool) -> Deferred[None]:
+        """
+        See L{IJobQueue.setActive <ganeti_pool.interfaces.IJobQueue.setActive>}.
+        """
+        return self._sender.send(SetActive(active))
 
     def quiesce(self, origin: JobOrigin | None = None) -> Deferred[None]:
         """
-        Wait for all that was submitted before. See L{IJobQueue.quiesce
-        <ganeti_pool.interfaces.IJobQueue.quiesce>}.
+        See L{IJobQueue.quiesce <ganeti_pool.interfaces.IJobQueue.quiesce>}.
         """
-        if self._runs.isStopping:
+        if self._isStopping:
             return fail(QueueStopping())
         jobID = self._runningJob(origin)
         if jobID is not None:
             return fail(InsideJob(jobID, "quiesce"))
-        fence = self._pool.quiesce()
-        self._fences[fence] = self._now()
+        answer = self._sender.put(Quiesce)
+        number = self._sender.latest
 
-        # An outcome may be on its way to the store while its worker is idle again.
-        fence.addCallback(lambda _: self._roster.whenRecorded())
+        def lift(quiesce: Deferred[None]) -> None:
+            self._inbox.put(Lift(number))
+
+        quiesce: Deferred[None] = Deferred(lift)
+        self._quiesces[quiesce] = self._now()
 
         def over(result: Failure | None) -> Failure | None:
-            del self._fences[fence]
-            # It is cancelled by the stop, if not by the caller.
-            if result is not None and (self._runs.isStopping or result.check(PoolTerminated)):
-                return Failure(QueueStopping())
+            self._quiesces.pop(quiesce, None)
             return result
 
-        return fence.addBoth(over)
+        answer.addBoth(_passTo, quiesce)
+        return quiesce.addBoth(over)
 
-    def setActive(self, active: bool) -> Deferred[None]:
+    def checkWorkers(self, workers: int, origin: JobOrigin | None = None) -> None:
         """
-        Pause or resume. See L{IJobQueue.setActive
-        <ganeti_pool.interfaces.IJobQueue.setActive>}.
+        See L{IJobQueue.checkWorkers <ganeti_pool.interfaces.IJobQueue.checkWorkers>}.
         """
-        return self._unlessStopping(lambda: self._setActive(active))
+        limit = self._limits.workers
+        if limit is not None and workers > limit:
+            sentence = (
+                f"there can be {limit} workers at most, not {workers}, since the daemon may "
+                "open no more files (ulimit -Hn)"
+            )
+            raise InvalidJob([("/workers", "out_of_range", sentence)])
+        jobID = self._runningJob(origin)
+        if jobID is not None:
+            state = self._projection.state
+            # Idle workers leave first, and at once.
+            if state.slots - workers > state.idle:
+                raise InsideJob(jobID, "change to fewer workers")
 
-    async def _setActive(self, active: bool) -> None:
-        await self._journal.write(self._store.setSettings, {ACTIVE: active})
-        self._activate(active)
+    def resize(self, workers: int) -> Deferred[None]:
+        """
+        See L{IJobQueue.resize <ganeti_pool.interfaces.IJobQueue.resize>}.
+        """
+        if self._isStopping:
+            return fail(QueueStopping())
+        try:
+            self.checkWorkers(workers)
+        except InvalidJob:
+            return fail(Failure())
+        return self._sender.put(lambda number: Resize(number, workers))
 
     def _runningJob(self, origin: JobOrigin | None) -> int | None:
         """
@@ -389,67 +536,38 @@ class JobQueue(QueueLife):
         ):
             return None
         # A process that an ended job left behind does not wait for that job.
-        task = self._roster.running.get(origin.jobID)
-        return None if task is None or task.hasEnded else origin.jobID
-
-    def checkWorkers(self, workers: int, origin: JobOrigin | None = None) -> None:
-        """
-        See that there can be so many. See L{IJobQueue.checkWorkers
-        <ganeti_pool.interfaces.IJobQueue.checkWorkers>}.
-        """
-        if self._maxWorkers is not None and workers > self._maxWorkers:
-            sentence = (
-                f"there can be {self._maxWorkers} workers at most, not {workers}, since the "
-                "daemon may open no more files (ulimit -Hn)"
-            )
-            raise InvalidJob([("/workers", "out_of_range", sentence)])
-        jobID = self._runningJob(origin)
-        if jobID is not None:
-            statistics = self._pool.statistics()
-            # Idle workers leave first, and at once.
-            if statistics.workers - workers > statistics.idle:
-                raise InsideJob(jobID, "change to fewer workers")
-
-    def resize(self, workers: int) -> Deferred[None]:
-        """
-        Change the number of workers. See L{IJobQueue.resize
-        <ganeti_pool.interfaces.IJobQueue.resize>}.
-        """
-        return self._unlessStopping(lambda: self._resize(workers))
-
-    async def _resize(self, workers: int) -> None:
-        self.checkWorkers(workers)
-        try:
-            await self._pool.resize(workers)
-        except PoolTerminated:
-            raise QueueStopping() from None
-        except WorkersNotStarted as error:
-            cause = error.__cause__ or error
-            _log.warn("The pool cannot have {workers} workers: {why}", workers=workers, why=cause)
-            now = self._pool.statistics().workers
-            raise ResizeFailed(workers, now, str(cause)) from error
-        # The surplus workers have ended, but so have all the others.
-        if self._runs.isStopping:
-            raise QueueStopping()
-
-    def _unlessStopping(self, f: Callable[[], Coroutine[Any, Any, Any]]) -> Deferred[Any]:
-        """
-        Do what makes no sense in a queue that stops.
-        """
-
-        async def refuseOr() -> Any:
-            if self._runs.isStopping:
-                raise QueueStopping()
-            return await f()
-
-        return _detached(refuseOr())
+        return origin.jobID if origin.jobID in self._projection.running else None
 
 
-def _detached(write: Coroutine[Deferred[Any], Any, _T]) -> Deferred[_T]:
+def _inThread(reactor: Any, f: Callable[..., Any], *args: Any) -> Deferred[Any]:
+    return deferToThreadPool(reactor, reactor.getThreadPool(), f, *args)
+
+
+def _sizeOf(value: object) -> int:
     """
-    Have something written, and what follows from that done, also if whoever waits for
-    it cancels the Deferred: the store and the heap are to be one.
+    Return the approximate size of a JSON value in bytes.
     """
-    told: Deferred[_T] = Deferred()
-    Deferred.fromCoroutine(write).chainDeferred(told)
-    return told
+    if isinstance(value, str):
+        return len(value) + 50
+    if isinstance(value, (list, tuple)):
+        return sum(map(_sizeOf, value)) + 50
+    if isinstance(value, dict):
+        return sum(map(_sizeOf, value)) + sum(map(_sizeOf, value.values())) + 50
+    return 30
+
+
+def _passTo(result: Any, waiting: Deferred[Any]) -> None:
+    """
+    Fire a Deferred, unless its caller has cancelled it.
+    """
+    if not waiting.called:
+        waiting.callback(result)
+
+
+def _detached(work: Deferred[Any]) -> Deferred[Any]:
+    """
+    Return a Deferred that fires like another one, and whose cancellation does not end that.
+    """
+    detached: Deferred[Any] = Deferred()
+    work.addBoth(_passTo, detached)
+    return detached

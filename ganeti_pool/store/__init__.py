@@ -1,9 +1,8 @@
 """
-The journal of durable jobs: all SQL of the package.
+The stores of durable jobs, and all SQL of the package.
 
-This face imports nothing, so that what is pure in here serves the store in
-memory where SQLAlchemy is not installed. The store itself is in
-L{ganeti_pool.store.sqlite}.
+Importing this package imports nothing else: C{_base}, which every store shares, works
+without SQLAlchemy. The store in a file is in L{ganeti_pool.store.sqlite}.
 """
 
 __all__: list[str] = []

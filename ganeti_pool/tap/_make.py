@@ -5,16 +5,15 @@ From the options to the service.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from itertools import chain
 from typing import Any
 
 from twisted.application.service import IService
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import gatherResults
 from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.interfaces import IStreamServerEndpoint
-from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
 
 from ..commands import killAll, killSurvivors
@@ -36,7 +35,6 @@ from ..daemon import (
     unblockSignals,
     unignoreSignals,
 )
-from ..deferred import DeferredWorkerPool
 from ..errors import PoolError
 from ._given import (
     BACKLOG,
@@ -97,7 +95,15 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
     @raise ModuleNotFoundError: if the extra is not installed.
     """
     # Not above: they need the extra, and klein a reactor that has been chosen.
-    from ..jobqueue import JobQueue, checkNewStore
+    from ..jobqueue import (
+        Edges,
+        Hooks,
+        JobQueue,
+        QueueLimits,
+        WorkerRules,
+        checkNewStore,
+        threadSlots,
+    )
     from ..metrics import JobMetrics
     from ..store.sqlite import SQLiteJobStore
     from ..web import AnswerMemory, Connections, CountedEndpoint, JobSite, makeSite
@@ -131,38 +137,35 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
     with user.acting():
         lock.acquire()
 
-    def reap(handles: Sequence[str]) -> Deferred[int]:
-        return deferToThreadPool(
-            reactor, reactor.getThreadPool(), killSurvivors, paths.directory, handles
-        )
-
-    # Its workers are started by the service, which says so if they cannot be.
-    pool = DeferredWorkerPool(reactor, "ganeti-pool", 0, workerClass)
     metrics = JobMetrics(lambda: 0 if log is None else log.writer.dropped)
     manager = Notifier.fromEnvironment(reactor, os.environ)
     queue = JobQueue(
         reactor,
-        pool,
         SQLiteJobStore(
             reactor,
             storePath,
-            onCommit=metrics.committed,
             onCheck=partial(manager.delayed, status="Checking the store"),
         ),
-        options["worker-class"],
+        WorkerRules(
+            options["worker-class"],
+            bases=basesOf(workerClass),
+            onCrash=onCrash,
+            argsVersion=argsVersion,
+            checkArgs=getattr(workerClass, "checkArgs", None),
+            keepsOutput=getattr(workerClass, "keepsOutput", False),
+            keepsTimeout=getattr(workerClass, "keepsTimeout", False),
+        ),
         paths,
-        reap=reap,
-        checkArgs=getattr(workerClass, "checkArgs", None),
-        workerBases=basesOf(workerClass),
-        onCrash=onCrash,
-        argsVersion=argsVersion,
-        keepsOutput=getattr(workerClass, "keepsOutput", False),
-        keepsTimeout=getattr(workerClass, "keepsTimeout", False),
+        threadSlots("ganeti-pool", workerClass),
+        options["workers"],
+        QueueLimits(options["max-queued"], files.jobs, options["keep-finished"]),
         isPaused=bool(options["paused"]),
-        maxQueued=options["max-queued"],
-        maxWorkers=files.jobs,
-        keepFinished=options["keep-finished"],
-        observers=[logEvent, metrics.observe],
+        hooks=Hooks(
+            [logEvent, metrics.observe],
+            committed=metrics.committed,
+            onBroken=lambda failure: service.broken(failure),
+        ),
+        edges=Edges(reap=partial(killSurvivors, paths.directory)),
     )
     makeDoor = partial(makeSite, reactor, queue, metrics=partial(metrics.render, queue))
     own = UNIXServerEndpoint(reactor, paths.socket, backlog=BACKLOG, mode=0o600, wantPID=False)
@@ -209,7 +212,6 @@ def makeDaemon(reactor: Any, options: Options) -> IService:
         socket=paths.socket,
         grace=options["grace"],
         guard=guard,
-        hire=partial(pool.resize, options["workers"]),
         freezeMemory=freezeMemory,
         killAll=endAll,
         hangUp=lambda: gatherResults([site.hangUp() for _, site in doors]),

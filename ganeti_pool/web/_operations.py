@@ -37,7 +37,7 @@ _OF_ALL = (
     "store_lost",
     "stopping",
 )
-_OF_WRITES = ("ownership_lost", "store_full")
+_OF_WRITES = ("busy", "ownership_lost", "store_full")
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ OPERATIONS: Mapping[str, Operation] = {
             "POST",
             "/v1/jobs/{jobID}/cancel",
             "Cancel a job: at once while it waits; one that runs is told. Asking again is fine.",
-            ("no_such_job", "finished", "not_queued", "stale_attempt"),
+            ("no_such_job", "finished", "not_queued"),
             query=wire.CANCEL_QUERY,
             answer=_job,
         ),

@@ -6,6 +6,7 @@ C{ganeti.workerpool} finds every name that it used.
 """
 
 from ..errors import DeferTask, NoSuchTask
+from ._hosting import WorkerHost
 from ._locking import GiveWay
 from ._pool import DEFAULT_PRIORITY as _DEFAULT_PRIORITY
 from ._pool import WorkerPool
@@ -22,6 +23,7 @@ __all__ = [
     "GiveWay",
     "NoSuchTask",
     "TaskHeap",
+    "WorkerHost",
     "WorkerPool",
     "movedArgs",
     "newEntry",

@@ -91,6 +91,12 @@ class WorkerPool(Staff):
     ) -> None:
         self.TerminateWorkers()
 
+    def _RunWorker(self, worker: BaseWorker) -> None:
+        """
+        Run tasks on the thread of a worker until it is to end.
+        """
+        worker._RunTasks()
+
     # The hooks
 
     def _WaitForTaskUnlocked(self, worker: BaseWorker) -> Any:

@@ -157,7 +157,13 @@ class BaseWorker(threading.Thread):
 
     def run(self) -> None:
         """
-        Run tasks until told to end.
+        Run tasks until told to end, as the pool does it.
+        """
+        self.pool._RunWorker(self)
+
+    def _RunTasks(self) -> None:
+        """
+        Run the tasks of a L{WorkerPool} until told to end.
         """
         pool = self.pool
         isReady = False

@@ -182,11 +182,17 @@ def _fromThreads(
     return {"microseconds": seconds / (count * size) * 1e6}
 
 
+def _embedded(clients: int, count: int, workers: int) -> Figures:
+    figures: Figures = import_module("._embedded", __package__).measure(count, workers)
+    return figures
+
+
 MEASUREMENTS: dict[tuple[str, str], Callable[[int, int], Figures]] = {
     (row, engine): partial(measure, clients)
     for row, clients in (("durable-batches", 1), ("durable-singles", _SINGLES))
     for engine, measure in (
         ("daemon", _daemon),
+        ("job-queue", _embedded),
         ("huey", _huey),
         ("persist-queue", _persistQueue),
         ("shared-commits", _sharedCommits),

@@ -1,15 +1,17 @@
 """
-The queue as its tests have it.
+A queue that a test steps through on its own thread.
 
-The pool makes its steps on the test's thread. Where a worker's thread would wait
-for the reactor, the test does what is to happen meanwhile, and then commits.
+The dispatcher has no thread: it handles what is in its inbox as soon as something is put there,
+unless the test collects items for one batch. It starts jobs only when the test says so, and a
+slot runs its job when the test makes a step.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,24 +21,28 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool import errors
-from ganeti_pool.jobqueue import JobQueue
-from ganeti_pool.jobqueue._handover import Ask
+from ganeti_pool.interfaces import ISlot, IUnitOfWork
+from ganeti_pool.jobqueue import Edges, Hooks, JobQueue, QueueLimits, WorkerRules
+from ganeti_pool.jobqueue._inbox import Inbox
 from ganeti_pool.jobqueue._output import removeTrees
-from ganeti_pool.jobqueue._task import JobTask
+from ganeti_pool.jobqueue._run import Run
+from ganeti_pool.jobqueue._slots import ThreadSlot
+from ganeti_pool.jobqueue._work import Work
 from ganeti_pool.jobs import Attempt, Job, JobEvent, JobFailure, JobState, NewJob
 from ganeti_pool.paths import StatePaths
-from ganeti_pool.testing import MemoryJobStore, makeSteppingPool
+from ganeti_pool.testing import FakeReactor, MemoryJobStore
 from ganeti_pool.wire import statusToJSON
-from ganeti_pool.workerpool import BaseWorker
+from ganeti_pool.workerpool import BaseWorker, WorkerHost
 
 __all__ = [
     "FULL",
     "NOON",
     "WORKER",
+    "JobFailed",
     "QueueCase",
     "StartedCase",
+    "SteppingSlot",
     "Task",
-    "Told",
     "Worker",
     "new",
 ]
@@ -52,21 +58,18 @@ Task = Callable[..., object]
 
 class Worker(BaseWorker):
     """
-    Does what the test has put under the name that is the job's first argument.
+    Runs the function that the test has put under the first argument of the job.
     """
 
     tasks: ClassVar[dict[str, Task]] = {}
 
     def RunTask(self, name: str, *args: Any) -> object:
-        """
-        Do it.
-        """
         return self.tasks[name](self, *args)
 
 
-class Told(Exception):
+class JobFailed(Exception):
     """
-    A failure that says what to record.
+    An exception that carries the failure to record.
     """
 
     def __init__(self, failure: JobFailure) -> None:
@@ -76,25 +79,78 @@ class Told(Exception):
 
 def new(name: str = "note", *args: Any, **fields: Any) -> NewJob:
     """
-    A job to submit.
+    Return a job to submit.
     """
     return NewJob(WORKER, (name, *args), fields.pop("title", name), **fields)
+
+
+class SteppingInbox(Inbox):
+    """
+    An inbox whose items are handled as soon as they are put there.
+
+    @ivar items: the items that have not been taken.
+    @ivar handle: handles the items; does nothing while it is handling some.
+    """
+
+    def __init__(self, handle: Callable[[], object]) -> None:
+        super().__init__()
+        self.items: list[object] = []
+        self.handle = handle
+
+    def put(self, item: object) -> None:
+        self.items.append(item)
+        self.handle()
+
+    def putLazily(self, item: object) -> None:
+        self.put(item)
+
+    def take(self, timeout: float) -> list[Any]:
+        items, self.items = self.items, []
+        return items
+
+
+class SteppingSlot(ThreadSlot):
+    """
+    A slot that runs its job when the test makes a step.
+    """
+
+    def __init__(
+        self, inbox: Inbox, work: Work, host: WorkerHost, waiting: list[SteppingSlot]
+    ) -> None:
+        super().__init__(inbox, work, host)
+        self.host = host
+        self.waiting = waiting
+
+    def run(self, task: Run) -> None:
+        super().run(task)
+        self.waiting.append(self)
+
+    def end(self) -> None:
+        super().end()
+        self._runNext()
+
+    def step(self) -> None:
+        """
+        Run the job.
+        """
+        self._runNext()
 
 
 class QueueCase(SynchronousTestCase):
     """
     A queue over a store in memory.
 
-    @ivar ran: what the jobs of the task C{note} were given, in the order in which
-        they ran.
-    @ivar events: what the queue has told of its jobs.
-    @ivar removed: the directories that were to be removed at once, below the queue's
-        own.
-    @ivar removal: what that answers.
-    @ivar isPosting: whether workers go on before the end of their job is recorded.
-    @ivar posted: what has come of the last of them, or will.
-    @ivar meanwhile: what is to happen, one after the other, each time that a
-        worker waits for the reactor and nothing comes by itself.
+    @ivar ran: the arguments of the jobs of the task C{note}, in the order in which they ran.
+    @ivar events: the events of the queue.
+    @ivar removed: the directories whose removal was asked for in one call, below the state
+        directory.
+    @ivar removal: the result of that call.
+    @ivar reaped: the handles that were reaped at each start.
+    @ivar reap: called to reap.
+    @ivar broken: the failures with which queues were broken.
+    @ivar mayStart: whether the dispatcher may start jobs.
+    @ivar isHeld: whether items stay in the inbox.
+    @ivar isReactorHeld: whether batches stay with the reactor.
     """
 
     def setUp(self) -> None:
@@ -102,13 +158,11 @@ class QueueCase(SynchronousTestCase):
         self.events: list[JobEvent] = []
         self.removed: list[list[str]] = []
         self.removal: Deferred[Any] = succeed(None)
-        self.meanwhile: list[Callable[[], object]] = []
-        self.isPosting = False
-        self.posted: list[Any] = []
         self.reaped: list[Sequence[str]] = []
-        self.reap: Deferred[Any] = succeed(0)
-        self.journal: object = None
+        self.reap: Callable[[Sequence[str]], object] = lambda handles: None
+        self.broken: list[Failure] = []
         self.monotonic = 100.0
+        self.journals: object = None
         self.tasks: dict[str, Task] = {"note": lambda worker, what=None: self.ran.append(what)}
         self.patch(Worker, "tasks", self.tasks)
         self.open(MemoryJobStore(lambda: NOON))
@@ -117,39 +171,57 @@ class QueueCase(SynchronousTestCase):
         self,
         store: MemoryJobStore,
         numWorkers: int = 1,
-        keepsOutput: bool = True,
-        **options: Any,
+        limits: QueueLimits = QueueLimits(),
+        isPaused: bool = False,
+        **rules: Any,
     ) -> None:
         """
         Make a queue over a store, and do not start it.
 
-        @param options: more arguments for the queue.
+        @param rules: the rules of the worker class that are not as usual.
         """
-        if store._journal is not self.journal:
+        if store._journals is not self.journals:
             # The output of one store is not that of another.
             self.directory = self.mktemp()
-        self.journal = store._journal
+        self.journals = store._journals
         self.store = store
-        self.pool, self.stepping, self.reactor = makeSteppingPool(numWorkers, Worker)
+        self.mayStart = self.isHeld = self.isReactorHeld = self.isHandling = False
+        self.inbox = SteppingInbox(self.handle)
+        self.slots: list[SteppingSlot] = []
+        self.waiting: list[SteppingSlot] = []
+        self.reactor = FakeReactor()
         self.queue = JobQueue(
             self.reactor,
-            self.pool,
             store,
-            WORKER,
+            WorkerRules(WORKER, **{"keepsOutput": True, **rules}),
             StatePaths.at(self.directory),
-            reap=self.reapAll,
-            handover=self,
-            now=lambda: NOON,
-            monotonic=lambda: self.monotonic,
-            observers=[self.events.append],
-            inThread=self.inThread,
-            keepsOutput=keepsOutput,
-            **options,
+            self.makeSlot,
+            numWorkers,
+            limits,
+            isPaused=isPaused,
+            hooks=Hooks([lambda event: self.events.append(event)], onBroken=self.broken.append),
+            edges=Edges(
+                reap=self.reapAll,
+                now=lambda: NOON,
+                monotonic=lambda: self.monotonic,
+                inThread=self.inThread,
+                startThread=lambda run: None,
+                inbox=self.inbox,
+            ),
         )
+        self.dispatcher = self.queue._dispatcher
+        projection = self.queue._projection
+        isCaughtUp = projection.isCaughtUp
+        self.patch(projection, "isCaughtUp", lambda: self.mayStart and isCaughtUp())
 
-    def reapAll(self, handles: Sequence[str]) -> Deferred[Any]:
+    def makeSlot(self, inbox: Inbox, work: Work, name: str) -> ISlot:
+        slot = SteppingSlot(inbox, work, WorkerHost("ganeti-pool", Worker, name), self.waiting)
+        self.slots.append(slot)
+        return slot
+
+    def reapAll(self, handles: Sequence[str]) -> None:
         self.reaped.append(handles)
-        return self.reap
+        self.reap(handles)
 
     def inThread(self, f: Callable[..., Any], *args: Any) -> Deferred[Any]:
         if f is removeTrees:
@@ -160,6 +232,92 @@ class QueueCase(SynchronousTestCase):
         self.removed.append([os.path.relpath(one, self.directory) for one in directories])
         return self.removal
 
+    # Stepping
+
+    def handle(self) -> None:
+        """
+        Handle the items in the inbox and their consequences, except starts.
+        """
+        if self.isHeld or self.isHandling:
+            return
+        self.isHandling = True
+        try:
+            while not self.dispatcher.isOver and (
+                self.inbox.items or self.dispatcher._patience() == 0
+            ):
+                self.dispatcher.step(0)
+        finally:
+            self.isHandling = False
+        if not self.isReactorHeld:
+            self.reactor.run()
+
+    def startJobs(self) -> None:
+        """
+        Start jobs on the idle slots, and do not run them yet.
+        """
+        before, self.mayStart = self.mayStart, True
+        try:
+            self.handle()
+        finally:
+            self.mayStart = before
+
+    def step(self) -> bool:
+        """
+        Start jobs, and run the next started one.
+
+        @return: whether there was one.
+        """
+        self.startJobs()
+        if not self.waiting:
+            return False
+        self.waiting.pop(0).step()
+        return True
+
+    def runAll(self) -> int:
+        """
+        Make steps until no job is left to run.
+
+        @return: the number of steps.
+        """
+        steps = 0
+        while self.step():
+            steps += 1
+        return steps
+
+    @contextmanager
+    def oneBatch(self, mayStart: bool = False) -> Iterator[None]:
+        """
+        Handle all items that the block puts into the inbox in one batch.
+
+        @param mayStart: whether that batch may start jobs.
+        """
+        self.isHeld = True
+        try:
+            yield
+        finally:
+            self.isHeld = False
+        if mayStart:
+            self.startJobs()
+        else:
+            self.handle()
+
+    def advance(self, seconds: float) -> None:
+        """
+        Let time pass.
+        """
+        self.monotonic += seconds
+        self.reactor.advance(seconds)
+        self.handle()
+
+    def recover(self) -> None:
+        """
+        Let the store take changes again, and the next probe find that.
+        """
+        self.store.failure = None
+        self.advance(30)
+
+    # The life
+
     def start(self) -> None:
         """
         Start the queue.
@@ -168,94 +326,24 @@ class QueueCase(SynchronousTestCase):
 
     def restart(self, numWorkers: int = 1, **options: Any) -> None:
         """
-        Another daemon over the same store, after a kill of this one.
+        Start another daemon over the same store, after a crash of this one.
         """
         self.open(self.store.reopened(), numWorkers, **options)
         self.start()
 
-    def callAndWait(self, ask: Ask) -> Any:
-        """
-        What a worker's thread does to have something done by the reactor.
-        """
-        return self.waitFor(self.ask(ask))
+    # What there is
 
-    def waitFor(self, outcome: list[Any]) -> Any:
-        self.untilDone(outcome)
-        if isinstance(outcome[0], Failure):
-            outcome[0].raiseException()
-        return outcome[0]
-
-    def post(self, ask: Ask) -> None:
+    def write(self) -> AbstractContextManager[IUnitOfWork]:
         """
-        What it does to have something done while it goes on; with C{isPosting} false
-        that is done first.
+        Change the store behind the back of the queue, which has to be restarted.
         """
-        self.posted = self.ask(ask)
-        if not self.isPosting:
-            self.untilDone(self.posted)
-
-    def waitForPosted(self) -> None:
-        """
-        What it does to wait for that.
-        """
-        self.waitFor(self.posted)
-
-    def ask(self, ask: Ask) -> list[Any]:
-        """
-        @return: where the outcome will be.
-        """
-        outcome: list[Any] = []
-        maybeDeferred(ask).addBoth(outcome.append)
-        return outcome
-
-    def untilDone(self, outcome: list[Any]) -> None:
-        """
-        Have happen what happens while a worker waits.
-        """
-        while not outcome:
-            try:
-                (self.meanwhile.pop(0) if self.meanwhile else self.store.commit)()
-            except BaseException:
-                # A worker that is about to start a job would keep it for itself.
-                self.addCleanup(Failure().raiseException)
-                raise
-
-    def hold(self, *meanwhile: Callable[[], object]) -> None:
-        """
-        Hold commits, and say what happens meanwhile.
-        """
-        self.store.held = True
-        self.meanwhile += meanwhile
-
-    def release(self) -> None:
-        """
-        Commit what was held, and hold nothing any more.
-        """
-        self.store.held = False
-        self.store.commit()
-
-    def withoutOutput(self, jobID: int) -> Callable[[], None]:
-        """
-        Have no place for the output of a job.
-
-        @return: makes one.
-        """
-        make = self.queue._output.make
-        broken = [jobID]
-
-        def makeSome(made: int, attempt: int) -> None:
-            if made in broken:
-                raise OSError("no place")
-            make(made, attempt)
-
-        self.patch(self.queue._output, "make", makeSome)
-        return broken.clear
+        return self.store.transaction(self.store._journal.epoch)
 
     def obstruct(self) -> Path:
         """
-        Have no place for any output.
+        Put a file in the place of the output directory.
 
-        @return: what is in the way.
+        @return: the file.
         """
         obstacle = Path(self.directory, "output")
         shutil.rmtree(obstacle)
@@ -264,41 +352,49 @@ class QueueCase(SynchronousTestCase):
 
     def submit(self, *jobs: NewJob) -> list[int]:
         """
-        Submit jobs, and give their ids.
+        Submit jobs, and return their IDs.
         """
         return [job.id for job in self.successResultOf(self.queue.submit(jobs))]
 
     def job(self, jobID: int = 1) -> Job:
         return self.successResultOf(self.queue.job(jobID))
 
+    def stored(self, jobID: int = 1) -> Job:
+        """
+        Return a job as the store has it, even if it is closed.
+        """
+        return self.store._journal.jobs[jobID]
+
     def attempts(self, jobID: int = 1) -> list[Attempt]:
         return self.successResultOf(self.queue.attempts(jobID))
 
+    def states(self, *jobIDs: int) -> list[str]:
+        return [self.job(jobID).state.value for jobID in jobIDs]
+
     def status(self) -> dict[str, Any]:
         """
-        The status as HTTP clients get it.
+        Return the status as HTTP clients get it.
         """
         return statusToJSON(self.successResultOf(self.queue.poolStatus()))
 
-    def task(self, jobID: int = 1) -> JobTask:
+    def trouble(self) -> str | None:
         """
-        What the queue has of a job that waits or runs.
+        Return the latest error in the status.
         """
-        task = self.queue._roster.find(jobID)
-        assert task is not None
-        return task
+        error: str | None = self.status()["store"]["last_error"]
+        return error
 
-    def told(self) -> list[tuple[int, str]]:
+    def takeEvents(self) -> list[tuple[int, str]]:
         """
-        What the queue has told since this was asked last, as the job and the kind.
+        Return the job and the kind of each event since the last call.
         """
-        told = [(event.job.id, event.kind.value) for event in self.events]
+        events = [(event.job.id, event.kind.value) for event in self.events]
         self.events.clear()
-        return told
+        return events
 
     def assertError(self, jobID: int, state: JobState, code: str) -> JobFailure:
         """
-        A job has ended so.
+        Check the outcome of a job, and return its failure.
         """
         job = self.job(jobID)
         assert job.error is not None, job
@@ -307,9 +403,9 @@ class QueueCase(SynchronousTestCase):
 
     def runNested(self) -> None:
         """
-        Have the task C{nested} make a step itself, as if two ran at once.
+        Let the task C{nested} make a step itself, as if two ran at once.
         """
-        self.tasks["nested"] = lambda worker: self.stepping.step()
+        self.tasks["nested"] = lambda worker: self.step()
 
 
 class StartedCase(QueueCase):

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
-
 from ganeti_pool import errors
 from ganeti_pool.jobs import (
     Job,
@@ -17,7 +15,7 @@ from ganeti_pool.jobs import (
 )
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, NOON, StartedCase, Told, Worker, new
+from .queuecase import FULL, NOON, JobFailed, StartedCase, Worker, new
 
 
 class CancelTests(StartedCase):
@@ -30,30 +28,51 @@ class CancelTests(StartedCase):
 
     def test_queued(self) -> None:
         """
-        A queued job is cancelled at once and never runs; to ask again is fine.
+        A queued job is cancelled at once and never runs. The request may be repeated.
         """
         self.submit(new("note", 1), new("note", 2))
         self.assertEqual(self.cancel().state, JobState.CANCELLED)
         self.assertEqual(self.cancel().state, JobState.CANCELLED)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [2])
-        self.assertIsNone(self.queue._roster.find(1))
         self.assertEqual(self.status()["statistics"]["cancelled"], 1)
 
-    def test_notStartedMeanwhile(self) -> None:
+    def test_beforeTheStart(self) -> None:
         """
-        A job that is being cancelled does not start while that is committed, though a
-        worker takes it.
+        In one batch a cancellation is decided before any start: the job does not run.
         """
         self.submit(new("note", 1), new("note", 2))
-        self.store.held = True
-        answer = self.queue.cancel(1)
-        self.assertNoResult(answer)
-        self.stepping.step()
+        with self.oneBatch(mayStart=True):
+            answer = self.queue.cancel(1)
         self.assertEqual(self.successResultOf(answer).state, JobState.CANCELLED)
-        self.release()
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [2])
+
+    def test_afterTheStart(self) -> None:
+        """
+        A cancellation that comes after the start becomes a cancellation of the running job.
+        """
+        self.tasks["long"] = lambda worker: self.ran.append(worker.IsCancelled())
+        self.submit(new("long"))
+        self.startJobs()
+        job = self.successResultOf(self.queue.cancel(1))
+        self.assertEqual((job.state, job.cancelRequestedAt), (JobState.RUNNING, NOON))
+        self.step()
+        self.assertEqual(self.ran, [True])
+
+    def test_withTheEnd(self) -> None:
+        """
+        In one batch the end of a run is decided before a cancellation, which comes too late.
+        """
+        self.submit(new("note", 1))
+        with self.oneBatch():
+            self.isHeld = False
+            self.startJobs()
+            self.isHeld = True
+            answer = self.queue.cancel(1)
+            self.waiting.pop().step()
+        self.failureResultOf(answer, errors.JobFinished)
+        self.assertEqual((self.ran, self.job().state), ([1], JobState.SUCCEEDED))
 
     def test_notCommitted(self) -> None:
         """
@@ -62,35 +81,35 @@ class CancelTests(StartedCase):
         self.submit(new("note", 1), new("note", 2, priority=-3), new("note", 3, priority=-3))
         self.store.failure = FULL
         self.failureResultOf(self.queue.cancel(2), errors.StoreFull)
-        self.store.failure = None
-        self.stepping.runAll()
+        self.recover()
+        self.runAll()
         self.assertEqual(self.ran, [2, 3, 1])
 
     def test_twoAtOnce(self) -> None:
         """
-        Two requests at once both get the cancelled job.
+        Two requests in one batch both get the cancelled job, which is counted once.
         """
         self.submit(new())
-        self.store.held = True
-        answers = [self.queue.cancel(1), self.queue.cancel(1)]
-        self.store.commit()
+        with self.oneBatch():
+            answers = [self.queue.cancel(1), self.queue.cancel(1)]
         states = [self.successResultOf(answer).state for answer in answers]
         self.assertEqual(states, [JobState.CANCELLED] * 2)
+        self.assertEqual(self.status()["statistics"]["cancelled"], 1)
 
     def test_finished(self) -> None:
         """
-        A job that has succeeded, or that never was, cannot be cancelled.
+        A job that has succeeded, or does not exist, cannot be cancelled.
         """
         self.submit(new())
-        self.stepping.step()
+        self.step()
         failure = self.failureResultOf(self.queue.cancel(1), errors.JobFinished)
         self.assertEqual(failure.value.state, "succeeded")
         self.failureResultOf(self.queue.cancel(2), errors.NoSuchJob)
 
     def test_onlyQueued(self) -> None:
         """
-        Who asks for that alone cancels a queued job, and gets one that is cancelled; a
-        running one is left alone, and a finished one refused as such.
+        With C{onlyQueued}, a queued job is cancelled, a cancelled one is the answer, a running
+        one is left alone, and a finished one is rejected.
         """
 
         def task(worker: Worker) -> None:
@@ -103,26 +122,25 @@ class CancelTests(StartedCase):
         for _ in range(2):
             job = self.successResultOf(self.queue.cancel(2, True))
             self.assertEqual(job.state, JobState.CANCELLED)
-        self.stepping.runAll()
+        self.runAll()
         self.assertIsNone(self.job().cancelRequestedAt)
         self.failureResultOf(self.queue.cancel(1, True), errors.JobFinished)
 
-    def test_onlyQueuedStartsMeanwhile(self) -> None:
+    def test_onlyQueuedAfterTheStart(self) -> None:
         """
-        A job whose start is recorded when the request has its turn is left alone.
+        With C{onlyQueued}, a job that has been started is left alone.
         """
-        answers: list[Deferred[Job]] = []
         self.submit(new("note", 1))
-        self.hold(lambda: answers.append(self.queue.cancel(1, True)))
-        self.stepping.step()
-        self.release()
-        self.failureResultOf(answers[0], errors.JobNotQueued)
+        self.startJobs()
+        self.failureResultOf(self.queue.cancel(1, True), errors.JobNotQueued)
+        self.step()
         self.assertEqual((self.ran, self.job().state), ([1], JobState.SUCCEEDED))
 
     def interrupted(self, end: Callable[[Worker], object]) -> list[Job]:
         """
-        Run a job that is cancelled while it runs, and that ends so.
+        Run a job that is cancelled twice while it runs.
 
+        @param end: how it ends.
         @return: the answers to two requests.
         """
         answers: list[Job] = []
@@ -136,18 +154,18 @@ class CancelTests(StartedCase):
 
         self.tasks["long"] = task
         self.submit(new("long"))
-        self.stepping.step()
+        self.step()
         return answers
 
     def test_running(self) -> None:
         """
-        A running job is told once, stays running meanwhile, and ends as cancelled,
-        with what it says of its end.
+        A running job is told once, stays running in the meantime, and ends as cancelled,
+        with the failure that it reports.
         """
         told = JobFailure("cancelled", "it was cancelled", None, "SIGTERM")
 
         def end(worker: Worker) -> None:
-            raise Told(told)
+            raise JobFailed(told)
 
         answers = self.interrupted(end)
         self.assertEqual([job.state for job in answers], [JobState.RUNNING] * 2)
@@ -168,7 +186,7 @@ class CancelTests(StartedCase):
 
     def test_runningSucceeds(self) -> None:
         """
-        A job that succeeds although it was told has succeeded.
+        A success stands, even if the job was to be cancelled.
         """
         self.interrupted(lambda worker: "all the same")
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
@@ -183,134 +201,125 @@ class CancelTests(StartedCase):
 
         self.interrupted(end)
         self.assertEqual(self.job().state, JobState.CANCELLED)
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
 
     def test_runningNotCommitted(self) -> None:
         """
-        A running job is told of a request that could not be recorded since the disk is
-        full, which may be its doing; it is no event, and whoever asked is refused.
+        A running job is told to end even if the disk is full, which may be its doing. The
+        client gets the error, and there is no event.
         """
 
         def task(worker: Worker) -> None:
             self.store.failure = FULL
             refused = self.failureResultOf(self.queue.cancel(1), errors.StoreFull)
             self.assertIn("job 1 is told to end, but", refused.getErrorMessage())
-            self.store.failure = None
+            self.recover()
             self.assertTrue(worker.IsCancelled())
             raise errors.TaskCancelled("pool", 1)
 
         self.tasks["long"] = task
         self.submit(new("long"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().state, JobState.CANCELLED)
         kinds = [event.kind for event in self.events]
         self.assertNotIn(JobEventKind.CANCEL_REQUESTED, kinds)
 
-    def test_runningUnwritten(self) -> None:
+    def test_runningNeverWritten(self) -> None:
         """
-        It is told to end however the store fails, and the refusal is of the same kind as
-        that failure.
+        A running job is told to end however the store fails, and the answer is an error of
+        that kind. The job ends as cancelled once the store takes its end.
         """
         told: list[bool] = []
 
         def task(worker: Worker) -> None:
-            for failure in (
-                errors.StoreError("it is broken"),
-                errors.StoreLost("it is gone"),
-                errors.OwnershipLost(1, 2),
-            ):
+            for failure in (errors.StoreError("it is broken"), errors.StoreLost("it is gone")):
                 self.store.failure = failure
                 refused = self.failureResultOf(self.queue.cancel(1), type(failure))
                 self.assertIn(str(failure), refused.getErrorMessage())
                 told.append(worker.IsCancelled())
-            self.store.failure = None
+            self.recover()
             raise errors.TaskCancelled("pool", 1)
 
         self.tasks["long"] = task
         self.submit(new("long"))
-        self.stepping.step()
-        self.assertEqual(told, [True] * 3)
+        self.step()
+        self.assertEqual(told, [True] * 2)
         self.assertEqual(self.job().state, JobState.CANCELLED)
 
-    def test_whileStarting(self) -> None:
+    def test_notRunningUnwritten(self) -> None:
         """
-        A job that is cancelled while its start is committed starts, and is told.
+        The error of a request for a job that does not run is the store's.
+        """
+        self.submit(new())
+        self.store.failure = FULL
+        refused = self.failureResultOf(self.queue.cancel(1), errors.StoreFull)
+        self.assertEqual(refused.getErrorMessage(), str(FULL))
+
+    def test_undone(self) -> None:
+        """
+        The cancellation of a running job whose transaction fails is as if it had not been
+        asked for, except that the job is told; a second request records it.
         """
         self.tasks["long"] = lambda worker: self.ran.append(worker.IsCancelled())
         self.submit(new("long"))
-        answers: list[Deferred[Job]] = []
-        self.hold(lambda: answers.append(self.queue.cancel(1)), self.release)
-        self.stepping.step()
-        self.assertEqual(self.successResultOf(answers[0]).state, JobState.RUNNING)
-        self.assertEqual(self.ran, [True])
+        self.startJobs()
+        self.store.failure = FULL
+        self.failureResultOf(self.queue.cancel(1), errors.StoreFull)
+        self.recover()
+        self.assertIsNone(self.job().cancelRequestedAt)
+        self.takeEvents()
+        self.successResultOf(self.queue.cancel(1))
+        self.assertEqual(self.takeEvents(), [(1, "cancel_requested")])
+        self.assertEqual(self.job().cancelRequestedAt, NOON)
 
-    def test_whileStartRests(self) -> None:
+    def test_whileStartIsRefused(self) -> None:
         """
-        A job whose start waits for room can be cancelled, and does not run.
+        A job whose start the store has refused can be cancelled, and does not run.
         """
         self.submit(new("note", 1))
         self.store.failure = FULL
-
-        def cancel() -> None:
-            self.store.failure = None
+        self.assertFalse(self.step())
+        self.recover()
+        for _ in range(2):
             self.assertEqual(self.cancel().state, JobState.CANCELLED)
-            self.assertEqual(self.cancel().state, JobState.CANCELLED)
-            self.reactor.advance(1)
+        self.assertFalse(self.step())
+        self.assertEqual((self.ran, self.status()["busy"]), ([], 0))
 
-        self.meanwhile = [cancel]
-        self.stepping.step()
-        self.assertEqual((self.ran, self.job().state), ([], JobState.CANCELLED))
-        self.assertEqual(self.status()["busy"], 0)
-
-    def test_whileStartRestsNotCommitted(self) -> None:
+    def test_afterADeferral(self) -> None:
         """
-        If that cancellation fails, the job starts all the same, and once.
-        """
-        self.submit(new("note", 1))
-        self.store.failure = FULL
-
-        def cancel() -> None:
-            self.failureResultOf(self.queue.cancel(1), errors.StoreFull)
-            self.store.failure = None
-            self.reactor.advance(1)
-
-        self.meanwhile = [cancel]
-        self.stepping.runAll()
-        self.assertEqual(self.ran, [1])
-
-    def test_whileDeferring(self) -> None:
-        """
-        A job that is cancelled while its deferral is committed does not run again.
+        A job that is cancelled after its deferral does not run again.
         """
 
         def task(worker: Worker) -> None:
             self.ran.append("once")
-            self.hold(lambda: answers.append(self.queue.cancel(1)), self.release)
             raise DeferTask()
 
-        answers: list[Deferred[Job]] = []
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.runAll()
-        self.assertEqual(self.successResultOf(answers[0]).state, JobState.CANCELLED)
+        with self.oneBatch():
+            self.isHeld = False
+            self.startJobs()
+            self.isHeld = True
+            answer = self.queue.cancel(1)
+            self.waiting.pop().step()
+        self.runAll()
+        self.assertEqual(self.successResultOf(answer).state, JobState.CANCELLED)
         self.assertEqual((self.ran, self.job().deferrals), (["once"], 1))
 
     def test_beforeDeferralIsWritten(self) -> None:
         """
-        A job that is cancelled while its deferral waits for room is not put back.
+        A job that is cancelled while its deferral cannot be written is not queued again.
         """
 
         def task(worker: Worker) -> None:
             self.store.failure = FULL
-            self.meanwhile += [cancel]
             raise DeferTask()
-
-        def cancel() -> None:
-            self.store.failure = None
-            self.assertEqual(self.cancel().state, JobState.RUNNING)
-            self.reactor.advance(1)
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.runAll()
+        self.step()
+        self.assertEqual(self.status()["store"]["unwritten"], 1)
+        self.failureResultOf(self.queue.cancel(1), errors.StoreFull)
+        self.recover()
+        self.advance(30)
         self.assertEqual((self.job().state, self.job().deferrals), (JobState.CANCELLED, 0))

@@ -12,7 +12,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from ganeti_pool.errors import StoreError
-from ganeti_pool.jobqueue import checkNewStore
+from ganeti_pool.jobqueue import _claim, checkNewStore
 from ganeti_pool.jobqueue._claim import (
     STORE_ID,
     FoundOutput,
@@ -23,9 +23,10 @@ from ganeti_pool.jobqueue._claim import (
     examine,
     writeStoreID,
 )
+from ganeti_pool.jobs import currentAttempt
 from ganeti_pool.testing import MemoryJobStore
 
-from .queuecase import FULL, NOON, QueueCase, new
+from .queuecase import FULL, NOON, QueueCase, Worker, new
 
 OTHER = "0123456789abcdef0123456789abcdef"
 
@@ -217,14 +218,14 @@ class ClaimTests(QueueCase):
         return (self.output / "store-id").read_text().strip()
 
     def setting(self) -> dict[str, object]:
-        mark: dict[str, object] = self.store._journal.settings[STORE_ID]
+        mark: dict[str, object] = self.store._journal.values[STORE_ID]
         return mark
 
     def age(self) -> None:
         """
         Make the store, and the output, one of an earlier release.
         """
-        del self.store._journal.settings[STORE_ID]
+        del self.store._journal.values[STORE_ID]
         (self.output / "store-id").unlink()
 
     def rejected(self) -> str:
@@ -233,9 +234,9 @@ class ClaimTests(QueueCase):
 
         @return: why.
         """
-        before = self.files(), dict(self.store._journal.settings)
+        before = self.files(), dict(self.store._journal.values)
         error = self.failureResultOf(self.queue.start(), StoreError).value
-        self.assertEqual((self.files(), self.store._journal.settings), before)
+        self.assertEqual((self.files(), self.store._journal.values), before)
         self.assertEqual((self.removed, self.queue._claim.adopted), ([], False))
         return str(error)
 
@@ -256,7 +257,8 @@ class ClaimTests(QueueCase):
         self.start()
         for job in self.submit(*[new()] * jobs):
             self.successResultOf(self.queue.cancel(job))
-            self.successResultOf(self.store.removeJob(self.queue._journal.epoch, job))
+            with self.write() as unit:
+                unit.removeJob(job)
 
     def test_new(self) -> None:
         """
@@ -300,7 +302,7 @@ class ClaimTests(QueueCase):
         why = self.rejected()
         self.assertIn(f"the store with the id {OTHER}, and the store of this daemon has the", why)
         self.assertIn(f"has the id {own}: correct --state-dir or --store; to restore", why)
-        del self.store._journal.settings[STORE_ID]
+        del self.store._journal.values[STORE_ID]
         self.open(self.store.reopened())
         self.assertIn("has the id (none): ", self.rejected())
 
@@ -345,7 +347,7 @@ class ClaimTests(QueueCase):
             self.gone(1)
             own = self.mark()
             self.leave("1/1/stdout")
-            self.store._journal.settings[STORE_ID] = {"id": own, "confirmed": False}
+            self.store._journal.values[STORE_ID] = {"id": own, "confirmed": False}
             if not isOutputMarked:
                 (self.output / "store-id").rename(self.output / "store-id.new")
             self.restart()
@@ -361,7 +363,7 @@ class ClaimTests(QueueCase):
             self.open(MemoryJobStore(lambda: NOON))
             self.start()
             own = self.mark()
-            self.store._journal.settings[STORE_ID] = {"id": own, "confirmed": False}
+            self.store._journal.values[STORE_ID] = {"id": own, "confirmed": False}
             if not isOutputMarked:
                 (self.output / "store-id").unlink()
             self.assertEqual(self.restarted(), [])
@@ -372,14 +374,16 @@ class ClaimTests(QueueCase):
         """
         The ID is in the store before it is in the directory, and confirmed after that.
         """
-        self.store.held = True
-        started = self.queue.start()
-        self.store.commit()
-        self.assertFalse(self.output.exists())
-        self.store.commit()
-        self.assertEqual(self.setting(), {"id": self.mark(), "confirmed": False})
-        self.store.commit()
-        self.successResultOf(started)
+        seen: list[object] = []
+        write = _claim.writeStoreID
+
+        def writing(path: str, storeID: str) -> None:
+            seen.append((self.output.exists(), self.setting()["confirmed"]))
+            write(path, storeID)
+
+        self.patch(_claim, "writeStoreID", writing)
+        self.start()
+        self.assertEqual(seen, [(False, False)])
         self.assertTrue(self.setting()["confirmed"])
 
     def test_storeAlone(self) -> None:
@@ -414,7 +418,7 @@ class ClaimTests(QueueCase):
         directories = [f"{self.queue._output.directory}/aside-{n}" for n in (1, 2)]
         self.assertEqual(self.status()["output"]["set_aside"], directories)
         self.submit(new())
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.restarted(), [])
         self.assertEqual(self.status()["output"]["set_aside"], directories)
 
@@ -436,49 +440,56 @@ class ClaimTests(QueueCase):
         """
         If the store takes no ID, the directory gets none either.
         """
-        self.store.held = True
-        started = self.queue.start()
-        self.store.commit()
-        self.store.failure = FULL
-        self.store.commit()
-        self.failureResultOf(started, StoreError)
+        self.patch(self.queue._claim, "_confirm", self.refuse)
+        self.failureResultOf(self.queue.start(), StoreError)
         self.assertFalse(self.output.exists())
+
+    def refuse(self, epoch: int, confirmed: bool) -> None:
+        raise FULL
+
+    def run_(self) -> list[str]:
+        """
+        Run a job that makes its output directory.
+
+        @return: the errors of the system.
+        """
+        refusals: list[str] = []
+
+        def task(worker: Worker) -> None:
+            attempt = currentAttempt.get()
+            assert attempt is not None
+            try:
+                self.assertIsNotNone(attempt.outputDirectory)
+            except OSError as error:
+                refusals.append(str(error.strerror))
+
+        self.tasks["make"] = task
+        self.submit(new("make"))
+        self.step()
+        return refusals
 
     def test_emptied(self) -> None:
         """
-        An output directory that somebody empties while the daemon runs is marked again
-        with the next run, and one that has lost the ID alone is not.
+        An output directory that is emptied while the daemon runs is marked again with the next
+        run, and one that has lost the ID alone is not.
         """
         self.start()
         own = self.mark()
         (self.output / "store-id").unlink()
-        self.submit(new(), new())
-        self.stepping.step()
+        self.assertEqual(self.run_(), [])
         self.assertEqual(self.mark(), own)
         (self.output / "store-id").unlink()
-        self.stepping.step()
+        self.assertEqual(self.run_(), [])
         self.assertFalse((self.output / "store-id").exists())
         shutil.rmtree(self.output)
-        self.submit(new())
-        self.stepping.step()
+        self.assertEqual(self.run_(), [])
         self.assertEqual(self.mark(), own)
-        self.assertEqual(len(self.ran), 3)
 
     def test_unableToMark(self) -> None:
         """
-        Where that is impossible, the job waits until it is possible.
+        If that is impossible, the run has no directory, and its worker gets the error.
         """
         self.start()
         (self.output / "store-id").unlink()
-        blocker = self.output / "store-id.new"
-        blocker.mkdir()
-
-        def mended() -> None:
-            self.assertIn("cannot be kept", self.status()["store"]["last_error"])
-            blocker.rmdir()
-            self.reactor.advance(1)
-
-        self.meanwhile.append(mended)
-        self.submit(new())
-        self.stepping.step()
-        self.assertEqual((len(self.ran), self.meanwhile), (1, []))
+        (self.output / "store-id.new").mkdir()
+        self.assertEqual(self.run_(), ["Is a directory"])

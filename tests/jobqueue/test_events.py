@@ -1,14 +1,17 @@
 """
-Tests for what is told of the jobs, and for why they wait.
+Tests for the events of jobs, and for the reasons of queued ones.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from ganeti_pool import errors
+from ganeti_pool.jobqueue import Hooks
 from ganeti_pool.jobs import Job, JobEvent, JobEventKind, JobFailure, JobState, OnCrash
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, StartedCase, Told, Worker, new
+from .queuecase import FULL, JobFailed, StartedCase, Worker, new
 
 
 class EventsTests(StartedCase):
@@ -20,23 +23,22 @@ class EventsTests(StartedCase):
         """
         Let time pass.
         """
-        self.monotonic += seconds
-        self.reactor.advance(seconds)
+        self.advance(seconds)
 
     def lengths(self) -> list[tuple[str, float | None, float | None]]:
         """
-        The kind of what was told, and how long the job waited and ran before it.
+        Return the kind of each event, and how long the job waited and ran before it.
         """
         return [(event.kind.value, event.waited, event.ran) for event in self.events]
 
     def test_life(self) -> None:
         """
-        The life of a job is told, with the time for which it waited and ran.
+        Each step of a job's life is an event, with the time for which it waited and ran.
         """
         self.tasks["long"] = lambda worker: self.wait(5)
         self.submit(new("long"))
         self.wait(2)
-        self.stepping.step()
+        self.step()
         self.assertEqual(
             self.lengths(),
             [("submitted", None, None), ("started", 2.0, None), ("finished", None, 5.0)],
@@ -47,31 +49,30 @@ class EventsTests(StartedCase):
 
     def test_afterTheCommit(self) -> None:
         """
-        What is told is in the store.
+        An event comes after the commit, and not at all if that fails.
         """
-        self.store.held = True
-        self.queue.submit([new()])
-        self.assertEqual(self.told(), [])
-        self.release()
-        self.assertEqual(self.told(), [(1, "submitted")])
+        with self.oneBatch():
+            self.queue.submit([new()])
+            self.assertEqual(self.takeEvents(), [])
+        self.assertEqual(self.takeEvents(), [(1, "submitted")])
         self.store.failure = FULL
         self.queue.submit([new()]).addErrback(lambda _: None)
         self.queue.changePriority(1, 5).addErrback(lambda _: None)
         self.queue.cancel(1).addErrback(lambda _: None)
-        self.assertEqual(self.told(), [])
+        self.assertEqual(self.takeEvents(), [])
 
     def test_moved(self) -> None:
         """
-        A change of priority is told, unless there is none.
+        A change of priority is an event, unless the priority stays the same.
         """
         self.submit(new())
         self.successResultOf(self.queue.changePriority(1, 5))
         self.successResultOf(self.queue.changePriority(1, 5))
-        self.assertEqual(self.told(), [(1, "submitted"), (1, "moved")])
+        self.assertEqual(self.takeEvents(), [(1, "submitted"), (1, "moved")])
 
     def test_deferred(self) -> None:
         """
-        A deferral is told, with how long the attempt ran; the wait begins anew.
+        A deferral is an event, with the running time of the attempt. The wait begins again.
         """
         ends: list[Exception] = [DeferTask()]
 
@@ -82,9 +83,9 @@ class EventsTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         self.wait(4)
-        self.stepping.step()
+        self.step()
         self.assertEqual(
             self.lengths()[2:],
             [("deferred", None, 3.0), ("started", 4.0, None), ("finished", None, 3.0)],
@@ -92,8 +93,8 @@ class EventsTests(StartedCase):
 
     def test_cancelled(self) -> None:
         """
-        The cancellation of a running job is told once, and its end; that of a waiting
-        one is its end, without a run.
+        The cancellation of a running job is one event, and its end another. The
+        cancellation of a queued job is its end, with no running time.
         """
 
         def task(worker: Worker) -> None:
@@ -104,7 +105,7 @@ class EventsTests(StartedCase):
 
         self.tasks["long"] = task
         self.submit(new("long"), new())
-        self.stepping.step()
+        self.step()
         self.successResultOf(self.queue.cancel(2))
         self.successResultOf(self.queue.cancel(2))
         self.assertEqual(
@@ -113,49 +114,30 @@ class EventsTests(StartedCase):
         )
         self.assertEqual(self.events[-1].job.state, JobState.CANCELLED)
 
-    def test_refusedDeferral(self) -> None:
+    def test_storeTakesNoTime(self) -> None:
         """
-        An attempt that may not defer itself has run until it asked for that.
+        The time that an end waits for the store does not count as running time.
         """
+        for end in (lambda: None, DeferTask):
+            self.ends: list[Any] = [end()]
 
-        def task(worker: Worker) -> None:
-            self.wait(3)
-            self.store.failure = FULL
-            self.meanwhile.append(cancel)
-            raise DeferTask()
+            def task(worker: Worker) -> None:
+                self.wait(3)
+                self.store.failure = FULL
+                (error,) = self.ends
+                if error is not None:
+                    raise error
 
-        def cancel() -> None:
-            self.store.failure = None
-            self.queue.cancel(1)
-            self.wait(1)
-
-        self.tasks["defer"] = task
-        self.submit(new("defer"))
-        self.stepping.step()
-        self.assertEqual(self.lengths()[-1], ("finished", None, 3.0))
-
-    def test_outcomeTakesNoTime(self) -> None:
-        """
-        The wait for the store is no part of the run.
-        """
-
-        def task(worker: Worker) -> None:
-            self.wait(3)
-            self.store.failure = FULL
-            self.meanwhile.append(recover)
-
-        def recover() -> None:
-            self.store.failure = None
-            self.wait(20)
-
-        self.tasks["full"] = task
-        self.submit(new("full"))
-        self.stepping.step()
-        self.assertEqual(self.lengths()[-1], ("finished", None, 3.0))
+            self.tasks["full"] = task
+            self.submit(new("full"))
+            self.step()
+            self.assertEqual(self.status()["store"]["unwritten"], 1)
+            self.recover()
+            self.assertEqual(self.events[-1].ran, 3.0)
 
     def test_retried(self) -> None:
         """
-        A retry is told, unless there is none; the wait begins anew.
+        A retry is an event, unless the job is queued already. The wait begins again.
         """
         self.submit(new())
         self.successResultOf(self.queue.cancel(1))
@@ -163,7 +145,7 @@ class EventsTests(StartedCase):
         self.successResultOf(self.queue.retry(1))
         self.successResultOf(self.queue.retry(1))
         self.wait(1)
-        self.stepping.step()
+        self.step()
         self.assertEqual(
             self.lengths()[2:],
             [("retried", None, None), ("started", 1.0, None), ("finished", None, 0.0)],
@@ -171,37 +153,37 @@ class EventsTests(StartedCase):
 
     def test_submittedAgain(self) -> None:
         """
-        A job that is there already is not told of.
+        A job that is submitted again is not an event.
         """
         self.submit(new(key="k"))
         self.submit(new(key="k"), new())
-        self.assertEqual(self.told(), [(1, "submitted"), (2, "submitted")])
+        self.assertEqual(self.takeEvents(), [(1, "submitted"), (2, "submitted")])
 
     def crash(self, *jobs: Job) -> None:
         """
-        The daemon dies, and another one starts.
+        Let the daemon die, and another one start.
         """
         self.events.clear()
         self.restart()
 
     def test_crash(self) -> None:
         """
-        What a crash has made of the running jobs is told, with no time; nor is the
-        time known for which one has waited that waits longer than the daemon runs.
+        The ends of jobs after a crash are events without a time. The wait of a job that an
+        earlier daemon left is not known.
         """
         self.submit(new(), new(onCrash=OnCrash.RETRY, maxAttempts=2), new())
-        for jobID in (1, 2):
-            epoch = self.queue._journal.epoch
-            self.successResultOf(self.store.startAttempt(epoch, jobID, 1))
+        with self.write() as unit:
+            for jobID in (1, 2):
+                unit.startAttempt(jobID, 1)
         self.crash()
         self.assertEqual(self.lengths(), [("finished", None, None), ("interrupted", None, None)])
-        self.told()
-        self.stepping.runAll()
+        self.takeEvents()
+        self.runAll()
         self.assertEqual(self.lengths(), [("started", None, None), ("finished", None, 0.0)] * 2)
 
     def test_stop(self) -> None:
         """
-        So is what the end of the daemon has made of them.
+        The interruption by the end of the daemon is an event.
         """
 
         def task(worker: Worker) -> None:
@@ -211,45 +193,56 @@ class EventsTests(StartedCase):
 
         self.tasks["long"] = task
         self.submit(new("long", onCrash=OnCrash.RETRY, maxAttempts=2))
-        self.stepping.step()
+        self.step()
         self.reactor.run()
         self.assertEqual(self.lengths()[-1], ("interrupted", None, 1.0))
         self.assertEqual(self.events[-1].job.state, JobState.QUEUED)
 
     def test_harmless(self) -> None:
         """
-        What an observer raises is logged, and harms neither the job nor another one.
+        An exception in an observer is logged, and affects neither the job nor another
+        observer.
         """
 
         def broken(event: JobEvent) -> None:
             raise ZeroDivisionError()
 
         seen: list[JobEventKind] = []
-        self.queue._events._observers = (broken, lambda event: seen.append(event.kind))
+        hooks = Hooks([broken, lambda event: seen.append(event.kind)])
+        self.patch(self.queue._projection, "_hooks", hooks)
         self.submit(new())
-        self.stepping.step()
+        self.step()
         self.assertEqual(len(seen), 3)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
 
-    def test_nobody(self) -> None:
+    def test_commits(self) -> None:
         """
-        Nobody need listen.
+        Each commit is reported with the number of its changes. A hook that raises is logged.
         """
-        self.queue._events._observers = ()
-        self.submit(new())
-        self.stepping.step()
-        self.assertEqual(self.told(), [])
+        commits: list[int] = []
+
+        def committed(changes: int, seconds: float) -> None:
+            self.assertGreaterEqual(seconds, 0.0)
+            commits.append(changes)
+            raise ZeroDivisionError()
+
+        self.patch(self.queue._projection, "_hooks", Hooks(committed=committed))
+        with self.oneBatch(mayStart=True):
+            self.queue.submit([new(), new()])
+            self.queue.submit([new()])
+        self.assertEqual(commits, [3])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class ReasonTests(StartedCase):
     """
-    Tests for why a job that has begun before waits again.
+    Tests for the reason of a job that has been started before and is queued.
     """
 
     def deferFor(self, reason: object) -> int:
         """
-        Have a job defer itself once for a reason.
+        Let a job defer itself once for a reason.
 
         @return: its ID.
         """
@@ -261,29 +254,29 @@ class ReasonTests(StartedCase):
 
         self.tasks["defer"] = task
         (jobID,) = self.submit(new("defer"))
-        self.stepping.step()
+        self.step()
         return jobID
 
     def test_deferral(self) -> None:
         """
-        A deferral may say why; that shows until the job starts again.
+        The reason of a deferral is shown until the job starts again.
         """
         self.deferFor("the licence server has none left")
         self.assertEqual(self.job().reason, "the licence server has none left")
         self.assertEqual(self.events[-1].job.reason, "the licence server has none left")
-        self.stepping.step()
+        self.step()
         self.assertEqual((self.job().state, self.job().reason), (JobState.SUCCEEDED, None))
 
     def test_without(self) -> None:
         """
-        It need not.
+        A deferral needs no reason.
         """
         self.deferFor(None)
         self.assertIsNone(self.job().reason)
 
     def test_anyText(self) -> None:
         """
-        Any text will do; of a long one the beginning is kept, and half a character
+        Any text is a reason. The beginning of a long one is kept, and a lone surrogate
         becomes a question mark.
         """
         self.deferFor("\udcff" + "x" * 5000)
@@ -291,48 +284,35 @@ class ReasonTests(StartedCase):
 
     def test_noText(self) -> None:
         """
-        What is no text is a failure.
+        A reason that is not text fails the job.
         """
         jobID = self.deferFor(7)
         error = self.assertError(jobID, JobState.FAILED, "exception")
         self.assertIn("must be text", error.message)
         self.flushLoggedErrors(errors.InvalidArgument)
 
-    def test_inAPoolThatEnds(self) -> None:
-        """
-        The reason of one that defers itself when the pool stops is kept.
-        """
-
-        def task(worker: Worker) -> None:
-            self.pool.terminateWorkers()
-            raise DeferTask(reason="later")
-
-        self.tasks["defer"] = task
-        self.submit(new("defer"))
-        self.stepping.step()
-        self.assertEqual((self.job().state, self.job().reason), (JobState.QUEUED, "later"))
-
     def test_crash(self) -> None:
         """
-        A job that is tried again after a crash says so, until it starts.
+        A job that is tried again after a crash has that as its reason until it starts.
         """
         self.submit(new(onCrash=OnCrash.RETRY, maxAttempts=2))
-        self.successResultOf(self.store.startAttempt(self.queue._journal.epoch, 1, 1))
+        with self.write() as unit:
+            unit.startAttempt(1, 1)
         self.restart()
         self.assertEqual(self.job().reason, "its daemon died while it ran")
-        self.stepping.step()
+        self.step()
         self.assertIsNone(self.job().reason)
 
     def test_stop(self) -> None:
         """
-        So does one that its daemon has ended.
+        A job that its daemon has interrupted has that as its reason.
         """
 
         def task(worker: Worker) -> None:
             self.queue.stop(10)
-            raise Told(JobFailure("interrupted", "killed", None, "SIGKILL"))
+            raise JobFailed(JobFailure("interrupted", "killed", None, "SIGKILL"))
 
         self.tasks["kill"] = task
         self.submit(new("kill", onCrash=OnCrash.RETRY, maxAttempts=2))
-        self.stepping.step()
-        self.assertEqual(self.job().reason, "its daemon stopped while it ran")
+        self.step()
+        self.assertEqual(self.stored().reason, "its daemon stopped while it ran")

@@ -4,12 +4,7 @@ Tests for changes of priority.
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
-
 from ganeti_pool import errors
-from ganeti_pool.jobs import (
-    Job,
-)
 
 from .queuecase import FULL, StartedCase, Worker, new
 
@@ -20,10 +15,11 @@ class PriorityTests(StartedCase):
     """
 
     def order(self) -> list[object]:
-        self.store.held = False
-        self.store.failure = None
-        self.store.commit()
-        self.stepping.runAll()
+        """
+        Run all jobs, and return their arguments in order.
+        """
+        self.recover()
+        self.runAll()
         return self.ran
 
     def test_moves(self) -> None:
@@ -37,35 +33,34 @@ class PriorityTests(StartedCase):
 
     def test_notCommitted(self) -> None:
         """
-        If the commit fails, the job is where it was.
+        If the commit fails, the job stays in its place.
         """
         self.submit(new("note", 1), new("note", 2), new("note", 3))
         self.store.failure = FULL
         self.failureResultOf(self.queue.changePriority(2, -1), errors.StoreFull)
         self.assertEqual(self.order(), [1, 2, 3])
 
-    def test_twoAtOnce(self) -> None:
+    def test_backAndForth(self) -> None:
         """
-        Two changes of one job are made one after the other, so that the second
-        stands though the first has failed.
+        Of two changes in one batch the second stands; and both are undone if the commit fails.
         """
         self.submit(new("note", 1), new("note", 2), new("note", 3))
-        self.store.held = True
-        first = self.queue.changePriority(2, 10)
-        second = self.queue.changePriority(2, -10)
         self.store.failure = FULL
-        self.store.commit()
-        self.store.failure = None
-        self.failureResultOf(first, errors.StoreFull)
-        self.assertNoResult(second)
-        self.store.commit()
+        with self.oneBatch():
+            refused = [self.queue.changePriority(2, 10), self.queue.changePriority(2, 0)]
+        for change in refused:
+            self.failureResultOf(change, errors.StoreFull)
+        self.recover()
+        with self.oneBatch():
+            first = self.queue.changePriority(2, 10)
+            second = self.queue.changePriority(2, -10)
+        self.assertEqual(self.successResultOf(first).priority, 10)
         self.assertEqual(self.successResultOf(second).priority, -10)
         self.assertEqual(self.order(), [2, 1, 3])
-        self.assertEqual(self.queue._runs.turns._lines, {})
 
     def test_laterFails(self) -> None:
         """
-        If the later of two fails, the job stays where the first has put it.
+        If a later change fails, the job stays where an earlier one has put it.
         """
         self.submit(new("note", 1), new("note", 2), new("note", 3))
         self.successResultOf(self.queue.changePriority(2, -10))
@@ -75,7 +70,7 @@ class PriorityTests(StartedCase):
 
     def test_notQueued(self) -> None:
         """
-        A job that runs, has ended, or never was, cannot be moved.
+        A job that runs, has ended, or does not exist cannot be moved.
         """
         refused: list[str] = []
 
@@ -85,48 +80,18 @@ class PriorityTests(StartedCase):
 
         self.tasks["move"] = task
         self.submit(new("move"))
-        self.stepping.step()
+        self.step()
         failure = self.failureResultOf(self.queue.changePriority(1, 5), errors.JobNotQueued)
         self.assertEqual([*refused, failure.value.state], ["running", "succeeded"])
         self.failureResultOf(self.queue.changePriority(2, 5), errors.NoSuchJob)
 
-    def test_justTaken(self) -> None:
+    def test_besideATakenJob(self) -> None:
         """
-        A job that a worker has taken is not queued, though its start is not
-        committed yet.
+        A change that shares its batch with the start of jobs is decided first.
         """
-        self.submit(new("note", 1))
-        changes: list[Deferred[Job]] = []
-
-        def change() -> None:
-            self.store.failure = FULL
-            self.store.commit()
-            # now the start rests, and the job is queued in the store
-            changes.append(self.queue.changePriority(1, 5))
-            self.store.failure = None
-            self.reactor.advance(1)
-
-        self.hold(change)
-        self.stepping.step()
-        failure = self.failureResultOf(changes[0], errors.JobNotQueued)
-        self.assertEqual(failure.value.state, "running")
-        self.assertEqual(self.ran, [1])
-
-    def test_startWaits(self) -> None:
-        """
-        A start waits for a change that is being committed; if that fails, there is
-        nothing to put back.
-        """
-        self.submit(new("note", 1))
-        self.store.held = True
-        change = self.queue.changePriority(1, 5)
-
-        def refuse() -> None:
-            self.store.failure = FULL
-            self.store.commit()
-            self.store.failure = None
-
-        self.meanwhile = [refuse]
-        self.stepping.step()
-        self.failureResultOf(change, errors.StoreFull)
-        self.assertEqual((self.ran, self.job().priority), ([1], 0))
+        self.submit(new("note", 1), new("note", 2))
+        with self.oneBatch(mayStart=True):
+            moved = self.queue.changePriority(2, -1)
+        self.assertEqual(self.successResultOf(moved).priority, -1)
+        self.assertEqual(self.states(1, 2), ["queued", "running"])
+        self.assertEqual(self.order(), [2, 1])

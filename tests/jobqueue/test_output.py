@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,12 +15,11 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from ganeti_pool import errors
 from ganeti_pool.errors import OutputUnreadable
-from ganeti_pool.jobqueue import JobQueue
+from ganeti_pool.jobqueue import JobQueue, WorkerRules
 from ganeti_pool.jobqueue._output import Output, listNumbers, removeTrees
 from ganeti_pool.jobs import JobState, OutputSize, currentAttempt
-from ganeti_pool.testing import MemoryJobStore, makeSteppingPool
+from ganeti_pool.testing import FakeReactor, MemoryJobStore, makeSteppingPool
 from ganeti_pool.workerpool import DeferTask
 
 from .queuecase import NOON, QueueCase, StartedCase, Worker, new
@@ -32,115 +30,90 @@ class OutputTests(StartedCase):
     Tests for the directories of the attempts.
     """
 
-    def test_noOutputDirectory(self) -> None:
+    def directory_(self) -> str | None:
         """
-        A job whose output cannot be kept stays queued, and the worker, which is busy
-        with it, waits, longer each time, until it can. The status says why, and the log
-        does once.
+        Return the output directory of the run.
         """
-        obstacle = self.obstruct()
+        attempt = currentAttempt.get()
+        assert attempt is not None
+        return attempt.outputDirectory
 
-        def meanwhile() -> None:
-            self.assertEqual((self.job().state, self.status()["busy"]), (JobState.QUEUED, 1))
-            self.assertIn(
-                "job 1 waits: the output of jobs cannot be kept: ",
-                self.status()["store"]["last_error"],
-            )
-            self.reactor.advance(1)
+    def test_lazily(self) -> None:
+        """
+        The directory of a run is made when the worker first asks for it, and is the same for
+        each read.
+        """
 
-        def mended() -> None:
-            (pause,) = self.reactor.getDelayedCalls()
-            self.assertEqual(pause.getTime() - self.reactor.seconds(), 2)
+        def task(worker: Worker) -> None:
+            self.assertFalse(Path(self.directory, "output", "1").exists())
+            first = self.directory_()
+            self.assertEqual(first, self.directory_())
+            assert first is not None
+            self.assertEqual(os.listdir(first), [])
+
+        self.tasks["make"] = task
+        self.submit(new("make"), new())
+        self.runAll()
+        self.assertEqual(self.states(1, 2), ["succeeded"] * 2)
+        self.assertEqual(os.listdir(Path(self.directory, "output", "1")), ["1.0"])
+        self.assertFalse(Path(self.directory, "output", "2").exists())
+
+    def test_cannotBeMade(self) -> None:
+        """
+        If the directory cannot be made, the worker gets the error of the system, and the next
+        read tries again.
+        """
+
+        def task(worker: Worker) -> str | None:
+            obstacle = self.obstruct()
+            self.assertRaises(OSError, self.directory_)
             obstacle.unlink()
-            self.reactor.advance(2)
+            return self.directory_()
 
-        self.meanwhile += [meanwhile, mended]
-        self.tasks["see"] = lambda worker: self.ran.append(self.status()["store"]["last_error"])
-        self.submit(new("see"))
+        self.tasks["make"] = task
+        self.submit(new("make"))
+        self.step()
+        self.assertEqual(self.job().state, JobState.SUCCEEDED)
+        self.assertTrue(os.path.isdir(self.job().result))
+
+    def test_hindered(self) -> None:
+        """
+        While runs report that they cannot go on, the status has the reason of one and the
+        number of the others, and the log has each once. A run that goes on or ends is not
+        counted, and its slot is busy once.
+        """
+        self.restart(2)
+        troubles: list[object] = []
+
+        def task(worker: Worker) -> None:
+            attempt = currentAttempt.get()
+            assert attempt is not None
+            attempt.recordStart()
+            for _ in range(2):
+                attempt.recordWait("no place")
+            troubles.append((self.trouble(), self.status()["busy"]))
+            if attempt.jobID == 1:
+                self.waiting.pop().step()
+                troubles.append(self.trouble())
+                attempt.recordStart()
+                troubles.append(self.trouble())
+
+        self.tasks["wait"] = task
+        self.submit(new("wait"), new("wait"))
         with capturedLogs() as logged:
-            self.stepping.step()
-        self.assertEqual((self.ran, self.meanwhile), ([None], []))
-        warnings = [event for event in logged if event["log_level"] is LogLevel.warn]
-        self.assertEqual([event["job"] for event in warnings], [1])
-        self.assertIn("Job 1 waits: ", formatEvent(warnings[0]))
-        self.assertEqual(self.status()["busy"], 0)
-        self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 1))
-        self.assertIsNone(self.status()["store"]["last_error"])
-
-    def test_cancelledWithoutOutputDirectory(self) -> None:
-        """
-        Meanwhile it can be cancelled, which lets its worker go, and is no trouble then.
-        """
-        self.obstruct()
-
-        def cancel() -> None:
-            self.assertIn("cannot be kept", self.status()["store"]["last_error"])
-            self.successResultOf(self.queue.cancel(1))
-            self.assertIsNone(self.status()["store"]["last_error"])
-            self.reactor.advance(1)
-
-        self.meanwhile += [cancel]
-        self.submit(new())
-        self.stepping.step()
-        self.assertEqual((self.job().state, self.ran), (JobState.CANCELLED, []))
-        self.assertIsNone(self.status()["store"]["last_error"])
-
-    def test_severalWithoutOutputDirectory(self) -> None:
-        """
-        What keeps one job from its start shows while another one starts, and no
-        longer than it does.
-        """
-        self.open(MemoryJobStore(), numWorkers=2)
-        self.start()
-        mend = self.withoutOutput(1)
-
-        def other() -> None:
-            self.stepping.step()
-            troubles.append(self.status()["store"]["last_error"])
-            mend()
-            self.reactor.advance(1)
-
-        troubles: list[str | None] = []
-        self.meanwhile.append(other)
-        self.submit(new("note", 1), new("note", 2))
-        self.stepping.step()
-        self.assertEqual(self.ran, [2, 1])
-        self.assertEqual(troubles, ["job 1 waits: the output of jobs cannot be kept: no place"])
-        self.assertIsNone(self.status()["store"]["last_error"])
-
-    def test_allWithoutOutputDirectory(self) -> None:
-        """
-        Of several jobs that cannot start, the status names one, and says how many more
-        there are.
-        """
-        self.open(MemoryJobStore(), numWorkers=2)
-        self.start()
-        obstacle = self.obstruct()
-
-        def mended() -> None:
-            troubles.append(self.status()["store"]["last_error"])
-            obstacle.unlink()
-            self.reactor.advance(1)
-
-        troubles: list[str] = []
-        self.meanwhile += [self.stepping.step, mended, lambda: self.reactor.advance(1)]
-        self.submit(new("note", 1), new("note", 2))
-        self.stepping.runAll()
-        self.assertEqual(sorted(self.ran), [1, 2])
-        self.assertEqual(len(troubles), 1)
-        self.assertRegex(troubles[0], r"^job 1 waits: .* \(and 1 more\)$")
-
-    def test_cancelledJobMakesNone(self) -> None:
-        """
-        A worker that has taken a job which was cancelled since makes no directory for
-        it: what it has written may have been removed.
-        """
-        self.submit(new())
-        task = self.task()
-        self.successResultOf(self.queue.cancel(1))
-        self.successResultOf(self.queue.remove(1))
-        self.assertRaises(errors.StaleAttempt, task.begin, 1)
-        self.assertFalse(Path(self.directory, "output", "1").exists())
+            self.step()
+        self.assertEqual(
+            troubles,
+            [
+                ("job 1 waits: no place", 2),
+                ("job 1 waits: no place (and 1 more)", 2),
+                "job 1 waits: no place",
+                None,
+            ],
+        )
+        warnings = [event["job"] for event in logged if event["log_level"] is LogLevel.warn]
+        self.assertEqual(warnings, [1, 2])
+        self.assertIsNone(self.trouble())
 
     def test_outputOfEachRun(self) -> None:
         """
@@ -156,7 +129,7 @@ class OutputTests(StartedCase):
 
         self.tasks["defer"] = task
         self.submit(new("defer"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((self.job().state, self.job().output), (JobState.SUCCEEDED, None))
 
     def test_none(self) -> None:
@@ -174,7 +147,7 @@ class OutputTests(StartedCase):
         self.start()
         self.tasks["look"] = task
         self.submit(new("look"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(directories, [None])
 
 
@@ -187,8 +160,8 @@ class RemovalTests(QueueCase):
         """
         By default the output is removed by a thread of the reactor's pool.
         """
-        pool, _, reactor = makeSteppingPool(1, Worker)
-        queue = JobQueue(reactor, pool, self.store, "w", self.queue._paths, reap=self.reapAll)
+        reactor = FakeReactor()
+        queue = JobQueue(reactor, self.store, WorkerRules("w"), self.queue._paths, self.makeSlot, 1)
         threads, stepping, _ = makeSteppingPool(1, reactor=reactor)
         reactor.getThreadPool = lambda: threads  # type: ignore[attr-defined]
         directory = Path(self.directory, "output", "1", "1")
@@ -293,8 +266,7 @@ class RunTests(SynchronousTestCase):
         """
         A run that writes something.
         """
-        self.output.make(jobID, attempt)
-        directory = Path(self.output.begin(jobID, attempt, deferrals))
+        directory = Path(self.output.make(jobID, attempt, deferrals))
         (directory / "stdout").write_text(text)
         return directory
 
@@ -345,9 +317,7 @@ class RunTests(SynchronousTestCase):
         Before there is any output, and behind its end, there are no bytes.
         """
         self.assertEqual(self.read(1), b"")
-        self.output.make(17, 1)
-        self.assertEqual(self.read(1), b"")
-        path = self.output.begin(17, 1, 0)
+        path = self.output.make(17, 1, 0)
         self.assertEqual(self.read(1), b"")
         Path(path, "stdout").write_text("text")
         reads = [self.read(1, offset) for offset in (1, 4, 5, 1 << 44, 1 << 63, 1 << 80)]
@@ -392,20 +362,6 @@ class RunTests(SynchronousTestCase):
             if directory == file.parent:
                 (self.top / f"moved-{directory.name}").rename(directory)
 
-    def test_notStarted(self) -> None:
-        """
-        The empty directory of a run that was not started serves the next one, and one that
-        is not empty is moved aside.
-        """
-        self.output.make(17, 1)
-        self.output.make(17, 1)
-        self.assertEqual(self.output.aside, [])
-        (self.top / "17" / "1.new" / "stdout").write_text("whose?")
-        path = self.run_(17, 1, 0, "text")
-        self.assertEqual(os.listdir(path), ["stdout"])
-        self.assertEqual(self.output.aside, [str(self.top / "aside-1")])
-        self.assertEqual((self.top / "aside-1/17/1.new/stdout").read_text(), "whose?")
-
     def test_ranBefore(self) -> None:
         """
         The output of a run with the same number, as after a restore, is moved aside, and
@@ -417,25 +373,17 @@ class RunTests(SynchronousTestCase):
         aside = self.top / "aside-1" / "17" / "1.0" / "stdout"
         self.assertEqual(aside.read_text(), "before the restore")
 
-    def test_removedMeanwhile(self) -> None:
-        """
-        If somebody removes the directory before the run begins, it is made again.
-        """
-        self.output.make(17, 1)
-        shutil.rmtree(self.top)
-        self.assertTrue(os.path.isdir(self.output.begin(17, 1, 0)))
-
     def test_refusedBySystem(self) -> None:
         """
         If the system refuses the directory of a run, nothing is moved aside.
         """
-        self.output.make(17, 1)
 
-        def refuse(source: str, target: str) -> None:
+        def refuse(path: str, mode: int) -> None:
             raise OSError(errno.EIO, "Input/output error")
 
-        self.patch(os, "rename", refuse)
-        self.assertRaises(OSError, self.output.begin, 17, 1, 0)
+        self.output.make(17, 1, 0)
+        self.patch(os, "mkdir", refuse)
+        self.assertRaises(OSError, self.output.make, 17, 2, 0)
         self.assertEqual((os.listdir(self.top), self.output.aside), (["17"], []))
 
     def test_linkInPlaceOfAJob(self) -> None:
@@ -446,6 +394,6 @@ class RunTests(SynchronousTestCase):
         other.mkdir()
         self.top.mkdir()
         (self.top / "17").symlink_to(other)
-        error = self.assertRaises(OSError, self.output.make, 17, 1)
+        error = self.assertRaises(OSError, self.output.make, 17, 1, 0)
         self.assertIn("17 is in the way: it is not a directory", str(error))
         self.assertEqual(os.listdir(other), [])

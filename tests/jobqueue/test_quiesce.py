@@ -1,5 +1,5 @@
 """
-Tests for waiting until all is done.
+Tests for quiesces.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class QuiesceTests(StartedCase):
 
     def over(self, quiet: Deferred[None]) -> None:
         """
-        It is quiet.
+        Check that a quiesce is over, and that none is pending.
         """
         self.reactor.run()
         self.assertIsNone(self.successResultOf(quiet))
@@ -38,26 +38,26 @@ class QuiesceTests(StartedCase):
 
     def test_empty(self) -> None:
         """
-        A queue without a job is quiet at once.
+        In an empty queue it is over at once.
         """
         self.over(self.quiesce())
 
     def test_waits(self) -> None:
         """
-        It waits for the outcome of what was submitted before, and for that alone;
-        what comes later starts when it is over.
+        It waits for the outcomes of the jobs that were submitted before, and for no others. Later
+        jobs start when it is over.
         """
         self.submit(new("note", 1), new("note", 2))
         quiet = self.quiesce()
         self.submit(new("note", 3, priority=-5))
-        self.stepping.step()
+        self.step()
         self.assertNoResult(quiet)
         self.assertEqual(self.ran, [1])
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.ran, [1, 2])
         self.assertEqual(self.job(3).state, JobState.QUEUED)
         self.over(quiet)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1, 2, 3])
 
     def test_unwrittenOutcome(self) -> None:
@@ -67,21 +67,13 @@ class QuiesceTests(StartedCase):
 
         def full(worker: Worker) -> None:
             self.store.failure = FULL
-            self.meanwhile += [still, still, recover]
-
-        def still() -> None:
-            self.reactor.run()
-            self.assertNoResult(quiet)
-            self.reactor.advance(1)
-
-        def recover() -> None:
-            self.store.failure = None
-            self.reactor.advance(30)
 
         self.tasks["full"] = full
         self.submit(new("full"))
         quiet = self.quiesce()
-        self.stepping.step()
+        self.step()
+        self.assertNoResult(quiet)
+        self.recover()
         self.over(quiet)
 
     def test_deferral(self) -> None:
@@ -97,68 +89,126 @@ class QuiesceTests(StartedCase):
         self.tasks["defer"] = task
         self.submit(new("defer"))
         quiet = self.quiesce()
-        self.stepping.step()
+        self.step()
         self.reactor.run()
         self.assertNoResult(quiet)
-        self.stepping.step()
+        self.step()
         self.over(quiet)
 
     def test_cancelling(self) -> None:
         """
-        It waits until a cancellation is committed, and if that fails for the job
-        itself, which is still in front of what came later.
+        A cancelled job is not waited for, unless the cancellation cannot be committed.
         """
         self.submit(new("note", 1))
         quiet = self.quiesce()
         self.submit(new("note", 2))
-        self.store.held = True
-        refused = self.queue.cancel(1)
-        self.reactor.run()
-        self.assertNoResult(quiet)
         self.store.failure = FULL
-        self.store.commit()
-        self.failureResultOf(refused, errors.StoreFull)
-        self.store.failure = None
-        self.reactor.run()
+        self.failureResultOf(self.queue.cancel(1), errors.StoreFull)
         self.assertNoResult(quiet)
-        self.release()
-        self.stepping.step()
+        self.recover()
+        self.step()
         self.assertEqual(self.ran, [1])
         self.over(quiet)
+        quiet = self.quiesce()
         self.successResultOf(self.queue.cancel(2))
-        self.over(self.quiesce())
+        self.over(quiet)
+
+    def test_oneBatch(self) -> None:
+        """
+        It waits for a job that was submitted just before, and not for one just after, even if
+        a slot is idle and the end of a job comes with them.
+        """
+        self.submit(new("note", 1))
+        self.startJobs()
+        with self.oneBatch(mayStart=True):
+            self.waiting.pop().step()
+            self.queue.submit([new("note", 2)])
+            quiet = self.queue.quiesce()
+            self.queue.submit([new("note", 3, priority=-1)])
+        self.assertEqual(self.states(1, 2, 3), ["succeeded", "running", "queued"])
+        self.assertNoResult(quiet)
+        self.step()
+        self.over(quiet)
+        self.assertEqual(self.ran, [1, 2])
+
+    def test_undoneBehindIt(self) -> None:
+        """
+        A submission and a start that cannot be committed leave a quiesce as it is.
+        """
+        self.submit(new("note", 1))
+        quiet = self.quiesce()
+        self.store.failure = FULL
+        with self.oneBatch(mayStart=True):
+            refused = self.queue.submit([new("note", 2)])
+        self.failureResultOf(refused, errors.StoreFull)
+        self.recover()
+        self.submit(new("note", 3))
+        self.step()
+        self.over(quiet)
+        self.runAll()
+        self.assertEqual(self.ran, [1, 3])
+
+    def test_liftedInTheMiddle(self) -> None:
+        """
+        The jobs of a quiesce that is given up wait with those of the quiesce before it.
+        """
+        self.submit(new("note", 1))
+        first = self.quiesce()
+        self.submit(new("note", 2))
+        second, third = self.quiesce(), self.quiesce()
+        self.submit(new("note", 3, priority=-1))
+        for quiet in (second, third):
+            quiet.cancel()
+            self.failureResultOf(quiet, CancelledError)
+        self.assertNoResult(first)
+        self.step()
+        self.over(first)
+        self.runAll()
+        self.assertEqual(self.ran, [1, 3, 2])
+
+    def test_liftedTooLate(self) -> None:
+        """
+        Giving up a quiesce whose end is on its way to the reactor changes nothing.
+        """
+        self.isReactorHeld = True
+        quiet = self.queue.quiesce()
+        quiet.cancel()
+        self.reactor.run()
+        self.failureResultOf(quiet, CancelledError)
+        self.assertEqual(self.status()["quiesces"]["count"], 0)
+        self.assertEqual(self.queue._sender._waiting, {})
 
     def test_retryComesLater(self) -> None:
         """
-        A job that is retried meanwhile is one that comes later.
+        A job that is retried in the meantime is a later one.
         """
         self.submit(new("note", 1), new("note", 2))
         self.successResultOf(self.queue.cancel(1))
         quiet = self.quiesce()
         self.successResultOf(self.queue.retry(1))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.ran, [2])
         self.over(quiet)
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.ran, [2, 1])
 
     def test_movedBehindIt(self) -> None:
         """
-        A job that has to wait for it can be moved and cancelled.
+        A job that waits behind it can be moved and cancelled.
         """
         self.submit(new("note", 1))
         quiet = self.quiesce()
         self.submit(new("note", 2), new("note", 3), new("note", 4))
         self.successResultOf(self.queue.changePriority(3, -1))
         self.successResultOf(self.queue.cancel(2))
-        self.stepping.step()
+        self.step()
         self.over(quiet)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1, 3, 4])
 
     def test_lifted(self) -> None:
         """
-        Whoever does not wait any more holds nothing up.
+        A quiesce that is given up holds no job.
         """
         self.submit(new("note", 1))
         quiet = self.quiesce()
@@ -166,75 +216,54 @@ class QuiesceTests(StartedCase):
         quiet.cancel()
         self.failureResultOf(quiet, CancelledError)
         self.assertEqual(self.status()["quiesces"]["count"], 0)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [2, 1])
 
     def test_paused(self) -> None:
         """
-        In a pause it waits, and ends once that is over.
+        It waits for the end of a pause.
         """
         self.submit(new())
         self.successResultOf(self.queue.setActive(False))
         quiet = self.quiesce()
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
         self.assertNoResult(quiet)
         self.successResultOf(self.queue.setActive(True))
-        self.stepping.step()
+        self.step()
         self.over(quiet)
 
     def test_several(self) -> None:
         """
-        Several may wait, each for what was before.
+        Several quiesces each wait for the jobs before them.
         """
         self.submit(new("note", 1))
         first = self.quiesce()
         self.submit(new("note", 2))
         second = self.quiesce()
-        self.stepping.step()
+        self.step()
         self.reactor.run()
         self.successResultOf(first)
         self.assertNoResult(second)
-        self.stepping.step()
+        self.step()
         self.over(second)
 
     def test_stop(self) -> None:
         """
-        A queue that stops lets all go who wait, at once, and nobody wait any more.
+        The stop of the queue fails all quiesces at once, and rejects new ones.
         """
         self.submit(new(), new())
         waits = [self.quiesce(), self.quiesce()]
         stopped = self.queue.stop(10)
+        self.reactor.run()
         for quiet in waits:
             self.failureResultOf(quiet, errors.QueueStopping)
         self.failureResultOf(self.queue.quiesce(), errors.QueueStopping)
         self.reactor.run()
         self.successResultOf(stopped)
 
-    def test_quietBeforeTheStopIsHeard(self) -> None:
-        """
-        Who is told of a stop is told nothing more, though it has become quiet too.
-        """
-        self.submit(new())
-        quiet = self.quiesce()
-        self.stepping.step()
-        self.queue.stop(0)
-        self.failureResultOf(quiet, errors.QueueStopping)
-        self.reactor.run()
-
-    def test_poolThatEnds(self) -> None:
-        """
-        A pool that has begun to stop before the queue has does not become quiet.
-        """
-        self.submit(new())
-        quiet = self.quiesce()
-        self.pool.terminateWorkers()
-        self.reactor.run()
-        self.failureResultOf(quiet, errors.QueueStopping)
-        self.failureResultOf(self.queue.quiesce(), errors.QueueStopping)
-
     def test_standing(self) -> None:
         """
-        The status counts the quiesces that stand, and says since when the oldest does.
+        The status has the number of pending quiesces, and the start of the oldest.
         """
         self.submit(new("note", 1))
         first = self.quiesce()
@@ -247,13 +276,13 @@ class QuiesceTests(StartedCase):
         self.failureResultOf(first, CancelledError)
         later = {"count": 1, "since": "2026-01-31T12:00:05.123Z"}
         self.assertEqual(self.status()["quiesces"], later)
-        self.stepping.step()
+        self.step()
         self.over(second)
 
 
 class InsideTests(StartedCase):
     """
-    Tests for a quiesce that a job asks for.
+    Tests for a quiesce that a job requests.
     """
 
     def setUp(self) -> None:
@@ -262,7 +291,7 @@ class InsideTests(StartedCase):
 
     def test_running(self) -> None:
         """
-        It is refused to a job that runs, and holds nothing back.
+        The quiesce of a running job is rejected, and holds no job.
         """
         refusals = []
 
@@ -272,13 +301,13 @@ class InsideTests(StartedCase):
 
         self.tasks["ask"] = ask
         self.submit(new("ask"), new("note", 2))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual([refusal.value.jobID for refusal in refusals], [1])
         self.assertEqual(self.ran, [2])
 
     def test_elsewhere(self) -> None:
         """
-        A job of another daemon, whether of this machine or another, may ask for it.
+        A job of another daemon, on this machine or another, may request it.
         """
         quiets = []
 
@@ -292,7 +321,7 @@ class InsideTests(StartedCase):
 
         self.tasks["ask"] = ask
         self.submit(new("ask"))
-        self.stepping.runAll()
+        self.runAll()
         self.reactor.run()
         for quiet in quiets:
             self.assertIsNone(self.successResultOf(quiet))
@@ -300,23 +329,15 @@ class InsideTests(StartedCase):
 
     def test_leftBehind(self) -> None:
         """
-        What a job has left behind may ask for it once the job has ended, even if its end
-        is not recorded yet.
+        A process that a job left behind may ask for it once the job has ended.
         """
-        self.isPosting = True
         self.submit(new("note", 1))
-        self.store.held = True
-        self.meanwhile += [self.store.commit]
-        self.stepping.step()
-        quiet = self.queue.quiesce(self.own)
-        self.assertEqual(self.status()["quiesces"]["count"], 1)
-        self.release()
-        self.reactor.run()
-        self.successResultOf(quiet)
+        self.step()
+        self.assertIsNone(self.successResultOf(self.queue.quiesce(self.own)))
 
     def test_link(self) -> None:
         """
-        A daemon whose state directory is named through a link knows its jobs again.
+        A daemon whose state directory is named through a link recognises its jobs.
         """
         link = self.mktemp()
         os.symlink(os.path.abspath(self.directory), link)
@@ -329,5 +350,5 @@ class InsideTests(StartedCase):
 
         self.tasks["ask"] = ask
         self.submit(new("ask"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, ["refused"])

@@ -1,16 +1,16 @@
 """
-Tests for jobs that are removed.
+Tests for the removal of jobs.
 """
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 
 from ganeti_pool import errors
 from ganeti_pool.jobs import JobFailure, JobState
 
 from .againcase import AgainCase
-from .queuecase import FULL, Told, Worker, new
+from .queuecase import FULL, JobFailed, Worker, new
 
 
 class RemoveTests(AgainCase):
@@ -20,7 +20,7 @@ class RemoveTests(AgainCase):
 
     def test_finished(self) -> None:
         """
-        A finished job is forgotten, and then what it has written is removed.
+        A finished job is removed from the store, and then its output is removed.
         """
         self.failOne()
         self.removal = Deferred()
@@ -35,7 +35,7 @@ class RemoveTests(AgainCase):
 
     def test_notFinished(self) -> None:
         """
-        One that waits or runs is refused, and keeps what it writes.
+        The removal of an unfinished job is rejected, and its output stays.
         """
         states: list[str] = []
 
@@ -47,23 +47,23 @@ class RemoveTests(AgainCase):
         self.submit(new("long"))
         failure = self.failureResultOf(self.queue.remove(1), errors.JobNotFinished)
         states.append(failure.value.state)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(states, ["queued", "running"])
         self.assertEqual(self.removed, [])
 
     def test_notCommitted(self) -> None:
         """
-        If the commit fails, all is as before.
+        If the commit fails, nothing is removed.
         """
         self.failOne()
         self.store.failure = FULL
         self.failureResultOf(self.queue.remove(1), errors.StoreFull)
-        self.store.failure = None
+        self.recover()
         self.assertEqual((self.job().state, self.removed), (JobState.FAILED, []))
 
     def test_outputStays(self) -> None:
         """
-        That what it has written could not be removed is logged; the job is gone.
+        Output that cannot be removed is logged. The job is gone.
         """
         self.failOne()
         self.removal = fail(OSError("no"))
@@ -73,31 +73,38 @@ class RemoveTests(AgainCase):
 
     def test_againstRetry(self) -> None:
         """
-        Of a removal and a retry at the same time the first to ask wins, and the other
-        is refused.
+        Of a removal and a retry in one batch the first wins, and the other is rejected.
         """
         self.failOne()
-        self.store.held = True
-        removed = self.queue.remove(1)
-        retried = self.queue.retry(1)
-        self.release()
+        with self.oneBatch():
+            removed = self.queue.remove(1)
+            retried = self.queue.retry(1)
         self.successResultOf(removed)
         self.failureResultOf(retried, errors.NoSuchJob)
-        self.ends.append(Told(JobFailure("exit_nonzero", "it exited", 3)))
+        self.ends.append(JobFailed(JobFailure("exit_nonzero", "it exited", 3)))
         self.submit(new("flaky"))
-        self.stepping.step()
-        self.store.held = True
-        retried = self.queue.retry(2)
-        removed = self.queue.remove(2)
-        self.store.commit()
-        self.release()
+        self.step()
+        with self.oneBatch():
+            retried = self.queue.retry(2)
+            removed = self.queue.remove(2)
         self.assertEqual(self.successResultOf(retried).state, JobState.QUEUED)
         self.failureResultOf(removed, errors.JobNotFinished)
         self.assertEqual(self.removed, [["output/1"]])
 
+    def test_givenUp(self) -> None:
+        """
+        The output is removed even if the client does not wait for it.
+        """
+        self.failOne()
+        with self.oneBatch():
+            removed = self.queue.remove(1)
+            removed.cancel()
+        self.failureResultOf(removed, CancelledError)
+        self.assertEqual(self.removed, [["output/1"]])
+
     def test_keyIsFree(self) -> None:
         """
-        The key of a job that is gone may be used again.
+        The key of a removed job may be used again.
         """
         self.failOne(key="k")
         self.successResultOf(self.queue.remove(1))

@@ -1,16 +1,13 @@
 """
-Tests for the start of a queue, after a kill.
+Tests for the start of a queue after a crash.
 """
 
 from __future__ import annotations
 
 import tracemalloc
-from typing import Any
-
-from twisted.internet.defer import Deferred, fail, succeed
 
 from ganeti_pool import errors
-from ganeti_pool.jobqueue import _life
+from ganeti_pool.jobqueue import _lifecycle
 from ganeti_pool.jobs import (
     JobState,
     NewJob,
@@ -24,78 +21,62 @@ from .queuecase import QueueCase, new
 
 class RestartTests(QueueCase):
     """
-    Tests for L{JobQueue.start}, after a kill.
+    Tests for L{JobQueue.start} after a crash.
     """
 
     def crash(self, *jobs: NewJob) -> None:
         """
-        Submit jobs, start the first, and kill the daemon while it runs.
+        Submit jobs, start the first, and let the daemon die while it runs.
         """
         self.start()
         self.submit(*jobs)
-        epoch = self.queue._journal.epoch
-        self.successResultOf(self.store.startAttempt(epoch, 1, 1))
-        self.successResultOf(self.store.recordHandle(epoch, 1, 1, "handle"))
+        with self.write() as unit:
+            unit.startAttempt(1, 1)
+            unit.recordHandle(1, 1, "handle")
 
     def test_order(self) -> None:
         """
-        The queue is as it was, and what is submitted later comes later.
+        The order of the queue is as before, and later jobs come later.
         """
         self.start()
         self.submit(*(new("note", n) for n in range(4)))
         self.successResultOf(self.queue.changePriority(3, -1))
         self.restart()
         self.submit(new("note", 4), new("note", 5, priority=-1))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [2, 5, 0, 1, 3, 4])
 
     def test_pages(self) -> None:
         """
-        Many jobs are taken over a page at a time; none is started before all are
-        there.
+        Queued jobs are loaded a page at a time, and none is started before all are there.
         """
-        self.patch(_life, "_PAGE", 3)
+        self.patch(_lifecycle, "_PAGE", 3)
         for count in (6, 7):
-            self.takePages(count)
-
-    def takePages(self, count: int) -> None:
-        """
-        Have a daemon take so many jobs over in three pages.
-        """
-        self.open(MemoryJobStore())
-        self.start()
-        self.submit(*(new("note", n, priority=-n) for n in range(count)))
-        read = self.store.queuedJobs
-        self.open(self.store.reopened())
-        pages: list[Deferred[None]] = []
-
-        def slowly(limit: int, after: tuple[int, int] | None = None) -> Deferred[Any]:
-            pages.append(Deferred())
-            return pages[-1].addCallback(lambda _: read(limit, after))
-
-        self.store.queuedJobs = slowly  # type: ignore[method-assign]
-        started = self.queue.start()
-        for number in range(3):
-            self.assertFalse(self.stepping.step())
-            self.assertNoResult(started)
-            pages[number].callback(None)
-        self.successResultOf(started)
-        self.ran.clear()
-        self.stepping.runAll()
-        self.assertEqual(self.ran, list(reversed(range(count))))
+            self.open(MemoryJobStore())
+            self.start()
+            self.submit(*(new("note", n, priority=-n) for n in range(count)))
+            self.open(self.store.reopened())
+            self.mayStart = True
+            self.start()
+            self.assertEqual(list(self.dispatcher._decisions.running), [count])
+            self.ran.clear()
+            self.runAll()
+            self.assertEqual(self.ran, list(reversed(range(count))))
 
     def test_memory(self) -> None:
         """
-        A job that waits takes less than 400 bytes, whatever the store has of it.
+        A queued job takes less than 400 bytes, whatever the store keeps of it.
         """
         count = 20_000
 
-        def manyJobs(limit: int, after: tuple[int, int] | None = None) -> Deferred[Any]:
+        def manyJobs(
+            ledger: object, limit: int, after: tuple[int, int] | None = None
+        ) -> list[QueuedJob]:
             first = 0 if after is None else after[1] + 1
             last = min(first + limit, count)
-            return succeed([QueuedJob(n + 1, 0, n, 0) for n in range(first, last)])
+            return [QueuedJob(n + 1, 0, n, 0) for n in range(first, last)]
 
-        self.store.queuedJobs = manyJobs  # type: ignore[method-assign]
+        self.patch(type(self.store._journal), "queuedJobs", manyJobs)
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
         before, _ = tracemalloc.get_traced_memory()
@@ -108,36 +89,32 @@ class RestartTests(QueueCase):
 
     def test_positions(self) -> None:
         """
-        A place in the queue is never given again, though nothing is queued.
+        A position is never given out again, even if nothing is queued.
         """
         self.start()
         self.submit(new(), new())
-        self.stepping.runAll()
+        self.runAll()
         self.restart()
         (jobID,) = self.submit(new())
         self.assertGreater(self.job(jobID).position, self.job(2).position)
 
     def test_interrupted(self) -> None:
         """
-        What ran has failed, once the processes that its handle tells are gone.
+        A job that ran has failed, once the processes that its handle names are gone.
         """
         self.crash(new("note", 1), new("note", 2))
         self.open(self.store.reopened())
-        self.reap = Deferred()
-        started = self.queue.start()
-        self.assertEqual(self.reaped[-1], ["handle"])
-        self.assertEqual(self.job().state, JobState.RUNNING)
-        self.assertFalse(self.stepping.step())
-        self.reap.callback(1)
-        self.successResultOf(started)
+        self.reap = lambda handles: self.ran.append(self.stored().state)
+        self.start()
+        self.assertEqual((self.reaped[-1], self.ran), (["handle"], [JobState.RUNNING]))
         self.assertError(1, JobState.FAILED, "interrupted")
-        self.stepping.runAll()
-        self.assertEqual(self.ran, [2])
+        self.runAll()
+        self.assertEqual(self.ran[1:], [2])
 
     def test_retried(self) -> None:
         """
-        What may be tried again is, at its old place, until its attempts are used
-        up.
+        A job that may be tried again is queued at its old position, until its attempts are
+        used up.
         """
         self.crash(
             new("note", 1, priority=3, onCrash=OnCrash.RETRY, maxAttempts=2),
@@ -145,26 +122,28 @@ class RestartTests(QueueCase):
         )
         self.restart()
         self.assertEqual((self.job().state, self.job().attempt), (JobState.QUEUED, 1))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.ran, [1])
         self.assertEqual((self.job().state, self.job().attempt), (JobState.SUCCEEDED, 2))
 
     def test_retriedOften(self) -> None:
         """
-        The last attempt that is allowed is not tried again.
+        The last allowed attempt is not tried again.
         """
         self.crash(new("note", onCrash=OnCrash.RETRY, maxAttempts=2))
         self.restart()
-        self.successResultOf(self.store.startAttempt(self.queue._journal.epoch, 1, 2))
+        with self.write() as unit:
+            unit.startAttempt(1, 2)
         self.restart()
         self.assertError(1, JobState.FAILED, "interrupted")
 
     def test_cancelled(self) -> None:
         """
-        What was to be cancelled is cancelled, and not tried again.
+        A job that was to be cancelled is cancelled, and not tried again.
         """
         self.crash(new("note", onCrash=OnCrash.RETRY, maxAttempts=2))
-        self.successResultOf(self.store.requestCancel(self.queue._journal.epoch, 1))
+        with self.write() as unit:
+            unit.requestCancel(1)
         self.restart()
         self.assertEqual(self.job().state, JobState.CANCELLED)
 
@@ -172,20 +151,26 @@ class RestartTests(QueueCase):
         """
         While processes of an earlier daemon live, the queue does not start.
         """
+
+        def reap(handles: object) -> None:
+            raise errors.PoolError("they live")
+
         self.crash(new(), new())
         self.open(self.store.reopened())
-        self.reap = fail(errors.PoolError("they live"))
+        self.reap = reap
         self.failureResultOf(self.queue.start(), errors.PoolError)
-        self.assertEqual(self.job().state, JobState.RUNNING)
-        self.assertFalse(self.stepping.step())
+        self.assertEqual(self.stored().state, JobState.RUNNING)
+        self.assertFalse(self.step())
+        self.successResultOf(self.queue.stop(0))
 
     def test_withoutHandle(self) -> None:
         """
-        Also an attempt that has no handle yet is over.
+        An attempt that has no handle yet is over, too.
         """
         self.start()
         self.submit(new())
-        self.successResultOf(self.store.startAttempt(self.queue._journal.epoch, 1, 1))
+        with self.write() as unit:
+            unit.startAttempt(1, 1)
         self.restart()
         self.assertEqual(self.reaped[-1], [])
         self.assertError(1, JobState.FAILED, "interrupted")

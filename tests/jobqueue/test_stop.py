@@ -4,13 +4,15 @@ Tests for the end of a queue.
 
 from __future__ import annotations
 
+import threading
+from threading import Event
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 
 from ganeti_pool import errors
-from ganeti_pool.jobqueue import JobQueue
-from ganeti_pool.jobqueue._task import JobTask
+from ganeti_pool.jobqueue import JobQueue, WorkerRules, threadSlots
+from ganeti_pool.jobqueue._items import Close
 from ganeti_pool.jobs import (
     Job,
     JobFailure,
@@ -23,7 +25,16 @@ from ganeti_pool.testing import FakeReactor, MemoryJobStore, makeSteppingPool
 from ganeti_pool.wire import statusOf
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, WORKER, StartedCase, Task, Told, Worker, new
+from .queuecase import FULL, WORKER, JobFailed, StartedCase, Task, Worker, new
+
+
+def endThreads() -> None:
+    """
+    Wait until the threads of a queue have ended.
+    """
+    for thread in threading.enumerate():
+        if thread.name.startswith(("ganeti-pool", "job queue")):
+            thread.join(30)
 
 
 class StopTests(StartedCase):
@@ -42,31 +53,39 @@ class StopTests(StartedCase):
 
     def finish(self) -> None:
         """
-        The queue has stopped.
+        Check that the queue has stopped.
         """
         self.reactor.run()
         self.successResultOf(self.stopped[-1])
         self.assertEqual(self.reactor.getDelayedCalls(), [])
-        self.store = self.store.reopened()
-        self.queue._store = self.store
+        self.assertTrue(self.dispatcher.isOver)
+
+    def assertStored(self, state: JobState, code: str) -> JobFailure:
+        """
+        Check the outcome of job 1, and return its failure.
+        """
+        job = self.stored()
+        assert job.error is not None
+        self.assertEqual((job.state, job.error.code), (state, code))
+        return job.error
 
     def test_queueStays(self) -> None:
         """
-        What is queued stays in the store, untouched, and nothing is taken or
-        changed any more.
+        Queued jobs stay in the store as they are, and requests that add or start work are
+        rejected.
         """
         self.submit(new("note", 1))
         revision = self.job().revision
         self.stop()
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
         self.failureResultOf(self.queue.submit([new()]), errors.QueueStopping)
         self.failureResultOf(self.queue.changePriority(1, 1), errors.QueueStopping)
         self.failureResultOf(self.queue.setActive(True), errors.QueueStopping)
         self.failureResultOf(self.queue.resize(2), errors.QueueStopping)
         self.finish()
-        self.assertEqual((self.job().state, self.job().revision), (JobState.QUEUED, revision))
+        self.assertEqual((self.stored().state, self.stored().revision), (JobState.QUEUED, revision))
         self.restart()
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
 
     def test_lookedAtTooLate(self) -> None:
@@ -89,7 +108,7 @@ class StopTests(StartedCase):
             self.queue.cancel(1),
             self.queue.remove(1),
         ):
-            refused = self.failureResultOf(late, errors.StoreClosed).value
+            refused = self.failureResultOf(late, errors.JobError).value
             self.assertEqual(statusOf(refused.code), 503)
         self.assertIn("the daemon is stopping", str(refused))
         self.successResultOf(self.queue.attemptOver(1, 1))
@@ -109,30 +128,30 @@ class StopTests(StartedCase):
 
         self.tasks["long"] = stopping
         self.submit(new("long", **fields), new("note", "other"))
-        self.stepping.step()
+        self.step()
         self.finish()
         self.assertEqual(self.ran, [])
 
     def test_grace(self) -> None:
         """
-        A running job may end by itself.
+        A running job may end by itself within the grace.
         """
 
         def task(worker: Worker) -> str:
-            self.reactor.advance(9)
+            self.advance(9)
             self.assertFalse(worker.IsCancelled())
             return "in time"
 
         self.runUntilStop(task)
-        self.assertEqual(self.job().result, "in time")
+        self.assertEqual(self.stored().result, "in time")
 
     def end(self, error: Exception) -> Task:
         """
-        A task that ends so when it is told to.
+        Return a task that raises when it is told to end.
         """
 
         def task(worker: Worker) -> None:
-            self.reactor.advance(10)
+            self.advance(10)
             self.assertTrue(worker.IsCancelled())
             raise error
 
@@ -140,10 +159,10 @@ class StopTests(StartedCase):
 
     def test_interrupted(self) -> None:
         """
-        One that does not is told to, and has failed as interrupted.
+        A job that does not end is told to, and has failed as interrupted.
         """
-        self.runUntilStop(self.end(Told(JobFailure("cancelled", "TERM", None, "SIGTERM"))))
-        error = self.assertError(1, JobState.FAILED, "interrupted")
+        self.runUntilStop(self.end(JobFailed(JobFailure("cancelled", "TERM", None, "SIGTERM"))))
+        error = self.assertStored(JobState.FAILED, "interrupted")
         self.assertEqual(error.signal, "SIGTERM")
 
     def test_interruptedByException(self) -> None:
@@ -151,13 +170,13 @@ class StopTests(StartedCase):
         Any exception of a job that was told to end is the answer to that.
         """
         self.runUntilStop(self.end(ValueError()))
-        self.assertError(1, JobState.FAILED, "interrupted")
+        self.assertStored(JobState.FAILED, "interrupted")
 
     def kill(self, worker: Worker) -> None:
         """
         What a worker raises whose processes were killed.
         """
-        raise Told(JobFailure("interrupted", "killed", None, "SIGKILL"))
+        raise JobFailed(JobFailure("interrupted", "killed", None, "SIGKILL"))
 
     def test_killed(self) -> None:
         """
@@ -165,15 +184,15 @@ class StopTests(StartedCase):
         also before anybody told it.
         """
         self.runUntilStop(self.kill)
-        error = self.assertError(1, JobState.FAILED, "interrupted")
+        error = self.assertStored(JobState.FAILED, "interrupted")
         self.assertEqual(error.signal, "SIGKILL")
 
     def test_killedAndRetried(self) -> None:
         """
-        One that may be tried again waits for the next daemon.
+        A killed job that may be tried again is queued for the next daemon.
         """
         self.runUntilStop(self.kill, onCrash=OnCrash.RETRY, maxAttempts=2)
-        self.assertEqual((self.job().state, self.job().attempt), (JobState.QUEUED, 1))
+        self.assertEqual((self.stored().state, self.stored().attempt), (JobState.QUEUED, 1))
 
     def test_interruptedByItself(self) -> None:
         """
@@ -182,302 +201,267 @@ class StopTests(StartedCase):
         """
         self.tasks["kill"] = self.kill
         self.submit(new("kill", onCrash=OnCrash.RETRY, maxAttempts=2))
-        self.stepping.step()
-        self.assertEqual(self.assertError(1, JobState.FAILED, "interrupted").message, "killed")
-        self.assertIsNone(self.queue._roster.find(1))
+        self.step()
+        self.assertEqual(self.assertStored(JobState.FAILED, "interrupted").message, "killed")
 
     def test_failedByItself(self) -> None:
         """
-        A job that had failed by itself when it was told has done so.
+        A failure of a job's own stands, even if the job was told to end.
         """
-        self.runUntilStop(self.end(Told(JobFailure("exit_nonzero", "exit 3", 3))))
-        self.assertError(1, JobState.FAILED, "exit_nonzero")
+        self.runUntilStop(self.end(JobFailed(JobFailure("exit_nonzero", "exit 3", 3))))
+        self.assertStored(JobState.FAILED, "exit_nonzero")
 
     def test_retried(self) -> None:
         """
-        One that may be tried again waits for the next daemon, at its old place.
+        A job that may be tried again is queued for the next daemon, at its old position.
         """
         self.runUntilStop(self.end(ValueError()), onCrash=OnCrash.RETRY, maxAttempts=2)
-        job = self.job()
+        job = self.stored()
         self.assertEqual((job.state, job.attempt, job.position), (JobState.QUEUED, 1, 0))
         self.tasks["long"] = self.tasks["note"]
         self.restart()
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [None, "other"])
-
-    def test_withoutOutputDirectory(self) -> None:
-        """
-        A job that waits for a place for its output is for the next daemon, whether
-        its worker waits when the queue stops or finds out later.
-        """
-        self.obstruct()
-        self.meanwhile += [self.stop]
-        self.submit(new())
-        task = self.task()
-        self.stepping.step()
-        self.assertRaises(errors.QueueStopping, task.begin, 1)
-        self.finish()
-        self.assertEqual((self.job().state, self.ran), (JobState.QUEUED, []))
 
     def test_unending(self) -> None:
         """
-        One that never ends is left running in the store, for the next daemon to
-        settle, and its late outcome is not waited for.
+        A job that never ends is left running in the store, for the next daemon to settle. Its
+        late end is not waited for, and neither is its timeout.
         """
 
         def task(worker: Worker) -> None:
             self.stop()
-            for seconds in (10, 15, 15):
+            for seconds in (10, 15):
                 self.assertNoResult(self.stopped[-1])
-                self.reactor.advance(seconds)
+                self.advance(seconds)
             self.finish()
             raise ValueError()
 
         self.tasks["long"] = task
-        self.submit(new("long"))
-        self.stepping.step()
-        self.assertEqual(self.job().state, JobState.RUNNING)
-        self.flushLoggedErrors()
-
-    def test_unendingWithTimeout(self) -> None:
-        """
-        Nothing waits for the time of one that never ends to be over, once the queue
-        has stopped.
-        """
-
-        def task(worker: Worker) -> None:
-            self.stop()
-            for seconds in (10, 15, 15):
-                self.reactor.advance(seconds)
-            self.reactor.run()
-            seen.append((self.stopped[-1].called, list(self.reactor.getDelayedCalls())))
-
-        seen: list[object] = []
-        self.tasks["long"] = task
-        self.submit(new("long", timeout=1000.0), new("note", timeout=1000.0))
-        self.stepping.step()
-        self.assertEqual(seen, [(True, [])])
-        self.flushLoggedErrors()
-
-    def test_startWithTimeoutAtTheEnd(self) -> None:
-        """
-        Nor if its start is committed as the store is closed.
-        """
-        end = [lambda: self.reactor.advance(15)] * 3 + [self.reactor.run]
-
-        def look(worker: Worker) -> None:
-            self.reactor.run()
-            seen.append((self.stopped[-1].called, list(self.reactor.getDelayedCalls())))
-
-        seen: list[object] = []
-        self.tasks["long"] = look
         self.submit(new("long", timeout=1000.0))
-        self.hold(lambda: self.stop(0), *end)
-        self.stepping.step()
-        self.assertEqual(seen, [(True, [])])
-        self.flushLoggedErrors()
+        self.step()
+        self.assertEqual(self.stored().state, JobState.RUNNING)
 
     def test_unwritten(self) -> None:
         """
-        An outcome for which there is no room is given up in the end.
+        An outcome for which there is no room is tried once more at the end, and given up.
         """
-
-        def task(worker: Worker) -> None:
-            self.stop()
-            self.store.failure = FULL
-            self.meanwhile += [lambda: self.reactor.advance(10), lambda: self.reactor.advance(15)]
-            self.meanwhile += [lambda: self.reactor.advance(1)] * 30
-
-        self.tasks["long"] = task
-        self.submit(new("long"))
-        self.stepping.step()
+        self.tasks["long"] = lambda worker: setattr(self.store, "failure", FULL)
+        self.submit(new("long"), new("long"))
+        self.step()
+        self.stop()
+        self.advance(10)
+        self.assertNoResult(self.stopped[-1])
+        self.store.failure = None
+        self.monotonic -= 1000
+        self.advance(15)
         self.finish()
-        self.assertEqual(self.job().state, JobState.RUNNING)
-        self.assertEqual(len(self.flushLoggedErrors(errors.StoreError)), 1)
+        self.assertEqual(self.stored().state, JobState.SUCCEEDED)
+        self.restart()
+        self.step()
+        self.stop()
+        for seconds in (10, 15):
+            self.advance(seconds)
+        self.finish()
+        self.assertEqual(self.stored(2).state, JobState.RUNNING)
 
-    def test_lateOutcomeWithoutRoom(self) -> None:
+    def test_beforeTheStart(self) -> None:
         """
-        An outcome that comes after that is tried once.
-        """
-
-        def task(worker: Worker) -> None:
-            self.stop()
-            self.reactor.advance(10)
-            self.reactor.advance(15)
-            self.store.failure = FULL
-
-        self.tasks["long"] = task
-        self.submit(new("long"))
-        self.stepping.step()
-        self.assertEqual(len(self.flushLoggedErrors(errors.StoreFull)), 1)
-
-    def test_justTaken(self) -> None:
-        """
-        A job that a worker takes as the queue stops is not started.
+        A stop in the batch in which a job could start keeps it queued.
         """
         self.submit(new("note", 1))
-        self.store.held = True
-        change = self.queue.changePriority(1, 5)
-        self.meanwhile = [self.stop, self.release]
-        self.stepping.step()
-        self.successResultOf(change)
+        with self.oneBatch(mayStart=True):
+            self.stop()
+            change = self.queue.changePriority(1, 5)
+        self.failureResultOf(change, errors.QueueStopping)
         self.finish()
-        self.assertEqual((self.ran, self.job().state), ([], JobState.QUEUED))
+        self.assertEqual((self.ran, self.stored().state), ([], JobState.QUEUED))
+
+    def test_besideATakenJob(self) -> None:
+        """
+        A job that was started just before the stop has its grace.
+        """
+        self.submit(new("note", 1), new("note", 2))
+        with self.oneBatch(mayStart=True):
+            self.isHeld = False
+            self.startJobs()
+            self.stop()
+        self.assertNoResult(self.stopped[-1])
+        self.step()
+        self.finish()
+        self.assertEqual(self.ran, [1])
+        self.assertEqual((self.stored(1).state, self.stored(2).state), ("succeeded", "queued"))
 
     def test_cancelWhileStopping(self) -> None:
         """
-        A queued job can be cancelled while the queue stops; if that cannot be
-        committed, it is for the next daemon.
+        A queued job can be cancelled while the queue stops.
         """
 
         def task(worker: Worker) -> None:
-            self.store.held = True
-            answers.extend([self.queue.cancel(2), self.queue.cancel(3)])
             self.stop()
-            self.pool.terminateWorkers()
-            self.release()
+            answers.extend([self.queue.cancel(2), self.queue.cancel(3)])
 
         answers: list[Deferred[Job]] = []
         self.tasks["long"] = task
         self.submit(new("long"), new("note", 2), new("note", 3))
-        self.stepping.step()
+        self.step()
         self.finish()
         states = [self.successResultOf(answer).state for answer in answers]
         self.assertEqual(states, [JobState.CANCELLED] * 2)
 
-    def test_interruptedWhileStarting(self) -> None:
-        """
-        A job whose start was being committed when all were told to end is interrupted.
-        """
-
-        def task(worker: Worker) -> None:
-            self.assertTrue(worker.IsCancelled())
-            raise ValueError()
-
-        self.tasks["long"] = task
-        self.submit(new("long"))
-        self.hold(lambda: self.stop(0), lambda: self.reactor.advance(0), self.release)
-        self.stepping.step()
-        self.assertError(1, JobState.FAILED, "interrupted")
-        self.finish()
-
     def test_twice(self) -> None:
         """
-        Whoever has it stopped once more is told when it has stopped, also after that.
+        A second stop waits for the first, and changes nothing. So does one after it.
         """
 
         def task(worker: Worker) -> None:
             stops.extend([self.queue.stop(10), self.queue.stop(0)])
-            self.reactor.advance(9)
+            self.advance(9)
             self.assertFalse(worker.IsCancelled())
             self.assertNoResult(stops[1])
 
         stops: list[Deferred[None]] = []
         self.tasks["long"] = task
         self.submit(new("long"))
-        self.stepping.step()
-        self.reactor.run()
+        self.step()
         for stopped in [*stops, self.queue.stop(0)]:
             self.successResultOf(stopped)
-        self.assertEqual(self.store.reopened()._journal.jobs[1].state, JobState.SUCCEEDED)
+        self.assertEqual(self.stored().state, JobState.SUCCEEDED)
 
-    def test_tellsNobody(self) -> None:
+    def test_givenUp(self) -> None:
         """
-        The jobs that wait are told nothing when the pool ends, however many there are.
+        Giving up the wait for a stop does not end the stop.
         """
-        told: list[object] = []
-        self.patch(JobTask, "fail", told.append)
-        self.submit(new(), new())
+        self.submit(new("note", 1))
+        self.startJobs()
+        given = self.stop()
+        given.cancel()
+        self.failureResultOf(given, CancelledError)
+        self.waiting.pop().step()
+        self.successResultOf(self.queue.stop(0))
+        self.assertEqual(self.stored().state, JobState.SUCCEEDED)
+
+    def test_tooLate(self) -> None:
+        """
+        A request that comes after the queue has closed, and before the reactor knows, fails.
+        """
+        self.isReactorHeld = True
         self.stop()
-        self.finish()
-        self.assertEqual(told, [])
-        self.assertEqual([self.job(jobID).state for jobID in (1, 2)], [JobState.QUEUED] * 2)
+        answers: list[Deferred[Job]] = []
+        put = self.inbox.put
 
-    def test_afterThePool(self) -> None:
-        """
-        What waits in the store alone can be cancelled and moved there still.
-        """
-        self.submit(new("note", 1), new("note", 2))
-        self.pool.terminateWorkers()
-        self.assertIsNone(self.queue._roster.find(1))
-        moved = self.successResultOf(self.queue.changePriority(1, 5))
-        cancelled = self.successResultOf(self.queue.cancel(2))
-        self.assertEqual((moved.priority, cancelled.state), (5, JobState.CANCELLED))
-        self.failureResultOf(self.queue.changePriority(2, 5), errors.JobNotQueued)
+        def late(item: object) -> None:
+            put(item)
+            if isinstance(item, Close):
+                answers.append(self.queue.cancel(1))
+
+        self.patch(self.inbox, "put", late)
+        self.reactor.run()
+        self.failureResultOf(answers[0], errors.QueueStopping)
+        self.finish()
 
     def test_whileStarting(self) -> None:
         """
-        A queue that is told to stop while it starts stops after that, and starts
-        no job.
+        A queue that is told to stop while it starts starts no job.
         """
         self.submit(new())
         self.open(self.store.reopened())
-        self.reap = Deferred()
-        started = self.queue.start()
-        stopped = self.stop()
-        self.reactor.run()
-        self.assertNoResult(stopped)
-        self.reap.callback(0)
+        self.mayStart = True
+        with self.oneBatch():
+            started = self.queue.start()
+            self.stop()
         self.successResultOf(started)
-        self.assertFalse(self.pool.statistics().active)
+        self.assertEqual(self.waiting, [])
         self.finish()
 
-    def test_beforeTheStart(self) -> None:
+    def test_startAfterStop(self) -> None:
         """
-        What is asked for before the queue has started is refused, and does not look
-        like another owner of the store.
+        A queue that was stopped cannot be started.
+        """
+        self.open(MemoryJobStore())
+        self.stop()
+        self.failureResultOf(self.queue.start(), errors.QueueStopping)
+        self.successResultOf(self.stopped[-1])
+
+    def test_notStarted(self) -> None:
+        """
+        Requests before the start are rejected, and not as those of a former owner.
         """
         self.open(MemoryJobStore())
         failure = self.failureResultOf(self.queue.submit([new()]), errors.StoreError)
         self.assertIn("has not been started", str(failure.value))
         self.assertNotIsInstance(failure.value, errors.OwnershipLost)
         self.start()
-        self.assertFalse(self.queue._isLost)
         self.submit(new("note", 1))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.ran, [1])
-
-    def test_unstarted(self) -> None:
-        """
-        A queue that was never started stops.
-        """
-        self.open(MemoryJobStore())
-        self.stop()
-        self.finish()
 
     def test_defaults(self) -> None:
         """
-        Without a test in between, a worker waits by a C{ThreadHandover}.
+        By default a queue has a thread, real clocks and the threads of the reactor.
         """
-        pool, _, reactor = makeSteppingPool(1, Worker, reactor=FakeReactor())
+        reactor = FakeReactor()
+        pool, stepping, _ = makeSteppingPool(1, reactor=reactor)
+        reactor.getThreadPool = lambda: pool  # type: ignore[attr-defined]
         paths = StatePaths.at(self.mktemp())
+        ran = Event()
+        self.patch(Worker, "tasks", {"note": lambda worker: ran.set()})
         queue = JobQueue(
             reactor,
-            pool,
             MemoryJobStore(),
-            WORKER,
+            WorkerRules(WORKER),
             paths,
-            reap=lambda handles: succeed(0),
-            inThread=self.inThread,
+            threadSlots("pool", Worker),
+            1,
         )
-        self.successResultOf(queue.start())
-        started = self.successResultOf(queue.poolStatus()).daemon.startedAt
-        self.assertIsNotNone(started.tzinfo)
+        self.addCleanup(endThreads)
+        started = queue.start()
+        self.turnUntil(reactor, started)
+        submitted = queue.submit([new()])
+        self.turnUntil(reactor, submitted)
+        self.assertTrue(ran.wait(30))
+        output = queue.readOutput(1, 1, "stdout", 0)
+        stepping.runAll()
+        self.turnUntil(reactor, output)
+        self.assertEqual(self.successResultOf(output), b"")
+        stopped = queue.stop(30)
+        stepping.runAll()
+        self.turnUntil(reactor, stopped)
+        self.successResultOf(stopped)
+
+    def turnUntil(self, reactor: FakeReactor, fired: Deferred[Any]) -> None:
+        """
+        Take turns of the reactor until a Deferred has fired, each when a thread calls for it.
+        """
+        called = Event()
+        callFromThread = reactor.callFromThread
+
+        def calling(f: Any, *args: Any) -> None:
+            callFromThread(f, *args)
+            called.set()
+
+        reactor.callFromThread = calling  # type: ignore[method-assign]
+        reactor.run()
+        while not fired.called:
+            self.assertTrue(called.wait(30))
+            called.clear()
+            reactor.run()
+        reactor.callFromThread = callFromThread  # type: ignore[method-assign]
 
     def test_deferred(self) -> None:
         """
-        One that defers itself when it is told waits for the next daemon, behind
-        the others.
+        A job that defers itself when it is told is queued for the next daemon, behind the
+        others.
         """
         self.runUntilStop(self.end(DeferTask()))
-        job = self.job()
+        job = self.stored()
         self.assertEqual((job.state, job.attempt, job.deferrals), (JobState.QUEUED, 0, 1))
-        self.assertGreater(job.position, self.job(2).position)
+        self.assertGreater(job.position, self.stored(2).position)
         self.assertEqual(job.priority, 0)
 
     def test_deferredToAPriority(self) -> None:
         """
-        It has the priority that it deferred itself to.
+        It has the priority to which it deferred itself.
         """
         self.runUntilStop(self.end(DeferTask(priority=7)))
-        self.assertEqual((self.job().state, self.job().priority), (JobState.QUEUED, 7))
+        self.assertEqual((self.stored().state, self.stored().priority), (JobState.QUEUED, 7))

@@ -1,5 +1,5 @@
 """
-Tests for jobs that may run for some time only.
+Tests for the timeouts of jobs.
 """
 
 from __future__ import annotations
@@ -8,24 +8,23 @@ from collections.abc import Callable
 from typing import Any
 
 from ganeti_pool import errors
-from ganeti_pool.jobqueue._handover import Ask
-from ganeti_pool.jobs import AttemptContext, Job, JobFailure, JobState, currentAttempt
+from ganeti_pool.jobqueue import _dispatcher
+from ganeti_pool.jobs import AttemptContext, JobFailure, JobState, currentAttempt
 from ganeti_pool.workerpool import DeferTask
 
-from .queuecase import FULL, QueueCase, StartedCase, Told, Worker, new
+from .queuecase import FULL, JobFailed, QueueCase, StartedCase, Worker, new
 
 
 class TimeoutTests(StartedCase):
     """
-    Tests for jobs that may run for some time only.
+    Tests for timeouts that the queue keeps.
     """
 
     def pass_(self, seconds: float) -> None:
         """
         Let time pass, by both clocks.
         """
-        self.monotonic += seconds
-        self.reactor.advance(seconds)
+        self.advance(seconds)
 
     def runFor(self, end: Callable[[Worker], object], seconds: float = 5.0) -> None:
         """
@@ -39,7 +38,7 @@ class TimeoutTests(StartedCase):
 
         self.tasks["long"] = task
         self.submit(new("long", timeout=5.0))
-        self.stepping.step()
+        self.step()
 
     def assertTimedOut(self) -> JobFailure:
         """
@@ -57,7 +56,7 @@ class TimeoutTests(StartedCase):
 
         def end(worker: Worker) -> None:
             flags.append(worker.IsCancelled())
-            raise Told(JobFailure("cancelled", "it was cancelled", None, "SIGTERM"))
+            raise JobFailed(JobFailure("cancelled", "it was cancelled", None, "SIGTERM"))
 
         flags: list[bool] = []
         self.runFor(end)
@@ -98,7 +97,7 @@ class TimeoutTests(StartedCase):
 
         self.runFor(end)
         self.assertTimedOut()
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
 
     def test_cancelled(self) -> None:
         """
@@ -123,18 +122,16 @@ class TimeoutTests(StartedCase):
 
     def test_outcomeTakesNoTime(self) -> None:
         """
-        While its outcome waits for the store, a job's time does not go on.
+        While its outcome waits for the store, the timeout of a job does not count.
         """
 
         def end(worker: Worker) -> None:
             self.store.failure = FULL
-            self.meanwhile += [lambda: self.pass_(20), self.recover, lambda: self.pass_(40)]
 
         self.runFor(end, 1.0)
+        self.pass_(60)
+        self.recover()
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
-
-    def recover(self) -> None:
-        self.store.failure = None
 
     def test_deferralBeginsAnew(self) -> None:
         """
@@ -148,7 +145,7 @@ class TimeoutTests(StartedCase):
 
         self.runFor(end, 3.0)
         self.pass_(60)
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
 
     def test_clockSetForward(self) -> None:
@@ -159,6 +156,7 @@ class TimeoutTests(StartedCase):
         def end(worker: Worker) -> None:
             self.monotonic += 1
             self.reactor.advance(3600)
+            self.handle()
             flags.append(worker.IsCancelled())
             self.pass_(4)
             flags.append(worker.IsCancelled())
@@ -167,25 +165,6 @@ class TimeoutTests(StartedCase):
         self.runFor(end, 0.0)
         self.assertEqual(flags, [False, True])
         self.assertTimedOut()
-
-    def test_overWhileDeferring(self) -> None:
-        """
-        A job whose time is over before its deferral is recorded is not put back.
-        """
-        wait = self.callAndWait
-
-        def late(ask: Ask) -> Any:
-            self.patch(self, "callAndWait", wait)
-            self.pass_(6)
-            return wait(ask)
-
-        def end(worker: Worker) -> None:
-            self.patch(self, "callAndWait", late)
-            raise DeferTask()
-
-        self.runFor(end, 0.0)
-        self.assertError(1, JobState.FAILED, "timeout")
-        self.assertFalse(self.stepping.step())
 
     def test_failsInTime(self) -> None:
         """
@@ -205,32 +184,51 @@ class TimeoutTests(StartedCase):
         """
         The time counts from the call of C{RunTask}, not from the commit of the start.
         """
-        desk = self.queue._places._desk
-        directoryMaker = desk.directoryMaker
-
-        def late(job: Job) -> Callable[[], str] | None:
-            self.pass_(60)
-            return directoryMaker(job)
-
-        self.patch(desk, "directoryMaker", late)
-        self.runFor(lambda worker: None, 4.9)
+        self.tasks["long"] = lambda worker: self.pass_(4.9)
+        self.submit(new("long", timeout=5.0))
+        self.startJobs()
+        self.pass_(60)
+        self.waiting.pop().step()
         self.assertEqual(self.job().state, JobState.SUCCEEDED)
 
-    def test_gone(self) -> None:
+    def test_oldDeadlines(self) -> None:
         """
-        A job that the pool does not run when its time is over is told nothing.
+        The deadlines of ended runs are dropped, however far away they are.
         """
+        self.restart(2)
+        self.patch(_dispatcher, "_SPARE", 3)
+        kept: list[int] = []
+        self.tasks["short"] = lambda worker: kept.append(len(self.dispatcher._deadlines))
+        self.tasks["long"] = lambda worker: self.runAll()
+        self.submit(new("long", timeout=1000.0), *[new("short", timeout=1e9)] * 20)
+        self.step()
+        self.assertEqual((len(kept), max(kept)), (20, 8))
 
-        def end(worker: Worker) -> None:
-            def interrupt(jobID: int) -> None:
-                raise errors.NoSuchTask(jobID, "pool", 0)
+    def test_severalDeadlines(self) -> None:
+        """
+        Of several runs each is told at its own time. The dispatcher wakes up for the first.
+        """
+        self.restart(2)
+        told: list[int] = []
 
-            self.patch(self.pool.pool, "InterruptTask", interrupt)
-            self.pass_(6)
+        def task(worker: Worker, number: int) -> None:
+            worker.CallWhenCancelled(lambda: told.append(number))
+            if number == 1:
+                self.waiting.pop().step()
+                self.assertEqual(told, [2])
+                self.pass_(0.25)
+                self.assertEqual(self.dispatcher._patience(), 5.75)
+                self.pass_(5.75)
+            else:
+                self.pass_(0.25)
+                self.assertEqual(self.dispatcher._patience(), 3.75)
+                self.pass_(3.75)
 
-        self.runFor(end, 0.0)
-        self.assertEqual(self.ran, [])
-        self.assertError(1, JobState.FAILED, "timeout")
+        self.tasks["long"] = task
+        self.submit(new("long", 1, timeout=10.0), new("long", 2, timeout=4.0))
+        self.step()
+        self.assertEqual(told, [2, 1])
+        self.assertEqual(self.dispatcher._patience(), 30)
 
 
 class KeptTimeoutTests(QueueCase):
@@ -256,14 +254,13 @@ class KeptTimeoutTests(QueueCase):
 
         self.tasks["long"] = run
         self.submit(new("long", timeout=5.0, **fields))
-        self.stepping.step()
+        self.step()
 
     def pass_(self, seconds: float) -> None:
         """
         Let time pass, by both clocks.
         """
-        self.monotonic += seconds
-        self.reactor.advance(seconds)
+        self.advance(seconds)
 
     def test_waits(self) -> None:
         """
@@ -301,7 +298,7 @@ class KeptTimeoutTests(QueueCase):
             context.recordStart()
             self.pass_(3600)
             self.assertEqual(self.reactor.getDelayedCalls(), [])
-            raise Told(failure)
+            raise JobFailed(failure)
 
         self.runJob(task)
         self.assertEqual(self.ran, [])
@@ -314,7 +311,7 @@ class KeptTimeoutTests(QueueCase):
 
         def task(context: AttemptContext) -> None:
             self.queue.cancel(1)
-            raise Told(JobFailure("timeout", "it ran for too long"))
+            raise JobFailed(JobFailure("timeout", "it ran for too long"))
 
         self.runJob(task)
         self.assertEqual(self.job().state, JobState.CANCELLED)
@@ -327,12 +324,12 @@ class KeptTimeoutTests(QueueCase):
         def task(context: AttemptContext) -> None:
             contexts.append(context)
             context.recordWait("no descriptors")
-            raise errors.DeferTask() if len(contexts) == 1 else Told(JobFailure("exit", "it"))
+            raise errors.DeferTask() if len(contexts) == 1 else JobFailed(JobFailure("exit", "it"))
 
         contexts: list[AttemptContext] = []
         self.runJob(task)
         self.assertIsNone(self.status()["store"]["last_error"])
-        self.stepping.step()
+        self.step()
         self.assertError(1, JobState.FAILED, "exit")
         self.assertIsNone(self.status()["store"]["last_error"])
         contexts[1].recordWait("no descriptors")
@@ -348,10 +345,10 @@ class KeptTimeoutTests(QueueCase):
 
         def task(context: AttemptContext) -> None:
             before.append(context.hasRunBefore)
-            raise Told(JobFailure("exit", "it"))
+            raise JobFailed(JobFailure("exit", "it"))
 
         before: list[bool] = []
         self.runJob(task)
         self.successResultOf(self.queue.retry(1))
-        self.stepping.step()
+        self.step()
         self.assertEqual(before, [False, True])

@@ -5,15 +5,17 @@ Tests for a queue whose store cannot be read, is damaged, or is lost.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, capturedLogs
 
 from ganeti_pool import errors
+from ganeti_pool.interfaces import IUnitOfWork
 from ganeti_pool.jobs import JobFilter, JobState
 
-from .queuecase import QueueCase, StartedCase, Worker, new
+from .queuecase import QueueCase, StartedCase, new
 
 LOST = errors.StoreLost("the store is gone")
 
@@ -27,7 +29,7 @@ class UnreadableTests(StartedCase):
 
     def readers(self) -> list[Callable[[], Deferred[Any]]]:
         """
-        Whatever a client can ask for.
+        Return every kind of read.
         """
         queue = self.queue
         return [
@@ -36,19 +38,14 @@ class UnreadableTests(StartedCase):
             lambda: queue.listJobs(JobFilter(), True, 9, None),
             lambda: queue.changedJobs(0, 9, 0.0),
             lambda: queue.attemptOver(1, 1),
-            lambda: queue.retry(1),
         ]
-
-    def trouble(self) -> str | None:
-        error: str | None = self.status()["store"]["last_error"]
-        return error
 
     def test_told(self) -> None:
         """
         The failure of each kind of read is in the status, until a read succeeds.
         """
         self.submit(new("note", 1))
-        self.stepping.runAll()
+        self.runAll()
         for read in self.readers():
             self.assertIsNone(self.trouble())
             self.store.readFailure = errors.StoreError("the disk does not answer")
@@ -64,7 +61,7 @@ class UnreadableTests(StartedCase):
         self.tasks["look"] = lambda worker: seen.append(self.status())
         self.submit(new("look"), new(), new())
         self.store.readFailure = errors.StoreError("the disk does not answer")
-        self.stepping.step()
+        self.step()
         (status,) = seen
         jobs = {
             "queued": 2,
@@ -87,36 +84,36 @@ class UnreadableTests(StartedCase):
 
     def test_damageStays(self) -> None:
         """
-        That the store was found damaged, by a read or a write, stays in the status,
-        whatever succeeds afterwards; jobs go on.
+        Damage that a read or a write has found stays in the status, whatever succeeds
+        afterwards. Jobs go on.
         """
         self.store.readFailure = DAMAGED
         self.failureResultOf(self.queue.job(1), errors.StoreDamaged)
         self.store.readFailure = None
         self.submit(new("note", 1))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
         self.assertEqual(self.trouble(), str(DAMAGED))
         self.restart()
         self.store.failure = DAMAGED
         self.failureResultOf(self.queue.submit([new()]), errors.StoreDamaged)
-        self.store.failure = None
+        self.recover()
         self.submit(new("note", 2))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1, 2])
         self.assertEqual(self.trouble(), str(DAMAGED))
 
     def test_otherRefusals(self) -> None:
         """
-        That a job is not there is not a failure of the store, nor is it that the store
-        has been closed, when there is no status either.
+        A job that does not exist is not a failure of the store, and neither is the store's end,
+        after which there is no status.
         """
         self.failureResultOf(self.queue.job(77), errors.NoSuchJob)
         self.assertIsNone(self.trouble())
         self.successResultOf(self.store.close())
         self.failureResultOf(self.queue.job(1), errors.StoreClosed)
         self.failureResultOf(self.queue.poolStatus(), errors.StoreClosed)
-        self.assertIsNone(self.queue._journal.trouble)
+        self.assertIsNone(self.queue._projection.trouble)
 
 
 class LostTests(StartedCase):
@@ -129,131 +126,99 @@ class LostTests(StartedCase):
 
     def assertLost(self) -> None:
         """
-        Nothing is started or taken, and the status says why.
+        Check that nothing is started or changed, and that the status has the reason.
         """
         self.failureResultOf(self.queue.submit([new()]), errors.StoreLost)
         self.failureResultOf(self.queue.setActive(True), errors.StoreLost)
-        self.stepping.runAll()
-        status = self.status()
-        self.assertFalse(status["active"])
-        self.assertEqual(status["store"]["last_error"], str(LOST))
+        self.advance(30)
+        self.startJobs()
+        self.assertEqual(self.status()["store"]["last_error"], str(LOST))
 
     def test_noticedByARead(self) -> None:
         """
-        A read that finds that the store is lost keeps jobs from starting. It is logged
-        once.
+        A read that finds that the store is lost is in the status, and no job starts.
         """
         self.submit(new("note", 1))
         self.lose()
         with capturedLogs() as logs:
             self.failureResultOf(self.queue.job(1), errors.StoreLost)
-            self.failureResultOf(self.queue.job(1), errors.StoreLost)
-        critical = [event for event in logs if event["log_level"] is LogLevel.critical]
-        self.assertEqual([event["why"] for event in critical], [str(LOST)])
-        self.assertLost()
+            self.assertLost()
+        critical = [event["why"] for event in logs if event["log_level"] is LogLevel.critical]
+        self.assertEqual(critical, [LOST])
         self.assertEqual(self.ran, [])
 
-    def test_noticedByAWrite(self) -> None:
+    def test_noticedByAStart(self) -> None:
         """
-        So does a submission, which is not acknowledged; and the start of a job.
+        The start of a job finds it too.
         """
         self.submit(new("note", 1), new("note", 2))
         self.lose()
-        self.assertTrue(self.stepping.step())
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
         self.assertLost()
         self.assertEqual(self.ran, [])
 
-    def test_noticedByTheStatus(self) -> None:
+    def test_noTransaction(self) -> None:
         """
-        So does a look at the status.
+        If no transaction can be begun, every request is answered with the error.
         """
-        self.submit(new("note", 1))
-        self.lose()
-        self.status()
-        self.assertLost()
-        self.assertEqual(self.ran, [])
+
+        def transaction(epoch: int) -> AbstractContextManager[IUnitOfWork]:
+            raise LOST
+
+        self.patch(self.store, "transaction", transaction)
+        with self.oneBatch(mayStart=True):
+            answers = [self.queue.submit([new()]), self.queue.submit([new()])]
+            quiet = self.queue.quiesce()
+        for answer in answers:
+            self.failureResultOf(answer, errors.StoreLost)
+        self.assertIsNone(self.successResultOf(quiet))
 
     def test_outcome(self) -> None:
         """
-        The outcome of a job that ran then is given up, since it can never be written;
-        the log says so, and the stop waits for nothing.
+        The outcome of a job that ran then can never be written. It holds its slot, and the
+        stop does not wait for it, but for the jobs that run.
         """
+        self.restart(2)
         self.tasks["lose"] = lambda worker: self.lose()
         self.submit(new("lose"), new("note", 1))
-        with capturedLogs() as logs:
-            self.stepping.step()
+        self.step()
         self.assertLost()
-        texts = [str(event.get("error", "")) for event in logs if event.get("jobID") == 1]
-        self.assertEqual(texts, [str(LOST)])
-        self.assertEqual(self.status()["store"]["unwritten"], 0)
-        self.assertEqual(self.queue._roster.running, {})
+        self.assertEqual(self.status()["store"]["unwritten"], 1)
         stopped = self.queue.stop(30)
-        self.reactor.run()
+        self.assertNoResult(stopped)
+        self.waiting.pop().step()
         self.successResultOf(stopped)
-        self.assertEqual(self.ran, [])
-
-    def test_deferral(self) -> None:
-        """
-        A job that defers itself then is given up likewise, even when the queue stops.
-        """
-
-        def task(worker: Worker) -> None:
-            self.lose()
-            self.stopped = self.queue.stop(30)
-            raise errors.DeferTask()
-
-        self.tasks["defer"] = task
-        self.submit(new("defer"))
-        self.stepping.step()
-        self.reactor.run()
-        self.successResultOf(self.stopped)
-        self.assertEqual(self.queue._roster.running, {})
-
-    def test_unusableResult(self) -> None:
-        """
-        A result that no store can keep is given up too when the store is lost.
-        """
-
-        failures: list[Exception] = [errors.InvalidArgument("it is too large"), LOST]
-        self.patch(self.store, "finishAttempt", lambda *args: fail(failures.pop(0)))
-        self.submit(new("note", 1))
-        self.stepping.step()
-        self.assertEqual((failures, self.queue._roster.running), ([], {}))
-        self.lose()
-        self.assertLost()
+        self.assertEqual(self.stored().state, JobState.RUNNING)
 
 
 class StartTests(QueueCase):
     """
-    Tests for a start that the store delays.
+    Tests for a start that the store delays or fails.
     """
 
     def test_stopInterrupts(self) -> None:
         """
-        A queue that is told to stop while it starts has its store end the check first.
+        A queue that is told to stop while it starts makes its store end the check first.
         """
         interrupted: list[bool] = []
-        acquired: Deferred[int] = Deferred()
 
-        def interrupt() -> None:
-            interrupted.append(True)
-            acquired.errback(errors.QueueStopping())
+        def acquire(owner: str) -> int:
+            self.assertEqual(interrupted, [True])
+            raise errors.QueueStopping()
 
-        self.patch(self.store, "acquire", lambda owner: acquired)
-        self.patch(self.store, "interrupt", interrupt)
-        started = self.queue.start()
-        stopped = self.queue.stop(30)
-        self.assertEqual(interrupted, [True])
+        self.patch(self.store, "acquire", acquire)
+        self.patch(self.store, "interrupt", lambda: interrupted.append(True))
+        with self.oneBatch():
+            started = self.queue.start()
+            stopped = self.queue.stop(30)
         self.failureResultOf(started, errors.QueueStopping)
-        self.reactor.run()
         self.successResultOf(stopped)
 
-    def test_unreadable(self) -> None:
+    def test_unusable(self) -> None:
         """
-        A queue whose store cannot be read does not start.
+        A queue whose store cannot be used does not start.
         """
-        self.store.readFailure = DAMAGED
+        self.store.failure = DAMAGED
         self.failureResultOf(self.queue.start(), errors.StoreDamaged)
 
     def test_runsAgain(self) -> None:
@@ -261,10 +226,9 @@ class StartTests(QueueCase):
         A store that is opened again is used as if nothing had been lost.
         """
         self.start()
-        self.successResultOf(self.queue.submit([new("note", 1)]))
+        self.submit(new("note", 1))
         self.store.failure = LOST
         self.failureResultOf(self.queue.submit([new("note", 2)]), errors.StoreLost)
         self.restart()
-        self.stepping.runAll()
-        self.assertEqual(self.ran, [1])
-        self.assertEqual(self.successResultOf(self.queue.job(1)).state, JobState.SUCCEEDED)
+        self.runAll()
+        self.assertEqual((self.ran, self.job().state), ([1], JobState.SUCCEEDED))

@@ -4,38 +4,47 @@ Tests for outcomes that cannot be recorded as they are.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
-
 from ganeti_pool import errors
-from ganeti_pool.jobqueue._handover import Ask
-from ganeti_pool.jobs import Job, JobFailure, JobState, Outcome, OutputSize, currentAttempt
+from ganeti_pool.jobs import (
+    FINISHED,
+    Job,
+    JobFailure,
+    JobState,
+    Outcome,
+    OutputSize,
+    currentAttempt,
+    transitions,
+)
+from ganeti_pool.store._base import UnitOfWork
 
-from .outcomecase import OutcomeCase
-from .queuecase import Told, Worker, new
+from .queuecase import JobFailed, StartedCase, Worker, new
 
 
-class UnrecordableTests(OutcomeCase):
+class UnrecordableTests(StartedCase):
     """
-    Tests for what is recorded instead, and for who waits for that.
+    Tests for the outcomes that are recorded instead.
     """
 
     def test_badResult(self) -> None:
         """
-        One whose result cannot be stored fails before the next job runs.
+        A job whose result cannot be stored fails, before the next job runs.
         """
         self.tasks["set"] = lambda worker: {1, 2}
         self.tasks["see"] = lambda worker: self.ran.append(self.states(1))
         self.submit(new("set"), new("see"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertError(1, JobState.FAILED, "bad_result")
         self.assertEqual(self.ran, [["failed"]])
 
     def test_resultWithCode(self) -> None:
         """
-        Code of a result is run by its worker and not by the store, and whatever it
-        raises is a result that cannot be stored, of which as much is said as can be.
+        Code of a result is run by its slot and not by the store. If it raises, the result
+        cannot be stored, and the failure has as much of it as can be read.
         """
 
         class Nameless:
@@ -51,43 +60,94 @@ class UnrecordableTests(OutcomeCase):
 
         self.tasks["words"] = lambda worker: Words(a=1)
         self.tasks["sound"] = lambda worker: Sound(a=1)
-        finish = self.store.finishAttempt
-        results: list[object] = []
-
-        def note(epoch: int, jobID: int, attempt: int, outcome: Outcome) -> Deferred[Job]:
-            results.append(outcome.result)
-            return finish(epoch, jobID, attempt, outcome)
-
-        self.patch(self.store, "finishAttempt", note)
         self.submit(new("words"), new("sound"))
-        self.stepping.runAll()
+        self.runAll()
         self.assertIn("JSON", self.assertError(1, JobState.FAILED, "bad_result").message)
-        self.assertEqual((results, self.states(2)), ([None, {"a": 1}], ["succeeded"]))
-        self.assertIs(type(results[1]), dict)
+        self.assertEqual((self.job(2).result, self.states(2)), ({"a": 1}, ["succeeded"]))
+        self.assertIs(type(self.job(2).result), dict)
 
-    def test_fault(self) -> None:
+    def refuse(self, times: int) -> None:
         """
-        A fault of the store is logged, and the job has failed; it is none of the next.
+        Let the store refuse the next outcomes when they are to be committed.
         """
-        self.submit(new("note", 1), new("note", 2))
-        self.refuse(ZeroDivisionError("no"))
-        self.stepping.runAll()
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual(self.assertError(1, JobState.FAILED, "bad_result").message, "no")
-        self.assertEqual((self.states(2), self.ran), (["succeeded"], [1, 2]))
+        left = [errors.InvalidArgument("it cannot be stored")] * times
+        transaction = self.store.transaction
 
-    def test_nothingStorable(self) -> None:
+        @contextmanager
+        def refusing(epoch: int) -> Iterator[UnitOfWork]:
+            with transaction(epoch) as unit:
+                yield unit
+                if left and unit._ledger.job(1).state in FINISHED:
+                    raise left.pop()
+
+        self.patch(self.store, "transaction", refusing)
+
+    def test_replaced(self) -> None:
         """
-        If what says that an outcome cannot be stored cannot be either, a failure is
-        recorded that has nothing of it.
+        An outcome that the store can never keep is replaced by a failure with the reason.
         """
         self.tasks["end"] = lambda worker: self.recordOutput()
         self.submit(new("end"), new("note", 2))
-        self.refuse(errors.InvalidArgument("it cannot be stored"), 2)
-        self.stepping.runAll()
+        self.refuse(1)
+        self.runAll()
+        error = self.assertError(1, JobState.FAILED, "bad_result")
+        self.assertEqual(error.message, "it cannot be stored")
+        self.assertEqual(self.job().output, {"stdout": OutputSize(5, False)})
+        self.assertEqual(self.ran, [2])
+
+    def test_nothingStorable(self) -> None:
+        """
+        If that failure cannot be stored either, one is recorded that has nothing of the run.
+        """
+        self.tasks["end"] = lambda worker: self.recordOutput()
+        self.submit(new("end"), new("note", 2))
+        self.refuse(2)
+        self.runAll()
         self.assertError(1, JobState.FAILED, "bad_result")
         self.assertIsNone(self.job().output)
         self.assertEqual(self.ran, [2])
+
+    def test_inTheTransaction(self) -> None:
+        """
+        The same holds where the value is rejected before it is written; then the other items
+        of the transaction are not affected.
+        """
+        surrogate = JobFailure("code", "\udc80")
+
+        def end(worker: Worker) -> None:
+            raise JobFailed(surrogate)
+
+        finished = transitions.finished
+        refusals = [errors.InvalidArgument("no")] * 3
+
+        def picky(job: Job, attempt: int, outcome: Outcome, now: datetime) -> Job:
+            if outcome.error is not None and outcome.error.code != "bad_result":
+                raise refusals.pop()
+            if job.id == 2 and len(refusals) == 1:
+                raise refusals.pop()
+            return finished(job, attempt, outcome, now)
+
+        self.patch(transitions, "finished", picky)
+        self.tasks["end"] = end
+        self.submit(new("end"), new("end"))
+        self.runAll()
+        self.assertEqual(self.assertError(1, JobState.FAILED, "bad_result").message, "no")
+        self.assertIn("log", self.assertError(2, JobState.FAILED, "bad_result").message)
+
+    def test_neverStorable(self) -> None:
+        """
+        An outcome for which even that fails holds its slot, as one for which there is no room,
+        and is tried again.
+        """
+        self.submit(new("note", 1), new("note", 2))
+        self.refuse(3)
+        self.step()
+        self.assertEqual(self.status()["store"]["unwritten"], 1)
+        self.assertFalse(self.step())
+        self.advance(1)
+        self.assertError(1, JobState.FAILED, "bad_result")
+        self.runAll()
+        self.assertEqual(self.ran, [1, 2])
 
     def recordOutput(self) -> None:
         attempt = currentAttempt.get()
@@ -96,7 +156,7 @@ class UnrecordableTests(OutcomeCase):
 
     def test_badResultKeepsOutput(self) -> None:
         """
-        What was kept of the output of one whose result cannot be stored is recorded.
+        The output of a job whose result cannot be stored is recorded.
         """
 
         def end(worker: Worker) -> object:
@@ -105,14 +165,14 @@ class UnrecordableTests(OutcomeCase):
 
         self.tasks["end"] = end
         self.submit(new("end"))
-        self.stepping.step()
+        self.step()
         self.assertError(1, JobState.FAILED, "bad_result")
         self.assertEqual(self.job().output, {"stdout": OutputSize(5, False)})
 
     def test_malformedOutput(self) -> None:
         """
-        What a worker tells of its output is refused where it is told if it is no mapping
-        of texts to sizes: the job has failed, and the worker goes on.
+        A worker that records something else than a mapping of texts to sizes gets an exception:
+        its job fails, and the worker goes on.
         """
         sizes: list[Any] = ["5", True, -1, 1 << 63]
         malformed: list[Any] = [
@@ -133,7 +193,7 @@ class UnrecordableTests(OutcomeCase):
         self.tasks["end"] = end
         jobIDs = self.submit(*[new("end")] * len(malformed))
         self.submit(new("note", "next"))
-        self.stepping.runAll()
+        self.runAll()
         for jobID in jobIDs:
             error = self.assertError(jobID, JobState.FAILED, "exception")
             self.assertIn("InvalidArgument: what a job records of its output", error.message)
@@ -144,13 +204,13 @@ class UnrecordableTests(OutcomeCase):
 
     def test_laterOutput(self) -> None:
         """
-        What a worker has told of its output is recorded as it was told, whatever it does
-        with that afterwards.
+        The output is recorded as it was when the worker reported it, whatever the worker does
+        with the mapping afterwards.
         """
 
         class Size(OutputSize):
             """
-            One that has more in it than is recorded.
+            A size with more in it than is recorded.
             """
 
         def end(worker: Worker) -> None:
@@ -162,63 +222,13 @@ class UnrecordableTests(OutcomeCase):
 
         self.tasks["end"] = end
         self.submit(new("end"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().output, {"stdout": OutputSize(5, True)})
-
-    def giveUp(self, failure: Exception, times: int) -> None:
-        """
-        Have the store take the outcome of a job for none of its tries, and see that
-        nobody waits for that.
-        """
-        self.submit(new("note", 1), new("note", 2))
-        self.refuse(failure, times)
-        self.stepping.runAll()
-        self.assertEqual((self.states(1, 2), self.ran), (["running", "succeeded"], [1, 2]))
-        self.assertEqual(self.queue._roster.running, {})
-        quiet = self.queue.quiesce()
-        stopped = self.queue.stop(60)
-        self.reactor.run()
-        self.assertTrue(quiet.called)
-        self.failureResultOf(quiet, errors.QueueStopping)
-        self.successResultOf(stopped)
-        self.assertEqual(self.reactor.getDelayedCalls(), [])
-
-    def test_givenUp(self) -> None:
-        """
-        What cannot be recorded in any form is logged, and is for the next daemon:
-        neither a worker, nor who waits for quiet, nor a stop waits for it.
-        """
-        self.giveUp(errors.InvalidArgument("it cannot be stored"), 3)
-        self.assertEqual(len(self.flushLoggedErrors(errors.InvalidArgument)), 1)
-
-    def test_givenUpAfterFaults(self) -> None:
-        """
-        So is what meets one fault after another.
-        """
-        self.giveUp(ZeroDivisionError(), 2)
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
-
-    def test_insteadIsStale(self) -> None:
-        """
-        What says that an outcome cannot be stored is dropped if another is first.
-        """
-        original = self.store.finishAttempt
-
-        def write(*args: Any) -> Deferred[Job]:
-            self.store.finishAttempt = original  # type: ignore[method-assign]
-            original(*args)
-            return fail(errors.InvalidArgument("no"))
-
-        self.store.finishAttempt = write  # type: ignore[assignment,method-assign]
-        self.submit(new("note", 1))
-        self.stepping.step()
-        self.assertEqual(self.states(1), ["succeeded"])
-        self.assertEqual(self.queue._roster.running, {})
 
     def test_unspeakable(self) -> None:
         """
-        Whatever an exception does when it is asked for its failure or its text, its
-        job has failed, and the next one runs.
+        If an exception raises when its failure or its text is read, its job fails, and the next
+        one runs.
         """
 
         class Unspeakable(Exception):
@@ -234,7 +244,7 @@ class UnrecordableTests(OutcomeCase):
 
         self.tasks["end"] = end
         self.submit(new("end"), new("note", 2))
-        self.stepping.runAll()
+        self.runAll()
         error = self.assertError(1, JobState.FAILED, "exception")
         self.assertTrue(error.message.startswith("Unspeakable: "), error.message)
         self.assertEqual(self.ran, [2])
@@ -242,7 +252,7 @@ class UnrecordableTests(OutcomeCase):
 
     def test_nonsense(self) -> None:
         """
-        What an exception says of itself counts only if it can be recorded.
+        The failure that an exception carries counts only if it can be recorded.
         """
         nonsense: list[Any] = [
             JobFailure("code", b"bytes"),  # type: ignore[arg-type]
@@ -261,14 +271,14 @@ class UnrecordableTests(OutcomeCase):
 
         self.tasks["end"] = end
         for jobID in self.submit(*[new("end")] * len(nonsense)):
-            self.stepping.step()
+            self.step()
             error = self.assertError(jobID, JobState.FAILED, "exception")
             self.assertEqual(error.message, "ValueError: no")
         self.flushLoggedErrors(ValueError)
 
     def test_moreThanAFailure(self) -> None:
         """
-        Of what an exception says of itself that is recorded which a failure has.
+        Only the fields of a failure are recorded.
         """
 
         class Detailed(JobFailure):
@@ -277,56 +287,31 @@ class UnrecordableTests(OutcomeCase):
             """
 
         def end(worker: Worker) -> None:
-            raise Told(Detailed("code", "text", 3, "SIGKILL"))
+            raise JobFailed(Detailed("code", "text", 3, "SIGKILL"))
 
         self.tasks["end"] = end
         self.submit(new("end"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().error, JobFailure("code", "text", 3, "SIGKILL"))
 
-    def test_speaksOnItsThread(self) -> None:
+    def test_onItsThread(self) -> None:
         """
-        An exception is asked before anything is put on the reactor thread.
+        The code of an exception is run by the slot, and not by the dispatcher.
         """
-        threads: list[bool] = []
-        inErrand: list[bool] = []
+        handling: list[bool] = []
 
         class Speaking(Exception):
             @property
             def failure(self) -> object:
-                threads.append(bool(inErrand))
+                handling.append(case.isHandling)
                 return JobFailure("spoken", "it was asked")
-
-        post = self.post
-
-        def posting(ask: Ask) -> None:
-            inErrand.append(True)
-            post(ask)
-
-        self.patch(self, "post", posting)
 
         def end(worker: Worker) -> None:
             raise Speaking()
 
+        case = self
         self.tasks["end"] = end
         self.submit(new("end"))
-        self.stepping.step()
+        self.step()
         self.assertError(1, JobState.FAILED, "spoken")
-        self.assertEqual(threads, [False])
-
-    def test_handedInTooLate(self) -> None:
-        """
-        An attempt that is found to be over before its end comes to the reactor's
-        thread has nothing to record.
-        """
-        post = self.post
-
-        def forgetting(ask: Ask) -> None:
-            self.queue._runs.forget(self.task())
-            post(ask)
-
-        self.patch(self, "post", forgetting)
-        self.submit(new("note", 1))
-        self.stepping.step()
-        self.assertEqual(self.states(1), ["running"])
-        self.assertEqual(self.posted, [None])
+        self.assertEqual(handling, [False])

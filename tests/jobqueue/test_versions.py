@@ -31,7 +31,7 @@ class VersionTests(AgainCase):
         """
         self.submit(new("note", 1), new("note", 2, argsVersion=2), new("note", 3, argsVersion=3))
         self.assertEqual([job.argsVersion for job in self.jobs()], [2, 2, 2])
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1, 2, 3])
 
     def test_atStart(self) -> None:
@@ -49,10 +49,10 @@ class VersionTests(AgainCase):
             self.assertIn(f"in the store of {os.path.abspath(self.directory)}, ", sentence)
             self.assertIn(f"this daemon runs {WORKER} with args of version {version}: ", sentence)
             self.assertIn("start it with the class and the version", sentence)
-            self.assertFalse(self.stepping.step())
-            self.assertEqual(self.jobs(), before)
+            self.assertFalse(self.step())
+            self.assertEqual([self.stored()], before)
         self.restart(argsVersion=2)
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
 
     def test_finishedAtStart(self) -> None:
@@ -60,7 +60,7 @@ class VersionTests(AgainCase):
         Finished jobs of another version are no obstacle, and can be looked at.
         """
         self.submit(new("note", 1))
-        self.stepping.runAll()
+        self.runAll()
         self.restart(argsVersion=3)
         self.assertEqual(self.job().argsVersion, 2)
 
@@ -77,7 +77,7 @@ class VersionTests(AgainCase):
             self.assertEqual(failure.value.jobID, 1)
             sentence = failure.getErrorMessage()
             self.assertTrue(sentence.startswith(f"job 1 has args of version 2 of {WORKER}, "))
-            self.assertIn(f"runs version {version}: submit another", sentence)
+            self.assertIn(f"runs version {version}: submit a new job", sentence)
             self.assertEqual(self.jobs(), before)
         self.restart(argsVersion=2)
         self.assertEqual(self.retry().state, JobState.QUEUED)

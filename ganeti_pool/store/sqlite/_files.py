@@ -179,6 +179,20 @@ class StoreFiles:
             elif connection is not None:
                 self._checkSize(file, connection)
 
+    def checkCommitted(self, connection: Connection) -> None:
+        """
+        Compare the files as L{check} does, after a commit. If that is impossible now, the
+        store is lost: the caller would take the commit for one that has failed.
+
+        @raise StoreLost: unless the files are those that were opened.
+        """
+        try:
+            self.check(connection)
+        except StoreLost:
+            raise
+        except StoreError as error:
+            raise self._lose(str(error)) from error
+
     @property
     def isLost(self) -> bool:
         """

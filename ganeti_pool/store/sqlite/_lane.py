@@ -1,27 +1,25 @@
 """
-Carry requests to a database on a thread of their own, in groups.
+Run the reads of a database on a thread of their own, in groups.
 
-A request asked for on the reactor thread waits in a lane. The lane's thread takes
-all that wait, has a session serve them, and tells the reactor of all of them at
-once.
+A request from the reactor thread is queued in a lane. The lane's thread takes all queued
+requests, has a session serve them, and answers all of them in one call on the reactor
+thread.
 """
 
 from __future__ import annotations
 
-import errno
 import queue
 from collections.abc import Callable, Sequence
 from functools import partial
-from sqlite3 import DataError
 from threading import Thread
-from time import perf_counter, sleep
+from time import sleep
 from typing import Any, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
-from twisted.logger import Logger
 
-from ...errors import InvalidArgument, PoolError, StoreClosed, StoreError, StoreFull
+from ...errors import StoreClosed
+from ._errors import translated
 
 __all__ = ["Lane", "Request", "Session"]
 
@@ -29,22 +27,20 @@ _T = TypeVar("_T")
 
 _Place = TypeVar("_Place")
 
-_log = Logger()
-
 
 class Request(Generic[_Place]):
     """
-    Something to do, and who is told of it.
+    A read, and the Deferred of its caller.
 
     Threads: passed on, used by one thread at a time.
 
     @ivar deferred: fired by L{answer}.
-    @ivar answer: tells what was set last, on the reactor thread.
+    @ivar answer: fires the Deferred with the latest outcome. Called on the reactor thread.
     """
 
     def __init__(self, work: Callable[[_Place], Any], lane: str) -> None:
         """
-        @param lane: where it was asked for.
+        @param lane: the name of the lane, for errors.
         """
         self.deferred: Deferred[Any] = Deferred()
         self.answer: Callable[[], None]
@@ -53,7 +49,7 @@ class Request(Generic[_Place]):
 
     def serve(self, place: _Place) -> None:
         """
-        Do it, and keep what comes of it as the answer.
+        Run it, and keep the result as the answer.
         """
         self.answer = partial(self.deferred.callback, self._work(place))
 
@@ -66,20 +62,19 @@ class Request(Generic[_Place]):
 
 class Session(Protocol[_Place]):
     """
-    What serves the requests of one lane.
+    The connection that serves the requests of one lane.
 
     Threads: used by the lane's alone.
     """
 
     def serve(self, group: Sequence[Request[_Place]]) -> None:
         """
-        Have each request served or failed. If this raises, all have failed, and
-        nothing has changed.
+        Serve or fail each request. If this raises, all have failed.
         """
 
     def close(self) -> None:
         """
-        Let go of all, for good.
+        Disconnect.
         """
 
 
@@ -87,9 +82,8 @@ class Lane(Generic[_Place]):
     """
     One thread and its session with a database.
 
-    Requests are served in the order in which they were asked for. Whatever happens,
-    every Deferred fires, unless the reactor is gone. The thread starts with the
-    first request, and ends with L{close}.
+    Requests are served in order. Every Deferred fires, unless the reactor has ended. The
+    thread starts with the first request and ends with L{close}.
 
     Threads: L{ask} and L{close} belong to the reactor thread, where every
     Deferred fires; requests run on the lane's thread.
@@ -102,22 +96,17 @@ class Lane(Generic[_Place]):
         reactor: IReactorFromThreads,
         name: str,
         session: Session[_Place],
-        onCommit: Callable[[int, float], object] | None = None,
         sleep: Callable[[float], object] = sleep,
     ) -> None:
         """
         @param session: this lane's own.
-        @param onCommit: called on the reactor thread when a group was served, before
-            it is answered, with the number of its requests and the seconds that
-            it took.
         @param sleep: has the thread sleep for some seconds.
         """
         self.name = name
         self._reactor = reactor
         self._session = session
-        self._onCommit = onCommit
         self._sleep = sleep
-        # What waits, in order; nothing behind the first None is looked at.
+        # The requests in order; nothing behind the first None is read.
         self._waiting: queue.SimpleQueue[Request[_Place] | None] = queue.SimpleQueue()
         self._thread: Thread | None = None
         self._closing = False
@@ -125,15 +114,11 @@ class Lane(Generic[_Place]):
 
     def ask(self, work: Callable[[_Place], _T]) -> Deferred[_T]:
         """
-        Have something done.
+        Queue a request.
 
-        @param work: called on the lane's thread. What it raises refuses the
-            request.
-        @return: a Deferred with what C{work} returned, after the commit. It fails
-            with what C{work} raised, if that is an error of this package; with
-            L{InvalidArgument} for a value that the database can never hold; with
-            L{StoreFull} or L{StoreError} for all else that goes wrong, and
-            with L{StoreClosed} after L{close}.
+        @param work: called on the lane's thread.
+        @return: a Deferred with the result of C{work}. It fails with what C{work} raised,
+            as an error of this package, and with L{StoreClosed} after L{close}.
         """
         if self._closing:
             return fail(StoreClosed(self.name))
@@ -150,10 +135,9 @@ class Lane(Generic[_Place]):
 
     def close(self) -> Deferred[None]:
         """
-        Do what was asked for, disconnect, and end the thread.
+        Serve the queued requests, disconnect, and end the thread. May be called again.
 
-        @return: a Deferred that fires when that is done, however often it is
-            asked for.
+        @return: a Deferred that fires when the thread has ended.
         """
         self._closing = True
         if self._thread is None:
@@ -175,10 +159,8 @@ class Lane(Generic[_Place]):
 
     def _serveNext(self) -> bool:
         """
-        Wait for a group, serve it, and have it answered.
-
-        Its answers live no longer than this call: a long list is not to be kept
-        until the next group.
+        Wait for a group, serve it, and answer it. The answers are released at the end, so
+        a long list is not kept until the next group.
 
         @return: whether more can come.
         """
@@ -186,26 +168,25 @@ class Lane(Generic[_Place]):
         if not group:
             # Closed: the session may never have been opened, and is not opened for that.
             return goesOn
-        start = perf_counter()
-        seconds: float | None = None
         try:
             self._session.serve(group)
-            seconds = perf_counter() - start
-        # All there is: nothing may end this thread while somebody waits for it.
+        # Any exception: nothing may end this thread while a caller waits for it.
         except BaseException as error:
             for request in group:
                 request.fail(error)
-        self._reactor.callFromThread(self._answer, group, seconds)
+        self._reactor.callFromThread(_answer, group)
         return goesOn
 
     def _take(self) -> tuple[list[Request[_Place]], bool]:
         """
-        All that waits, one request at least, and whether more can come.
+        Take all queued requests, at least one.
+
+        @return: the requests, and whether more may come.
         """
         group: list[Request[_Place]] = []
         request = self._waiting.get()
-        # Whoever is about to ask does so first: this lets go of the interpreter's lock, and
-        # waits for nothing else. With it, half as many groups do.
+        # Release the interpreter's lock once: the reactor thread often adds more requests
+        # then, and half as many groups suffice.
         self._sleep(0)
         while request is not None:
             group.append(request)
@@ -215,21 +196,6 @@ class Lane(Generic[_Place]):
                 return group, True
         return group, False
 
-    def _answer(self, group: list[Request[_Place]], seconds: float | None) -> None:
-        """
-        Tell of a group, on the reactor thread.
-
-        @param seconds: how long it took; L{None} if all of it failed.
-        """
-        if seconds is not None and self._onCommit is not None:
-            try:
-                self._onCommit(len(group), seconds)
-            except Exception:
-                # whoever counts commits must not cost anybody an answer
-                _log.failure("{name}: what is told of a commit failed", name=self.name)
-        for request in group:
-            request.answer()
-
     def _ended(self) -> None:
         self._thread = None
         closers, self._closers = self._closers, []
@@ -237,21 +203,9 @@ class Lane(Generic[_Place]):
             closer.callback(None)
 
 
-def translated(error: BaseException, lane: str) -> PoolError:
+def _answer(group: list[Request[Any]]) -> None:
     """
-    An error as this package's own.
+    Answer the requests of a group, on the reactor thread.
     """
-    if isinstance(error, PoolError):
-        return error
-    # SQLAlchemy's text would add the statement and its parameters
-    cause = getattr(error, "orig", None) or error
-    isFull = "database or disk is full" in str(cause) or (
-        isinstance(cause, OSError) and cause.errno == errno.ENOSPC
-    )
-    # The same value would fail for ever: a text that is no Unicode, an integer of
-    # more than 64 bits, or what is longer than SQLite or its driver can take.
-    isUnusable = isinstance(cause, (DataError, OverflowError, UnicodeEncodeError))
-    kind = InvalidArgument if isUnusable else StoreFull if isFull else StoreError
-    result = kind(f"the {lane} failed: {type(cause).__name__}: {cause}")
-    result.__cause__ = error
-    return result
+    for request in group:
+        request.answer()

@@ -1,5 +1,5 @@
 """
-The journal as the thread that writes knows it.
+The ledger of a SQLite file: what the writing connection knows, and has yet to write.
 """
 
 from __future__ import annotations
@@ -25,8 +25,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 
-from ...jobs import FINISHED, Job, JobState
-from ._reads import getJob, getLastID, getLatestAttempt
+from ...jobs import FINISHED, Attempt, Job, JobState, QueuedJob
+from ._reads import (
+    getJob,
+    getLastID,
+    getLatestAttempt,
+    getQueuedJobs,
+    getRunningJobs,
+    getSettings,
+    getWorkers,
+)
 from ._rows import (
     REMOVED,
     allJobs,
@@ -48,6 +56,7 @@ _COUNTERS = ("revision", "lastPosition", "waiting", "unfinished")
 _theCounters = Statement(select(journal.c.epoch, *(journal.c[key] for key in _COUNTERS)))
 _changeCounters = Statement(update(journal), *_COUNTERS)
 _acquire = Statement(update(journal), "epoch", "owner", "acquiredAt")
+_theOwner = Statement(select(journal.c.owner))
 
 # one parameter, however many keys or IDs: SQLite has a limit for those
 _given = select(func.json_each(bindparam("given")).table_valued("value").c.value)
@@ -119,7 +128,7 @@ def _changeJob(columns: tuple[str, ...]) -> Statement:
 
 class SQLLedger:
     """
-    A L{Ledger <ganeti_pool.store._writes.Ledger>} of a SQLite file.
+    A L{Ledger <ganeti_pool.store._base.Ledger>} of a SQLite file.
 
     What is written stays here until L{flush}, so that a group of writes is a few
     statements, and no row is read twice. The jobs that run stay known from one
@@ -234,6 +243,13 @@ class SQLLedger:
         self._ownEpoch = self.epoch
         return self.epoch
 
+    def owner(self) -> str | None:
+        """
+        Return the present owner, such as C{host:pid}.
+        """
+        ((owner,),) = _theOwner.run(self._connection)
+        return None if owner is None else str(owner)
+
     def markClosed(self) -> None:
         """
         Record that the store is closed in good order, if it was acquired here and
@@ -263,8 +279,9 @@ class SQLLedger:
 
     def change(self, job: Job) -> None:
         old = self._jobs[job.id]
-        self._count(old, -1)
-        self._count(job, 1)
+        if old.state is not job.state:
+            self._count(old, -1)
+            self._count(job, 1)
         self._jobs[job.id] = job
         if job.id not in self._added:
             self._changed.setdefault(job.id, old)
@@ -328,3 +345,18 @@ class SQLLedger:
             self._connection,
             ({"name": name, "value": dumps(value)} for name, value in settings.items()),
         )
+
+    def settings(self) -> dict[str, Any]:
+        return getSettings(self._connection)
+
+    def workers(self) -> frozenset[tuple[str, int]]:
+        self.flush()
+        return getWorkers(self._connection)
+
+    def runningJobs(self) -> list[tuple[Job, Attempt]]:
+        self.flush()
+        return getRunningJobs(self._connection)
+
+    def queuedJobs(self, limit: int, after: tuple[int, int] | None) -> list[QueuedJob]:
+        self.flush()
+        return getQueuedJobs(self._connection, limit, after)

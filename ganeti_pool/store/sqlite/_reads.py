@@ -1,9 +1,9 @@
 """
-What each read of the store is in SQL.
+The reads of the store in SQL.
 
-The functions do what L{IJobStore <ganeti_pool.interfaces.IJobStore>} says of the
-methods of their names (C{get} added). Each runs in the transaction of the connection
-that it is given, and knows nothing of threads or Deferreds.
+The functions do what L{IJobStore <ganeti_pool.interfaces.IJobStore>} and L{IUnitOfWork
+<ganeti_pool.interfaces.IUnitOfWork>} promise for the methods of their names (C{get}
+added). Each runs in the transaction of its connection.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ __all__ = [
     "getJob",
     "getKnown",
     "getLastID",
-    "getLastPosition",
     "getLatestAttempt",
     "getListedJobs",
     "getQueuedJobs",
+    "getRevision",
     "getRunningJobs",
     "getSettings",
     "getSummary",
@@ -84,7 +84,7 @@ _theNumberThatWait = Statement(select(journal.c.waiting))
 _theWorkers = Statement(select(journal.c.unfinished))
 _isRunning = jobs.c.state == JobState.RUNNING.value
 _theRunning = Statement(allJobs.add_columns(jobs.c.handle).where(_isRunning).order_by(jobs.c.id))
-_theLastPosition = Statement(select(journal.c.lastPosition))
+_theRevision = Statement(select(journal.c.revision))
 _sequence = table("sqlite_sequence", columnOf("name"), columnOf("seq", Integer))
 _theLastID = Statement(select(_sequence.c.seq).where(_sequence.c.name == jobs.name))
 _isIt = jobs.c.id == bindparam("jobID")
@@ -139,9 +139,9 @@ def getRunningJobs(connection: Connection) -> list[tuple[Job, Attempt]]:
     return [(job, attempt) for job, attempt in attempts if attempt]
 
 
-def getLastPosition(connection: Connection) -> int:
-    ((position,),) = _theLastPosition.run(connection)
-    return int(position)
+def getRevision(connection: Connection) -> int:
+    ((revision,),) = _theRevision.run(connection)
+    return int(revision)
 
 
 def getLastID(connection: Connection) -> int:

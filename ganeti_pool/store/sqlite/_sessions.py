@@ -1,5 +1,5 @@
 """
-How the two threads of a store in a SQLite file speak to it.
+The two connections of a store to its SQLite file.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from sqlite3 import Connection
 from typing import Any
 from urllib.parse import quote
@@ -16,8 +17,9 @@ from sqlalchemy import URL, create_engine, event
 from sqlalchemy import Connection as CoreConnection
 from sqlalchemy.pool import NullPool
 
-from ...errors import PoolError, QueueStopping, StoreDamaged
-from .._writes import Ledger
+from ...errors import OwnershipLost, QueueStopping, StoreClosed, StoreDamaged, StoreError
+from .._base import UnitOfWork
+from ._errors import translated
 from ._files import StoreFiles
 from ._lane import Request
 from ._ledger import SQLLedger, wasClosedCleanly
@@ -32,7 +34,7 @@ class _Session:
     """
     One connection, made when it is needed first.
 
-    Threads: one, but for the making of this.
+    Threads: one, except for the constructor.
     """
 
     def __init__(self, location: Mapping[str, Any], pragma: str) -> None:
@@ -109,18 +111,13 @@ class ReadSession(_Session):
 
 class WriteSession(_Session):
     """
-    The one that makes the file and changes it.
+    The connection that makes the file and changes it.
 
-    A group of requests is one transaction. Those that are refused change nothing,
-    and what the others change is written at its end, together. If that fails, be it
-    for one row that SQLite does not take or for one too large for the disk, all is
-    rolled back, and each request is served once more, in a transaction of its own.
-    So each has the outcome that it would have alone, and a group costs one commit.
+    The changes of a transaction are written at its end, together. A file that was not
+    closed cleanly is checked when it is opened. The end of a session that has acquired the
+    store marks it as closed cleanly.
 
-    A file that was not closed cleanly is checked when it is opened. The end of a
-    session that has acquired the store marks it as closed cleanly.
-
-    Threads: one, except for the making of this and L{interrupt}.
+    Threads: one, except for the constructor and L{interrupt}.
     """
 
     def __init__(
@@ -140,6 +137,7 @@ class WriteSession(_Session):
         """
         super().__init__({"database": files.path}, "synchronous = FULL")
         self._files = files
+        self._name = f"job store {files.path} (writing)"
         self._onCheck = onCheck
         self._onMigration = onMigration
         self._migration = Migration(files) if migration is None else migration
@@ -147,30 +145,65 @@ class WriteSession(_Session):
         self._checked: Connection | None = None
         self._isInterrupted = False
 
-    def serve(self, group: Sequence[Request[Ledger]]) -> None:
-        with self._files.explaining(isWrite=True):
+    def acquire(self, owner: str, now: datetime) -> int:
+        """
+        See L{IJobStore.acquire <ganeti_pool.interfaces.IJobStore.acquire>}.
+        """
+        with self._explaining():
             if self._opened is None:
                 self._opened = self._open()
-            connection, ledger = self._opened
-            self._files.check(connection)
-            try:
-                self._serveAll(connection, ledger, group)
-            finally:
-                self._files.check(connection)
+            with self._transaction() as ledger:
+                return ledger.acquire(owner, now)
 
-    def _serveAll(
-        self, connection: Connection, ledger: SQLLedger, group: Sequence[Request[Ledger]]
-    ) -> None:
+    @contextmanager
+    def transaction(self, epoch: int, now: datetime) -> Iterator[UnitOfWork]:
+        """
+        See L{IJobStore.transaction <ganeti_pool.interfaces.IJobStore.transaction>}.
+
+        @param now: the time of the changes.
+        """
+        with self._explaining(), self._transaction() as ledger:
+            if epoch != ledger.epoch:
+                raise OwnershipLost(epoch, ledger.epoch, ledger.owner())
+            yield UnitOfWork(ledger, now)
+            ledger.flush()
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """
+        Raise every exception as an error of this package.
+        """
         try:
-            _serveTogether(connection, ledger, group)
-        except Exception:
-            if len(group) == 1:
+            with self._files.explaining(isWrite=True):
+                yield
+        except Exception as error:
+            translation = translated(error, self._name)
+            if translation is error:
                 raise
-            for request in group:
-                try:
-                    _serveTogether(connection, ledger, [request])
-                except Exception as error:
-                    request.fail(self._files.explained(error, isWrite=True))
+            raise translation from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[SQLLedger]:
+        """
+        Commit the changes of the block, or none of them. No other process writes in between.
+        """
+        if self._opened is None:
+            raise StoreClosed(self._name)
+        connection, ledger = self._opened
+        self._files.check(connection)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            ledger.begin()
+            yield ledger
+            connection.execute("COMMIT")
+        except BaseException:
+            ledger.forget()
+            connection.rollback()
+            # A lost file explains the failure.
+            self._files.check(connection)
+            raise
+        ledger.end()
+        self._files.checkCommitted(connection)
 
     def close(self) -> None:
         """
@@ -179,11 +212,11 @@ class WriteSession(_Session):
         """
         try:
             if self._opened is not None and not (self._files.isLost or self._files.isSuspect):
-                connection, ledger = self._opened
                 # Without the mark the next start checks the file, and that is all.
-                with suppress(sqlite3.Error), _transaction(connection, ledger):
+                with suppress(sqlite3.Error, StoreError), self._transaction() as ledger:
                     ledger.markClosed()
         finally:
+            self._opened = None
             super().close()
 
     def interrupt(self) -> None:
@@ -318,35 +351,3 @@ _FINDINGS = 3
 """
 The check of a file ends after this many findings.
 """
-
-
-@contextmanager
-def _transaction(connection: Connection, ledger: SQLLedger) -> Iterator[None]:
-    """
-    All or nothing of what is done meanwhile, while nobody else writes.
-    """
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        ledger.begin()
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        ledger.forget()
-        connection.rollback()
-        raise
-
-
-def _serveTogether(
-    connection: Connection, ledger: SQLLedger, group: Sequence[Request[Ledger]]
-) -> None:
-    """
-    Do the requests of a group in one transaction, but for what they refuse.
-    """
-    with _transaction(connection, ledger):
-        for request in group:
-            try:
-                request.serve(ledger)
-            except PoolError as error:
-                request.fail(error)
-        ledger.flush()
-    ledger.end()

@@ -7,20 +7,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timezone
 from functools import partial
 from sqlite3 import Connection
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from ...interfaces import IJobStore
-from ...jobs import Attempt, Job, JobFilter, QueuedJob
-from .._writes import Ledger, Writer
+from ...interfaces import IJobStore, Snapshot
+from ...jobs import Attempt, Job, JobFilter
+from .._base import UnitOfWork
 from . import _reads
 from ._files import StoreFiles
 from ._lane import Lane
@@ -40,20 +40,20 @@ def _now() -> datetime:
 
 
 @implementer(IJobStore)
-class SQLiteJobStore(Writer):
+class SQLiteJobStore:
     """
     A job store in one SQLite file, with its write-ahead log beside it.
 
-    A write is durable when its Deferred fires: the log is synchronised with the
-    disk at every commit. Writes that wait together share one commit. Reads see
-    all that was committed before they were asked for, and never wait for a
-    commit. Nothing is opened and no thread started before C{acquire}.
+    A transaction is durable when its block has ended: the log is synchronised with the
+    disk at every commit. A read returns all that was committed before it was asked for,
+    and never waits for a commit. Nothing is opened and no thread is started before
+    C{acquire} or the first read.
 
-    Threads: called on the reactor thread, where every Deferred fires. Two
-    daemonic threads, one that writes and one that reads, last until L{close}
-    has fired; each alone touches its connection.
+    Threads: C{acquire}, C{transaction} and C{release} run on the thread that calls them,
+    always the same one. Everything else is called on the reactor thread; a daemonic thread
+    runs the reads and lasts until L{close} has fired.
 
-    @ivar path: the file, absolute.
+    @ivar path: the absolute path of the file.
     """
 
     def __init__(
@@ -61,21 +61,17 @@ class SQLiteJobStore(Writer):
         reactor: IReactorFromThreads,
         path: str,
         clock: Callable[[], datetime] = _now,
-        onCommit: Callable[[int, float], object] | None = None,
         onCheck: Callable[[bool], object] | None = None,
     ) -> None:
         """
-        @param path: a file, made by C{acquire} if it is not there; the directory
-            must be.
-        @param clock: gives the time, aware, in UTC; called on the reactor thread.
-        @param onCommit: told of each group of writes that was committed, before those
-            are answered: how many there were, and the seconds that they took; called
-            on the reactor thread.
+        @param path: a file, which C{acquire} makes if it does not exist; its directory must
+            exist.
+        @param clock: returns the time, aware, in UTC; called on both threads.
         @param onCheck: called on the reactor thread with L{True} when a check or a
             migration of the file begins, which may take minutes, and with L{False} when
             it has ended.
         """
-        super().__init__(clock)
+        self._clock = clock
         # the daemon changes its directory after it made the store
         self.path = os.path.abspath(path)
         self._onCheck = onCheck
@@ -89,12 +85,24 @@ class SQLiteJobStore(Writer):
         self._reads: Lane[Connection] = Lane(
             reactor, f"job store {self.path} (reading)", ReadSession(files)
         )
-        self._writes: Lane[Ledger] = Lane(
-            reactor, f"job store {self.path} (writing)", self._writer, onCommit
-        )
+
+    # On the dispatcher's thread
+
+    def acquire(self, owner: str) -> int:
+        return self._writer.acquire(owner, self._clock())
+
+    def transaction(self, epoch: int) -> AbstractContextManager[UnitOfWork]:
+        return self._writer.transaction(epoch, self._clock())
+
+    def release(self) -> None:
+        self._writer.close()
+
+    # On any thread
 
     def interrupt(self) -> None:
         self._writer.interrupt()
+
+    # On the reactor thread
 
     def _checking(self, size: int | None) -> None:
         if size is None:
@@ -127,52 +135,33 @@ class SQLiteJobStore(Writer):
             self._onCheck(phase is Phase.BEGUN)
 
     def close(self) -> Deferred[None]:
-        closing = gatherResults([self._reads.close(), self._writes.close()])
-        return closing.addCallback(lambda _: None)
+        return self._reads.close()
 
-    def settings(self) -> Deferred[dict[str, Any]]:
-        return self._reads.ask(_reads.getSettings)
+    def job(self, jobID: int) -> Deferred[Snapshot[Job]]:
+        return self._read(_reads.getJob, jobID)
 
-    def queuedJobs(
-        self, limit: int, after: tuple[int, int] | None = None
-    ) -> Deferred[list[QueuedJob]]:
-        return self._reads.ask(partial(_reads.getQueuedJobs, limit=limit, after=after))
+    def known(self, jobIDs: Sequence[int]) -> Deferred[Snapshot[frozenset[int]]]:
+        return self._read(_reads.getKnown, list(jobIDs))
 
-    def workers(self) -> Deferred[frozenset[tuple[str, int]]]:
-        return self._reads.ask(_reads.getWorkers)
-
-    def runningJobs(self) -> Deferred[list[tuple[Job, Attempt]]]:
-        return self._reads.ask(_reads.getRunningJobs)
-
-    def lastPosition(self) -> Deferred[int]:
-        return self._reads.ask(_reads.getLastPosition)
-
-    def lastID(self) -> Deferred[int]:
-        return self._reads.ask(_reads.getLastID)
-
-    def job(self, jobID: int) -> Deferred[Job]:
-        return self._reads.ask(partial(_reads.getJob, jobID=jobID))
-
-    def known(self, jobIDs: Sequence[int]) -> Deferred[frozenset[int]]:
-        return self._reads.ask(partial(_reads.getKnown, jobIDs=list(jobIDs)))
-
-    def attempts(self, jobID: int) -> Deferred[list[Attempt]]:
-        return self._reads.ask(partial(_reads.getAttempts, jobID=jobID))
+    def attempts(self, jobID: int) -> Deferred[Snapshot[list[Attempt]]]:
+        return self._read(_reads.getAttempts, jobID)
 
     def listJobs(
         self, which: JobFilter, newestFirst: bool, limit: int, after: int | None
-    ) -> Deferred[list[Job]]:
-        return self._reads.ask(
-            partial(
-                _reads.getListedJobs, which=which, newestFirst=newestFirst, limit=limit, after=after
-            )
-        )
+    ) -> Deferred[Snapshot[list[Job]]]:
+        return self._read(_reads.getListedJobs, which, newestFirst, limit, after)
 
-    def changedJobs(self, after: int, limit: int) -> Deferred[list[Job]]:
-        return self._reads.ask(partial(_reads.getChangedJobs, after=after, limit=limit))
+    def changedJobs(self, after: int, limit: int) -> Deferred[Snapshot[list[Job]]]:
+        return self._read(_reads.getChangedJobs, after, limit)
 
-    def summary(self) -> Deferred[dict[str, Any]]:
-        return self._reads.ask(partial(self._summary, now=self._clock()))
+    def summary(self) -> Deferred[Snapshot[dict[str, Any]]]:
+        return self._read(self._summary, self._clock())
+
+    def _read(self, get: Callable[..., _T], *args: Any) -> Deferred[Snapshot[_T]]:
+        def work(connection: Connection) -> Snapshot[_T]:
+            return Snapshot(get(connection, *args), _reads.getRevision(connection))
+
+        return self._reads.ask(work)
 
     def _summary(self, connection: Connection, now: datetime) -> dict[str, Any]:
         size = 0
@@ -185,6 +174,3 @@ class SQLiteJobStore(Writer):
             "bytes": size,
             "freeBytes": shutil.disk_usage(os.path.dirname(self.path)).free,
         }
-
-    def _write(self, work: Callable[[Ledger], _T]) -> Deferred[_T]:
-        return self._writes.ask(work)

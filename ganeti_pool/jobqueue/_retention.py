@@ -1,5 +1,5 @@
 """
-For how long finished jobs are kept.
+Remove finished jobs, and output that is left over.
 """
 
 from __future__ import annotations
@@ -14,36 +14,38 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..errors import StoreError
+from ..errors import JobError
 from ..interfaces import IJobStore
-from ._journal import Journal
 from ._output import Output
+from ._projection import Projection
+from ._requests import RemoveFinished
+from ._sender import Sender
 
-__all__ = ["Keeping"]
+__all__ = ["Retention"]
 
 _log = Logger()
 
 _BATCH = 200
 """
-So many are removed in one commit, so that no other write waits long for it.
+Remove at most this many jobs per request, so that other requests do not wait long.
 """
 
 _SWEPT = 1_000
 """
-Of so many jobs with output the store is asked at once whether they are there.
+Ask the store about this many jobs at once.
 """
 
 _SHORTEST, _LONGEST = 60.0, 3600.0
 """
-Between so many seconds lies the time from one look to the next.
+The bounds of the time from one removal to the next, in seconds.
 """
 
 
-class Keeping:
+class Retention:
     """
-    Removes jobs, and what they have written, when their time is over: at the start,
-    and then as often as that time is long, but for at least each hour, and at most
-    each minute. So a job can stay an hour longer.
+    Removes finished jobs and their output when they have been kept for long enough: at the
+    start, and then as often as that time is long, but at most each minute and at least each
+    hour. So a job can stay an hour longer.
 
     At the start it also removes the output of jobs that are not in the store any more: an
     earlier daemon died between the two removals. It does so only for IDs that the store
@@ -56,22 +58,24 @@ class Keeping:
         self,
         clock: IReactorTime,
         store: IJobStore,
-        journal: Journal,
+        projection: Projection,
+        sender: Sender,
         output: Output,
         now: Callable[[], datetime],
         seconds: float | None,
     ) -> None:
         """
-        @param seconds: how long finished jobs are kept; L{None} for ever.
+        @param seconds: how long finished jobs are kept; L{None} for indefinitely.
         """
         self._store = store
-        self._journal = journal
+        self._projection = projection
+        self._sender = sender
         self._output = output
         self._now = now
         self._seconds = seconds
         self._isStopping = False
-        self._looks = LoopingCall(lambda: Deferred.fromCoroutine(self._look()))
-        self._looks.clock = clock
+        self._removals = LoopingCall(lambda: Deferred.fromCoroutine(self._remove()))
+        self._removals.clock = clock
         self._running: list[Deferred[Any]] = []
 
     def start(self, swept: int | None) -> None:
@@ -85,27 +89,24 @@ class Keeping:
             return
         if swept is not None:
             sweep = Deferred.fromCoroutine(self._sweep(swept))
-            self._running.append(sweep.addErrback(self._broken, "What is left over is not removed"))
+            self._running.append(sweep.addErrback(_failed, "Leftover output is not removed"))
         if self._seconds is not None:
             interval = min(max(self._seconds, _SHORTEST), _LONGEST)
-            looks = self._looks.start(interval)
+            removals = self._removals.start(interval)
             self._running.append(
-                looks.addErrback(self._broken, "Finished jobs are not removed any more")
+                removals.addErrback(_failed, "Finished jobs are not removed any more")
             )
 
     def stop(self) -> Deferred[Any]:
         """
         Remove nothing more.
 
-        @return: a Deferred that fires when all is removed whose records are gone.
+        @return: a Deferred that fires when the output of all removed jobs is removed.
         """
         self._isStopping = True
-        if self._looks.running:
-            self._looks.stop()
+        if self._removals.running:
+            self._removals.stop()
         return gatherResults(self._running)
-
-    def _broken(self, failure: Failure, what: str) -> None:
-        _log.failure(what, failure)
 
     async def _sweep(self, last: int) -> None:
         """
@@ -118,19 +119,19 @@ class Keeping:
             if self._isStopping:
                 return
             some = jobIDs[first : first + _SWEPT]
-            known = await self._journal.read(self._store.known, some)
+            known = await self._projection.read(self._store.known, some)
             gone = [jobID for jobID in some if jobID not in known]
             if gone:
                 await self._output.remove(gone)
-                _log.info("Removed what {count} jobs had written that are gone", count=len(gone))
+                _log.info("Removed the output of {count} jobs that are gone", count=len(gone))
 
-    async def _look(self) -> None:
+    async def _remove(self) -> None:
         """
-        Remove what is due, in batches. If the store fails, the next look is in time.
+        Remove what is due. If the store fails, the next call tries again.
         """
         try:
             await self._removeDue()
-        except StoreError as error:
+        except JobError as error:
             _log.warn("Finished jobs are not removed: {error}", error=error)
 
     async def _removeDue(self) -> None:
@@ -141,10 +142,14 @@ class Keeping:
             return  # there were no jobs then
         removed = 0
         while not self._isStopping:
-            jobIDs = await self._journal.write(self._store.removeFinished, before, _BATCH)
+            jobIDs = await self._sender.send(RemoveFinished(before, _BATCH))
             await self._output.remove(jobIDs)
             removed += len(jobIDs)
             if len(jobIDs) < _BATCH:
                 break
         if removed:
             _log.info("Removed {count} finished jobs", count=removed)
+
+
+def _failed(failure: Failure, what: str) -> None:
+    _log.failure(what, failure)

@@ -1,5 +1,5 @@
 """
-Tests for how long finished jobs are kept.
+Tests for the removal of finished jobs and of leftover output.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 
 from ganeti_pool import errors
-from ganeti_pool.jobqueue import _keeping
+from ganeti_pool.jobqueue import QueueLimits, _retention
 from ganeti_pool.testing import MemoryJobStore
 
 from .queuecase import FULL, NOON, QueueCase, new
@@ -19,22 +19,22 @@ from .queuecase import FULL, NOON, QueueCase, new
 HOUR = 3600.0
 
 
-class KeepingTests(QueueCase):
+class RetentionTests(QueueCase):
     """
-    Tests for finished jobs that are kept for some time.
+    Tests for finished jobs that are kept for a time.
     """
 
     def setUp(self) -> None:
         super().setUp()
         self.now = NOON
-        self.open(MemoryJobStore(self.clock), keepFinished=10 * HOUR)
+        self.open(MemoryJobStore(self.clock), limits=QueueLimits(keepFinished=10 * HOUR))
 
     def clock(self) -> datetime:
         return self.now
 
     def open(self, store: MemoryJobStore, *args: Any, **options: Any) -> None:
         super().open(store, *args, **options)
-        self.queue._keeping._now = self.clock
+        self.queue._retention._now = self.clock
 
     def pass_(self, seconds: float) -> None:
         """
@@ -45,21 +45,21 @@ class KeepingTests(QueueCase):
 
     def finish(self, count: int = 1) -> None:
         """
-        Have some more jobs finished.
+        Let some more jobs finish.
         """
         self.submit(*[new()] * count)
-        self.stepping.runAll()
+        self.runAll()
 
     def left(self) -> list[int]:
         """
-        The jobs that are there.
+        Return the jobs that are left.
         """
         return list(self.store._journal.jobs)
 
     def test_removed(self) -> None:
         """
-        A finished job is removed within an hour after its time is over, and then what
-        it has written; what waits stays.
+        A finished job is removed within an hour after its time is over, and then its output.
+        Queued jobs stay.
         """
         self.start()
         self.finish()
@@ -77,15 +77,15 @@ class KeepingTests(QueueCase):
 
     def test_atTheStart(self) -> None:
         """
-        What is due when the daemon starts is removed then, in batches: no more of them
-        is asked for before the output of the last is gone.
+        Jobs that are due when the daemon starts are removed then, in batches: the next batch
+        waits until the output of the last is removed.
         """
-        self.patch(_keeping, "_BATCH", 3)
+        self.patch(_retention, "_BATCH", 3)
         self.start()
         self.finish(7)
         self.now += timedelta(hours=11)
         self.removal = Deferred()
-        self.restart(keepFinished=10 * HOUR)
+        self.restart(limits=QueueLimits(keepFinished=10 * HOUR))
         self.assertEqual(self.left(), [4, 5, 6, 7])
         removal, self.removal = self.removal, Deferred()
         removal.callback(None)
@@ -94,9 +94,9 @@ class KeepingTests(QueueCase):
         self.assertEqual(self.left(), [])
         self.assertEqual([len(batch) for batch in self.removed if batch], [3, 3, 1])
 
-    def test_forEver(self) -> None:
+    def test_indefinitely(self) -> None:
         """
-        Unless that is asked for, nothing is removed, and nothing waits for it.
+        Without a time, nothing is removed, and there is no timer.
         """
         self.open(MemoryJobStore(self.clock))
         self.start()
@@ -107,9 +107,9 @@ class KeepingTests(QueueCase):
 
     def test_longerThanThereWasTime(self) -> None:
         """
-        A time that reaches back beyond all dates removes nothing.
+        A time longer than any date removes nothing.
         """
-        self.open(MemoryJobStore(self.clock), keepFinished=1e15)
+        self.open(MemoryJobStore(self.clock), limits=QueueLimits(keepFinished=1e15))
         self.start()
         self.finish()
         self.pass_(HOUR)
@@ -117,9 +117,9 @@ class KeepingTests(QueueCase):
 
     def test_short(self) -> None:
         """
-        Jobs that are to go at once do so within a minute.
+        A time of zero removes jobs within a minute.
         """
-        self.open(MemoryJobStore(self.clock), keepFinished=0)
+        self.open(MemoryJobStore(self.clock), limits=QueueLimits(keepFinished=0))
         self.start()
         self.finish()
         self.pass_(59)
@@ -129,22 +129,22 @@ class KeepingTests(QueueCase):
 
     def test_noRoom(self) -> None:
         """
-        If the store fails, the next look is in time.
+        If the store fails, the next removal comes in time.
         """
         self.start()
         self.finish()
         self.store.failure = FULL
         self.pass_(11 * HOUR)
         self.assertEqual(self.left(), [1])
-        self.store.failure = None
+        self.recover()
         self.pass_(HOUR)
         self.assertEqual(self.left(), [])
 
     def test_stop(self) -> None:
         """
-        A queue that stops removes nothing more, and waits for what it has begun.
+        A queue that stops removes nothing more, and waits for the removal under way.
         """
-        self.patch(_keeping, "_BATCH", 3)
+        self.patch(_retention, "_BATCH", 3)
         self.start()
         self.finish(7)
         self.removal = Deferred()
@@ -159,37 +159,32 @@ class KeepingTests(QueueCase):
 
     def test_stopMeanwhile(self) -> None:
         """
-        One that is told to stop while it starts removes nothing.
+        A queue that is told to stop while it starts removes nothing.
         """
-        self.reap = Deferred()
-        started = self.queue.start()
-        stopped = self.queue.stop(0)
-        self.reap.callback(None)
+        with self.oneBatch():
+            started = self.queue.start()
+            stopped = self.queue.stop(0)
         self.successResultOf(started)
-        self.reactor.run()
         self.successResultOf(stopped)
         self.assertEqual((self.removed, self.reactor.getDelayedCalls()), ([], []))
 
     def test_fault(self) -> None:
         """
-        A fault is logged, and hinders neither the jobs nor the stop.
+        An exception is logged, and affects neither the jobs nor the stop.
         """
         self.start()
 
         def broken(*args: object) -> None:
             raise ZeroDivisionError()
 
-        self.patch(self.store, "removeFinished", broken)
+        self.patch(self.queue._sender, "send", broken)
         self.pass_(HOUR)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.finish()
-        stopped = self.queue.stop(0)
-        self.reactor.run()
-        self.successResultOf(stopped)
+        self.successResultOf(self.queue.stop(0))
 
     def test_retried(self) -> None:
         """
-        A job that is retried as its time is over either waits or is gone.
+        A job that is retried as its time is over is either queued or removed.
         """
         self.start()
         self.submit(new(), new())
@@ -197,12 +192,10 @@ class KeepingTests(QueueCase):
         self.successResultOf(self.queue.cancel(2))
         self.successResultOf(self.queue.setActive(False))
         self.pass_(10 * HOUR)
-        self.store.held = True
-        first = self.queue.retry(1)
-        self.pass_(HOUR)
-        second = self.queue.retry(2)
-        self.store.held = False
-        self.store.commit()
+        with self.oneBatch():
+            first = self.queue.retry(1)
+            self.pass_(HOUR)
+            second = self.queue.retry(2)
         self.successResultOf(first)
         self.failureResultOf(second, errors.NoSuchJob)
         self.assertEqual((self.left(), self.removed[-1]), ([1], ["output/2"]))
@@ -210,12 +203,12 @@ class KeepingTests(QueueCase):
 
 class SweepTests(QueueCase):
     """
-    Tests for output that an earlier daemon has left behind.
+    Tests for output that an earlier daemon has left.
     """
 
     def leave(self, *names: str) -> None:
         """
-        Have something in the directory of the output.
+        Make directories below the output directory.
         """
         for name in names:
             Path(self.directory, "output", name).mkdir(parents=True)
@@ -226,25 +219,27 @@ class SweepTests(QueueCase):
         """
         for job in jobs:
             self.successResultOf(self.queue.cancel(job))
-            self.successResultOf(self.store.removeJob(self.queue._journal.epoch, job))
+            with self.write() as unit:
+                unit.removeJob(job)
 
     def test_leftOver(self) -> None:
         """
-        At the start, what jobs have written that are gone is removed, and nothing else.
+        At the start, the output of jobs that are gone is removed, and nothing else.
         """
         self.start()
         self.submit(*[new()] * 6)
         self.forget(1, 4, 6)
         self.leave("1", "2", "3", "4", "05", "6", "7", "lost+found", "9" * 30, "\u0663")
-        self.patch(_keeping, "_SWEPT", 2)
+        self.leave("5")
+        self.patch(_retention, "_SWEPT", 1)
         self.restart()
         self.assertEqual(self.removed, [["output/1"], ["output/4"], ["output/6"]])
 
     def test_stop(self) -> None:
         """
-        A queue that stops waits for what is being removed, and removes nothing more.
+        A queue that stops waits for the removal under way, and removes nothing more.
         """
-        self.patch(_keeping, "_SWEPT", 1)
+        self.patch(_retention, "_SWEPT", 1)
         self.start()
         self.submit(new(), new())
         self.forget(1, 2)
@@ -260,7 +255,7 @@ class SweepTests(QueueCase):
 
     def test_fault(self) -> None:
         """
-        A fault is logged, and hinders neither the jobs nor the stop.
+        An exception is logged, and affects neither the jobs nor the stop.
         """
         self.start()
         self.submit(new())
@@ -271,7 +266,7 @@ class SweepTests(QueueCase):
         self.start()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.submit(new("note", 1))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
         stopped = self.queue.stop(0)
         self.reactor.run()

@@ -1,5 +1,5 @@
 """
-Tests for the questions that a queue answers.
+Tests for reads, the status and the number of workers.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ import socket
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from ganeti_pool import errors
-from ganeti_pool.interfaces import QueueStatus
+from ganeti_pool.interfaces import ISlot, QueueStatus, Snapshot
+from ganeti_pool.jobqueue import QueueLimits
+from ganeti_pool.jobqueue._items import Quiesce, Resize
 from ganeti_pool.jobs import (
     Job,
     JobFilter,
@@ -25,13 +28,12 @@ from .queuecase import FULL, NOON, WORKER, QueueCase, StartedCase, Worker, new
 
 class ChangesTests(StartedCase):
     """
-    Tests for L{JobQueue.changedJobs} and the other questions.
+    Tests for L{JobQueue.changedJobs} and other reads.
     """
 
     def test_atOnce(self) -> None:
         """
-        What has changed is told at once, by revision, and nothing too if nobody
-        wants to wait.
+        Changes are the answer at once, by revision. Without a time to wait, so is none.
         """
         self.submit(new(), new())
         jobs = self.successResultOf(self.queue.changedJobs(0, 10, 60))
@@ -40,7 +42,7 @@ class ChangesTests(StartedCase):
 
     def test_waits(self) -> None:
         """
-        The answer comes with the first change; all who wait get it.
+        The answer comes with the first change, for every reader that waits.
         """
         answers = [self.queue.changedJobs(0, 10, 60) for _ in range(3)]
         for answer in answers:
@@ -52,7 +54,7 @@ class ChangesTests(StartedCase):
 
     def test_timeout(self) -> None:
         """
-        With no change the answer is empty, after the time that was asked for.
+        Without a change the answer is empty, after the time to wait.
         """
         answer = self.queue.changedJobs(0, 10, 60)
         self.reactor.advance(59)
@@ -62,7 +64,7 @@ class ChangesTests(StartedCase):
 
     def test_otherChange(self) -> None:
         """
-        A change that is not asked for does not end the wait.
+        A change before the given revision does not end the wait.
         """
         answer = self.queue.changedJobs(1, 10, 60)
         self.submit(new())
@@ -72,31 +74,30 @@ class ChangesTests(StartedCase):
 
     def test_cancelled(self) -> None:
         """
-        A wait can be given up, and leaves nothing.
+        A wait that is cancelled leaves nothing.
         """
         answer = self.queue.changedJobs(0, 10, 60)
         answer.cancel()
         self.failureResultOf(answer, CancelledError)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
-        self.assertEqual(self.queue._changes._waiting, set())
+        self.assertEqual(self.queue._projection.changes._waiting, set())
 
     def test_committedWhileAsked(self) -> None:
         """
-        A change that is committed while the store is asked is not missed.
+        A change that is committed during the read is not missed.
         """
-        asked: Deferred[list[Job]] = Deferred()
+        asked: Deferred[Snapshot[list[Job]]] = Deferred()
         read = self.store.changedJobs
         self.patch(self.store, "changedJobs", lambda after, limit: asked)
         answer = self.queue.changedJobs(0, 10, 60)
         self.patch(self.store, "changedJobs", read)
         self.submit(new())
-        asked.callback([])
+        asked.callback(Snapshot([], 0))
         self.assertEqual([job.id for job in self.successResultOf(answer)], [1])
 
     def test_removed(self) -> None:
         """
-        A job that was removed does not end a wait, and the store is not asked over and
-        over for what it no longer has.
+        A job that was removed does not end a wait, and is not read over and over.
         """
         self.submit(new())
         self.successResultOf(self.queue.cancel(1))
@@ -104,7 +105,7 @@ class ChangesTests(StartedCase):
         questions: list[int] = []
         read = self.store.changedJobs
 
-        def changedJobs(after: int, limit: int) -> Deferred[list[Job]]:
+        def changedJobs(after: int, limit: int) -> Deferred[Snapshot[list[Job]]]:
             questions.append(after)
             assert len(questions) < 9, "the store is asked over and over"
             return read(after, limit)
@@ -118,8 +119,8 @@ class ChangesTests(StartedCase):
 
     def test_stop(self) -> None:
         """
-        A queue that has stopped answers all who wait, and lets nobody wait any more;
-        while its jobs have their grace, all can wait.
+        A queue that has stopped answers all readers, and lets none wait any longer. While its
+        jobs have their grace, they can wait.
         """
         answers: list[Deferred[Any]] = []
 
@@ -128,19 +129,16 @@ class ChangesTests(StartedCase):
             answers.append(self.queue.changedJobs(jobs[-1].revision, 10, 60))
             answers.append(self.queue.attemptOver(2, 1))
             stopped.append(self.queue.stop(10))
+            self.reactor.run()
             for answer in answers:
                 self.assertNoResult(answer)
 
         stopped: list[Deferred[None]] = []
         self.tasks["long"] = task
         self.submit(new("long"), new("note"))
-        self.stepping.step()
+        self.step()
         self.assertEqual([job.id for job in self.successResultOf(answers[0])], [1])
-        self.assertNoResult(answers[1])
-        last = self.queue.changedJobs(self.job().revision, 10, 60)
-        self.reactor.run()
         self.successResultOf(stopped[0])
-        self.assertEqual(self.successResultOf(last), [])
         self.assertIsNone(self.successResultOf(answers[1]))
         self.assertIsNone(self.successResultOf(self.queue.attemptOver(2, 1)))
 
@@ -163,15 +161,15 @@ class AttemptTests(StartedCase):
         self.submit(new(), new())
 
     def assertNobodyWaits(self) -> None:
-        self.assertEqual(self.queue._changes._byJob, {})
+        self.assertEqual(self.queue._projection.changes._byJob, {})
 
     def test_ends(self) -> None:
         """
-        Whoever waits for an attempt hears of its end, and of no other job's.
+        The wait for an attempt ends with it, and not with another job.
         """
         answers = [self.queue.attemptOver(jobID, 1) for jobID in (1, 1, 2)]
         self.tasks["note"] = lambda worker: [self.assertNoResult(one) for one in answers]
-        self.stepping.step()
+        self.step()
         self.assertIsNone(self.successResultOf(answers[0]))
         self.assertIsNone(self.successResultOf(answers[1]))
         self.assertNoResult(answers[2])
@@ -182,8 +180,8 @@ class AttemptTests(StartedCase):
 
     def test_givenUpWhileOthersWait(self) -> None:
         """
-        Who does not wait any more is told nothing; the others are, also if one of them
-        gives another up just then.
+        A reader that has cancelled its wait gets nothing. The others are answered, even if one
+        of them cancels another at that moment.
         """
         answers = [self.queue.attemptOver(1, 1) for _ in range(4)]
         answers[0].cancel()
@@ -192,14 +190,14 @@ class AttemptTests(StartedCase):
         answers[2].addCallback(lambda _: answers[1].cancel())
         for answer in answers[1:3]:
             answer.addErrback(lambda failure: failure.trap(CancelledError))
-        self.stepping.step()
+        self.step()
         self.successResultOf(answers[3])
         self.assertNobodyWaits()
 
     def test_again(self) -> None:
         """
-        An attempt that defers itself is still to come. Nobody need wait for it, and
-        who does not takes nobody with him.
+        An attempt that defers itself is still to come. A reader that cancels its wait for it
+        does not end the wait of another.
         """
 
         def defer(worker: Worker) -> None:
@@ -207,7 +205,7 @@ class AttemptTests(StartedCase):
 
         self.tasks["note"] = defer
         answer, other = (self.queue.attemptOver(1, 1) for _ in range(2))
-        self.stepping.step()
+        self.step()
         self.assertEqual(self.job().attempt, 0)
         self.assertNoResult(answer)
         answer.cancel()
@@ -219,79 +217,129 @@ class AttemptTests(StartedCase):
 
     def test_gone(self) -> None:
         """
-        Nothing more comes of a job that is not there.
+        The attempts of a job that does not exist are over.
         """
         self.assertIsNone(self.successResultOf(self.queue.attemptOver(9, 1)))
         self.assertNobodyWaits()
 
     def test_changesWhileAsked(self) -> None:
         """
-        A change that comes while the store is asked is not missed.
+        A change that comes during the read is not missed.
         """
-        asked: Deferred[Job] = Deferred()
+        asked: Deferred[Snapshot[Job]] = Deferred()
         before = self.job()
         look = self.patch(self.store, "job", lambda jobID: asked)
         answer = self.queue.attemptOver(1, 1)
         look.restore()
-        self.stepping.step()
+        self.step()
         self.assertNoResult(answer)
-        asked.callback(before)
+        asked.callback(Snapshot(before, 2))
         self.assertIsNone(self.successResultOf(answer))
 
-    def test_unannounced(self) -> None:
-        """
-        An outcome that the store has kept, and called a failure, is found.
-        """
-        answer = self.queue.attemptOver(1, 1)
-        finish = self.store.finishAttempt
 
-        def finishAndFail(*args: Any) -> Deferred[Job]:
-            failing.restore()
-            self.successResultOf(finish(*args))
-            self.meanwhile.append(lambda: self.reactor.advance(1))
-            return fail(errors.StoreError("kept"))
+class ReadYourWritesTests(StartedCase):
+    """
+    Tests for reads whose snapshot is newer than the reactor's memory.
+    """
 
-        failing = self.patch(self.store, "finishAttempt", finishAndFail)
-        self.stepping.step()
-        self.assertIsNone(self.successResultOf(answer))
+    def test_waits(self) -> None:
+        """
+        The answer of a read waits until the reactor has applied what is in its snapshot; so
+        the counters agree with it.
+        """
+        self.isReactorHeld = True
+        submitted = self.queue.submit([new()])
+        read = self.queue.job(1)
+        listed = self.queue.listJobs(JobFilter(), True, 9, None)
+        status = self.queue.poolStatus()
+        for answer in (submitted, read, listed, status):
+            self.assertNoResult(answer)
+        self.reactor.run()
+        self.assertEqual(self.successResultOf(read).id, 1)
+        self.assertEqual(len(self.successResultOf(listed)), 1)
+        counters = self.successResultOf(status)
+        self.assertEqual((counters.statistics.queued, counters.jobs.queued), (1, 1))
+        self.successResultOf(submitted)
+
+    def test_order(self) -> None:
+        """
+        A batch is applied first, then its clients are answered, then the reads that waited,
+        then the events are sent.
+        """
+        order: list[object] = []
+        self.isReactorHeld = True
+        submitted = self.queue.submit([new()])
+        read = self.queue.job(1)
+        submitted.addCallback(lambda jobs: order.append(("answer", dict(self.queue.waiting))))
+        read.addCallback(lambda job: order.append(("read", len(self.events))))
+        self.reactor.run()
+        self.assertEqual(order, [("answer", {0: 1}), ("read", 0)])
+        self.assertEqual(len(self.events), 1)
+
+    def test_own(self) -> None:
+        """
+        A client that has its answer finds the job by a read, from the same callback.
+        """
+        found: list[Deferred[Job]] = []
+        self.isReactorHeld = True
+        for _ in range(2):
+            submitted = self.queue.submit([new()])
+            submitted.addCallback(lambda jobs: found.append(self.queue.job(jobs[0].id)))
+        self.reactor.turn()
+        self.assertEqual([self.successResultOf(job).id for job in found], [1, 2])
+
+    def test_broken(self) -> None:
+        """
+        A read that waits is answered if the queue breaks.
+        """
+        self.isReactorHeld = True
+        submitted = self.queue.submit([new()])
+        read = self.queue.job(1)
+        self.queue._projection.breakDown(Failure(ZeroDivisionError()))
+        self.assertEqual(self.successResultOf(read).id, 1)
+        self.failureResultOf(submitted, errors.QueueBroken)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.reactor.run()
+        self.queue._projection.breakDown(Failure(ZeroDivisionError()))
+        self.assertEqual(len(self.broken), 1)
 
 
 class PoolTests(QueueCase):
     """
-    Tests for pause, size and status.
+    Tests for pauses, the number of workers and the status.
     """
 
     def test_pause(self) -> None:
         """
-        A pause is recorded, and holds for the next daemon too, until it is over.
+        A pause is stored, and lasts over a restart until it is ended.
         """
         self.start()
         self.successResultOf(self.queue.setActive(False))
         self.submit(new("note", 1))
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
         self.restart()
-        self.assertFalse(self.stepping.step())
+        self.assertFalse(self.step())
         self.assertFalse(self.status()["active"])
         self.successResultOf(self.queue.setActive(True))
-        self.assertTrue(self.stepping.step())
+        self.assertTrue(self.step())
 
     def test_startsPaused(self) -> None:
         """
-        A queue can start with a pause, which is one like any other.
+        A queue can start with a pause, which lasts like any other.
         """
         self.start()
         self.submit(new("note", 1))
         for isPaused in (True, False):
             self.restart(isPaused=isPaused)
-            self.assertFalse(self.stepping.step())
+            self.assertFalse(self.step())
             self.assertFalse(self.status()["active"])
         self.successResultOf(self.queue.setActive(True))
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual(self.ran, [1])
 
     def test_pauseNotCommitted(self) -> None:
         """
-        A pause that cannot be recorded does not begin.
+        A pause that cannot be stored does not begin.
         """
         self.start()
         self.store.failure = FULL
@@ -303,9 +351,7 @@ class PoolTests(QueueCase):
         The number of workers changes.
         """
         self.start()
-        resized = self.queue.resize(3)
-        self.reactor.run()
-        self.successResultOf(resized)
+        self.successResultOf(self.queue.resize(3))
         self.assertEqual(self.status()["workers"], 3)
 
     def test_resizeInsideAJob(self) -> None:
@@ -327,56 +373,136 @@ class PoolTests(QueueCase):
             asked.append(refused.jobID)
 
         self.tasks["ask"] = ask
-        # All workers become idle, and one of them gets the job.
-        self.assertFalse(self.stepping.step())
         self.submit(new("ask"))
-        self.stepping.step()
+        self.step()
         self.assertEqual(asked, [1])
         self.queue.checkWorkers(0, own)
 
     def test_resizeWithoutThreads(self) -> None:
         """
-        A change for which the system gives no more threads fails with what the system says
-        and how many workers there are.
+        If the system cannot start enough threads, the change fails with the system's error
+        and the number of workers, and those that were started stay.
         """
         self.start()
-        cause = RuntimeError("can't start new thread")
-        error = errors.WorkersNotStarted("p", 0, 2, cause)
-        error.__cause__ = cause
-        self.patch(self.pool, "resize", lambda workers: fail(error))
-        failed = self.failureResultOf(self.queue.resize(3), errors.ResizeFailed).value
-        self.assertEqual((failed.code, failed.workers), ("internal_error", 1))
-        self.assertIn("can't start new thread", str(failed))
+        make = self.dispatcher._makeSlot
 
-    def test_resizeMeetsStop(self) -> None:
+        def makeSome(name: str) -> ISlot:
+            if len(self.slots) == 2:
+                raise RuntimeError("can't start new thread")
+            return make(name)
+
+        self.patch(self.dispatcher, "_makeSlot", makeSome)
+        failed = self.failureResultOf(self.queue.resize(3), errors.ResizeFailed).value
+        self.assertEqual((failed.code, failed.workers), ("internal_error", 2))
+        self.assertIn("can't start new thread", str(failed))
+        self.assertEqual(self.status()["workers"], 2)
+
+    def test_startWithoutThreads(self) -> None:
         """
-        A change that a stop has overtaken is not said to be done.
+        If the system cannot start enough threads, the queue does not start.
+        """
+        self.patch(self.dispatcher, "_makeSlot", lambda name: 1 / 0)
+        self.failureResultOf(self.queue.start(), errors.WorkersNotStarted)
+        self.assertEqual(self.store._journal.epoch, 0)
+        self.successResultOf(self.queue.stop(0))
+
+    def test_shrink(self) -> None:
+        """
+        Fewer workers are there when those that are too many have ended their jobs, idle ones
+        first. Their names are not used again.
+        """
+        self.open(self.store, numWorkers=3)
+        self.start()
+        self.submit(new("note", 1), new("note", 2))
+        self.startJobs()
+        resized = self.queue.resize(1)
+        self.assertEqual(self.status()["workers"], 1)
+        self.assertNoResult(resized)
+        again = self.queue.resize(1)
+        self.waiting.pop(0).step()
+        self.successResultOf(resized)
+        self.successResultOf(again)
+        self.step()
+        self.submit(new("note", 3))
+        self.runAll()
+        self.assertEqual(self.ran, [1, 2, 3])
+        self.successResultOf(self.queue.resize(2))
+        self.assertEqual([slot.host.worker.name[-1] for slot in self.slots], ["1", "2", "3", "4"])
+
+    def test_shrinkTwice(self) -> None:
+        """
+        A second change to fewer workers counts those that are about to leave.
+        """
+        self.open(self.store, numWorkers=3)
+        self.start()
+        self.submit(*(new("note", n) for n in range(3)))
+        self.startJobs()
+        resized = [self.queue.resize(2), self.queue.resize(1)]
+        self.assertEqual(self.status()["workers"], 1)
+        for change in resized:
+            self.assertNoResult(change)
+        self.runAll()
+        for change in resized:
+            self.successResultOf(change)
+        self.assertEqual(self.status()["workers"], 1)
+
+    def test_tooManyWorkers(self) -> None:
+        """
+        More workers than the limit on open files allows are rejected.
+        """
+        self.open(self.store, limits=QueueLimits(workers=2))
+        self.start()
+        failure = self.failureResultOf(self.queue.resize(3), errors.InvalidJob)
+        self.assertIn("2 workers at most, not 3", failure.getErrorMessage())
+        self.successResultOf(self.queue.resize(2))
+
+    def test_shrinkAndGrow(self) -> None:
+        """
+        A change to more workers keeps those that were to end after their jobs.
+        """
+        self.open(self.store, numWorkers=2)
+        self.start()
+        self.submit(new("note", 1), new("note", 2))
+        self.startJobs()
+        shrunk = self.queue.resize(0)
+        self.assertNoResult(shrunk)
+        self.successResultOf(self.queue.resize(3))
+        self.successResultOf(shrunk)
+        self.assertEqual(self.status()["workers"], 3)
+        self.assertEqual(len(self.slots), 3)
+        self.runAll()
+        self.assertEqual(self.ran, [1, 2])
+
+    def test_shrinkMeetsStop(self) -> None:
+        """
+        A change that a stop overtakes fails.
         """
         self.start()
-        resized = self.queue.resize(3)
+        self.submit(new("note", 1))
+        self.startJobs()
+        resized = self.queue.resize(0)
         stopped = self.queue.stop(0)
-        self.reactor.run()
+        self.reactor.advance(0)
+        self.advance(15)
         self.failureResultOf(resized, errors.QueueStopping)
         self.successResultOf(stopped)
 
-    def test_resizeOfAPoolThatEnds(self) -> None:
+    def test_endsMeetsStop(self) -> None:
         """
-        A pool that has begun to stop before the queue has is not resized.
-        """
-        self.start()
-        self.pool.terminateWorkers()
-        self.failureResultOf(self.queue.resize(3), errors.QueueStopping)
-
-    def test_submitToAPoolThatEnds(self) -> None:
-        """
-        A job that is taken while the pool stops is for the next daemon.
+        So does one whose workers end after the stop has begun.
         """
         self.start()
-        self.pool.terminateWorkers()
         self.submit(new("note", 1))
-        self.restart()
-        self.stepping.runAll()
-        self.assertEqual(self.ran, [1])
+        self.startJobs()
+        resized = self.queue.resize(0)
+        with self.oneBatch():
+            self.queue.stop(10)
+            resizedAgain = self.queue._sender.put(lambda number: Resize(number, 1))
+            quiesced = self.queue._sender.put(Quiesce)
+        self.failureResultOf(resizedAgain, errors.QueueStopping)
+        self.failureResultOf(quiesced, errors.QueueStopping)
+        self.waiting.pop().step()
+        self.failureResultOf(resized, errors.QueueStopping)
 
     def test_statusIsAValue(self) -> None:
         """
@@ -389,7 +515,7 @@ class PoolTests(QueueCase):
         self.assertEqual(status.statistics.queued, 1)
         self.assertEqual((status.jobs.oldestQueuedAt, status.daemon.startedAt), (NOON, NOON))
         self.queue._output.aside.append("/aside-1")
-        self.stepping.runAll()
+        self.runAll()
         self.assertEqual((status.jobs.queued, status.output.setAside), (1, ()))
 
     def test_status(self) -> None:
@@ -398,7 +524,7 @@ class PoolTests(QueueCase):
         """
         self.start()
         self.submit(new(), new(), new())
-        self.stepping.step()
+        self.step()
         status = self.status()
         waited = status["statistics"].pop("waited")
         self.assertGreaterEqual(waited, 0)
