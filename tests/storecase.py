@@ -134,7 +134,7 @@ class Requests:
 
     READS = frozenset(
         {
-            *("settings", "queuedJobs", "workers", "runningJobs"),
+            *("settings", "queuedJobs", "workers", "runningJobs", "preload"),
             *("lastPosition", "lastID", "revision", "hasChanged"),
         }
     )

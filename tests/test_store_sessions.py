@@ -75,6 +75,25 @@ class GroupTests(GroupCase):
         self.assertEqual(len(selects), 1)
         self.assertIn("FROM journal", selects[0])
 
+    def test_preload(self) -> None:
+        """
+        Many jobs are read by one statement, except those that are known or do not exist. A few
+        are read one by one when they are needed.
+        """
+        store = self.store
+        store.add(*(new(str(n)) for n in range(1, 12)))
+        store.startAttempt(store.epoch, 1, 1)
+        store.commit()
+        store.said.clear()
+        store.preload(store.epoch, [*range(1, 10), 77])
+        started = [store.startAttempt(store.epoch, jobID, 1) for jobID in range(2, 10)]
+        store.preload(store.epoch, [10, 1])
+        started.append(store.startAttempt(store.epoch, 10, 1))
+        store.commit()
+        self.assertEqual([valueOf(job).name for job in started], [str(n) for n in range(2, 11)])
+        reads = [sql for sql in store.said if sql.startswith("SELECT") and "FROM jobs" in sql]
+        self.assertEqual(["json_each" in sql for sql in reads], [True, False])
+
     def test_seenInGroup(self) -> None:
         """
         A change finds the changes before it in its transaction, although these are not written

@@ -52,6 +52,11 @@ class IUnitOfWork(Interface):
         @raise NoSuchJob: if there is no such job.
         """
 
+    def preload(jobIDs: Sequence[int]) -> None:
+        """
+        Read jobs at once that the next calls need. Does nothing for a job that does not exist.
+        """
+
     def settings() -> dict[str, Any]:
         """
         Return all values that L{setSettings} kept.

@@ -441,9 +441,13 @@ class Decisions:
         """
         heap = self._heaps[0]
         started = self._effects.started
-        while self.mayTake:
-            entry = heap.pop()
-            self._undo.append(partial(heap.push, entry))
+        count = min(len(self._idle), len(heap)) if self.mayTake else 0
+        entries = []
+        for _ in range(count):
+            entries.append(heap.pop())
+            self._undo.append(partial(heap.push, entries[-1]))
+        unit.preload([entry[2] for entry in entries])
+        for entry in entries:
             job = unit.startAttempt(entry[2], entry.attempt + 1)
             slot = self._idle.pop()
             self._undo.append(partial(self._idle.append, slot))

@@ -32,8 +32,9 @@ def plainJSON(value: Any, what: str) -> Any:
     @param what: what it is, for the error.
     @raise InvalidArgument: if JSON cannot say it, or it is nested too deep.
     """
-    if value is None:
-        return None
+    # Most results, which need no encoder. Not by isinstance: an IntEnum becomes an int.
+    if value is None or type(value) is int or type(value) is bool:
+        return value
     try:
         text = _encode(value)
         plain = json.loads(text)

@@ -49,6 +49,11 @@ class Ledger(Protocol):
         @raise NoSuchJob: if there is no such job.
         """
 
+    def preload(self, jobIDs: Sequence[int]) -> None:
+        """
+        See L{IUnitOfWork.preload}.
+        """
+
     def jobsByKey(self, keys: Sequence[str]) -> Mapping[str, tuple[Job, str]]:
         """
         Return the jobs that have one of these keys, with their fingerprints, by key.
@@ -140,6 +145,9 @@ class UnitOfWork:
 
     def job(self, jobID: int) -> Job:
         return self._ledger.job(jobID)
+
+    def preload(self, jobIDs: Sequence[int]) -> None:
+        self._ledger.preload(jobIDs)
 
     def settings(self) -> dict[str, Any]:
         return self._ledger.settings()

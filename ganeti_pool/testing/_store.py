@@ -58,6 +58,11 @@ class _Journal:
             raise NoSuchJob(jobID)
         return self.jobs[jobID]
 
+    def preload(self, jobIDs: Sequence[int]) -> None:
+        """
+        Do nothing: everything is in memory.
+        """
+
     def jobsByKey(self, keys: Sequence[str]) -> Mapping[str, tuple[Job, str]]:
         found = ((key, self.marks[key]) for key in keys if key in self.marks)
         return {key: (self.jobs[jobID], mark) for key, (jobID, mark) in found}

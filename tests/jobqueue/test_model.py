@@ -231,7 +231,10 @@ class DispatcherMachine(RuleBasedStateMachine):
         elif before[0] is RUNNING and job.id in self.ends:
             end = self.ends.pop(job.id)
             expected = JobState.SUCCEEDED if end.failure is None else JobState.FAILED
-            if job.cancelRequestedAt is not None and expected is JobState.FAILED:
+            # It was told, even if the request could not be written.
+            isTold = any(job.id in slot.told for slot in self.slots)
+            assert isTold or job.cancelRequestedAt is None
+            if isTold and expected is JobState.FAILED:
                 expected = JobState.CANCELLED
             if end.deferral is not None:
                 expected = JobState.CANCELLED
@@ -241,6 +244,9 @@ class DispatcherMachine(RuleBasedStateMachine):
             assert job.state is JobState.CANCELLED or before[0] is RUNNING
         if kind is not JobEventKind.FINISHED:
             self.ends.pop(job.id, None)
+        if kind in (JobEventKind.FINISHED, JobEventKind.DEFERRED):
+            for slot in self.slots:
+                slot.told = [jobID for jobID in slot.told if jobID != job.id]
         model.jobs[job.id] = (job.state, job.priority, job.position)
         if job.state is not QUEUED:
             model.group.pop(job.id, None)

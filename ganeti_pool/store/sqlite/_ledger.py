@@ -60,6 +60,7 @@ _theOwner = Statement(select(journal.c.owner))
 
 # one parameter, however many keys or IDs: SQLite has a limit for those
 _given = select(func.json_each(bindparam("given")).table_valued("value").c.value)
+_jobsByID = Statement(allJobs.where(jobs.c.id.in_(_given)))
 _jobsByKey = Statement(allJobs.add_columns(jobs.c.fingerprint).where(jobs.c.key.in_(_given)))
 
 _isIt = jobs.c.id == bindparam("jobID")
@@ -104,6 +105,12 @@ _forgetCounted = Statement(
 )
 _removeAttempts = Statement(delete(attempts).where(attempts.c.jobID.in_(_given)))
 _removeJobs = Statement(delete(jobs).where(jobs.c.id.in_(_given)))
+
+
+_MANY = 8
+"""
+Fewer jobs than this are read faster one by one.
+"""
 
 
 def wasClosedCleanly(connection: Connection) -> bool:
@@ -263,6 +270,13 @@ class SQLLedger:
         if job is None:
             job = self._jobs[jobID] = getJob(self._connection, jobID)
         return job
+
+    def preload(self, jobIDs: Sequence[int]) -> None:
+        missing = [jobID for jobID in jobIDs if jobID not in self._jobs]
+        if len(missing) >= _MANY:
+            for row in _jobsByID.run(self._connection, given=dumps(missing)):
+                job = jobOf(row)
+                self._jobs[job.id] = job
 
     def jobsByKey(self, keys: Sequence[str]) -> Mapping[str, tuple[Job, str]]:
         if not keys:
